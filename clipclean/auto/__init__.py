@@ -12,7 +12,7 @@ from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.jobs import outputs, plan, prepare
 from clipclean.jobs.plan import Plan
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.progress import Listener, heard, logged, say
 from clipclean.requests import Sanitize
@@ -36,17 +36,17 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     try:
         with deadline.within(request.max_minutes), heard(timed):
-            ready, offered = _prepared(request)
+            cleaning_inputs, offered = _prepared(request)
     except deadline.OutOfTime as error:
         raise _too_late(request, "the data were read") from error
-    chooses = ready.recipe.traits.chooses
-    plan.tell_cleaning(ready, [each.recipes for each in offered], minutes=request.max_minutes)
+    chooses = cleaning_inputs.recipe.traits.chooses
+    plan.tell_cleaning(cleaning_inputs, [candidate.recipes for candidate in offered], minutes=request.max_minutes)
     if not chooses:  # its candidates are checked instead
-        group.check(ready.recipe.train.batch_size)
-    to = outputs.destination(ready, present, group)
+        group.check(cleaning_inputs.recipe.train.batch_size)
+    to = outputs.destination(cleaning_inputs, present, group)
     if group.any(group.is_first and to.present.run == to.digest):  # it was killed after all its files had been moved in
         return outputs.finished(request, to.state) if group.is_first else None
-    run = Run(request.seed, ready.precision, state=to.state, group=group)
+    run = Run(request.seed, cleaning_inputs.precision, state=to.state, group=group)
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
     with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
@@ -55,8 +55,8 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
             outputs.say_resumed(to)
         try:
             if chooses:
-                return auto(ready, offered, to, run, started=started)
-            return named(ready, to, run, started=started)
+                return auto(cleaning_inputs, offered, to, run, started=started)
+            return named(cleaning_inputs, to, run, started=started)
         except KeyboardInterrupt as error:
             raise to.state.interrupted() from error
         except deadline.OutOfTime as error:
@@ -66,17 +66,19 @@ def clean(request: Sanitize, /, *, group: train.Group = train.ALONE) -> Outcome 
 def planned(request: Sanitize, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     placing.look(request.out, force=request.force, names=outputs.OUTPUTS, is_dry=True)
-    ready, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
-    return plan.of_sanitize(request, ready, [each.recipes for each in offered])
+    cleaning_inputs, offered = _prepared(replace(request, screen="off"))  # screening embeds every pair
+    return plan.of_sanitize(request, cleaning_inputs, [candidate.recipes for candidate in offered])
 
 
-def _prepared(request: Sanitize) -> tuple[Prepared, tuple[Candidate, ...]]:
+def _prepared(request: Sanitize) -> tuple[CleaningInputs, tuple[Candidate, ...]]:
     """Everything read and built, and the candidates for these pairs, in the order of trying."""
     # Before slow work: a misspelt candidate is refused at once.
-    asked = {"panel": request.panel, "search": request.search}
-    listed = candidates.listed(requests.recipe_of(request), **asked)
-    ready = prepare.prepare(request)
-    return ready, tuple(each.fitted(ready.recipe, pairs=len(ready.to_train.pairs)) for each in listed)
+    audits = {"panel": request.panel, "search": request.search}
+    listed = candidates.listed(requests.recipe_of(request), **audits)
+    cleaning_inputs = prepare.prepare(request)
+    return cleaning_inputs, tuple(
+        candidate.fitted(cleaning_inputs.recipe, pairs=len(cleaning_inputs.to_train.pairs)) for candidate in listed
+    )
 
 
 def _too_late(request: Sanitize, what: str) -> Inconclusive:

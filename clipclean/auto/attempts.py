@@ -41,7 +41,7 @@ class Attempt:
     cleaned: Cleaned
     way: Way  # back to the original, as far as was walked
     suspicions: tuple[Suspicion, ...]
-    seen: AuditResult
+    audit: AuditResult
     refinetuned: Refinetuned | None = None
     returned: tuple[Finding, ...] = ()  # what a search finds after the refinetune test, or that time was over
     findings: tuple[Finding, ...] = ()  # all of them, by the limits of the run
@@ -54,7 +54,7 @@ class Attempt:
     @property
     def suspects(self) -> frozenset[str]:
         """Names of the classes that the suspicions lead to."""
-        return frozenset(probe.target for probe in self.seen.measured.known)
+        return frozenset(probe.target for probe in self.audit.measured.known)
 
     def is_open(self, *, is_sure: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
@@ -64,32 +64,33 @@ class Attempt:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         counted = sorted(
-            (each for each in self.findings if each.rule != "CC020"), key=lambda each: each.level != "error"
+            (finding for finding in self.findings if finding.rule != "CC020"),
+            key=lambda finding: finding.level != "error",
         )
         # A search finds another natural trigger of a class in doubt after each candidate. What returns is one that this candidate hid, and what
         # acts on the model and not on its base is not natural.
         return [
-            each
-            for each in counted
-            if each.level == "error" or (self.is_doubt(each) and (is_sure or each.rule in ("CC009", "CC062")))
+            finding
+            for finding in counted
+            if finding.level == "error" or (self.is_doubt(finding) and (is_sure or finding.rule in ("CC009", "CC062")))
         ]
 
-    def is_doubt(self, found: Finding, /) -> bool:
+    def is_doubt(self, finding: Finding, /) -> bool:
         """Whether a finding doubts a class that was suspected before: a natural trigger of another one is no fault of the cleaning."""
-        return found.level == "warning" and bool(found.trigger) and found.target in self.suspects
+        return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspects
 
     @property
     def left(self) -> tuple[detect.Probe, ...]:
         """What suspected triggers do that still act on more images than the limit allows, beyond chance; what returns is a finding."""
         limit = self.way.limits.max_excess
-        return tuple(probe for probe in self.seen.measured.known if probe.excess_interval[0] > limit)
+        return tuple(probe for probe in self.audit.measured.known if probe.excess_interval[0] > limit)
 
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt, and each trigger that is left, adds the
         whole budget.
         """
-        errors = sum(found.level == "error" for found in self.findings)
-        doubted = {found.trigger for found in self.findings if self.is_doubt(found)}
+        errors = sum(finding.level == "error" for finding in self.findings)
+        doubted = {finding.trigger for finding in self.findings if self.is_doubt(finding)}
         open_ends = len(doubted | {probe.trigger for probe in self.left})
         return errors, open_ends * self.way.limits.max_accuracy_loss + self.point.accuracy_lost
 
@@ -108,7 +109,7 @@ class Considered:
         """The trial at a share of the way, else the first; None without any."""
         return next((trial for trial in self.trials if trial.share == share), self.trials[0] if self.trials else None)
 
-    def told(self, limits: AuditLimits, /, *, is_sure: bool) -> str:
+    def in_words(self, limits: AuditLimits, /, *, is_sure: bool) -> str:
         """In one sentence how it went, and what is open where another has to follow."""
         if self.why_not:
             return f"not run: {self.why_not}"
@@ -119,12 +120,12 @@ class Considered:
                 f"{100 * trial.accuracy_lost:.1f} points of accuracy, where {100 * limits.max_accuracy_loss:.1f} are allowed"
             )
         lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
-        if not (found := self.attempt.open_findings(is_sure=is_sure)):
+        if not (left_open := self.attempt.open_findings(is_sure=is_sure)):
             if not self.attempt.left:
                 return f"{lost}, and leaves nothing open"
             worst = max(self.attempt.left, key=lambda probe: probe.excess)
             return f"{lost}, and leaves {100 * worst.excess:.1f} % of {trigger_words(worst.trigger)} towards '{worst.target}'"
-        return f"{lost}, and leaves open: {' '.join(f'{each.rule} {each.message}' for each in found[:1])}"
+        return f"{lost}, and leaves open: {' '.join(f'{finding.rule} {finding.message}' for finding in left_open[:1])}"
 
     def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
         """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
@@ -162,39 +163,39 @@ def choose(
         Inconclusive: no candidate can be run at all.
         OutOfTime: the deadline came before one was run.
     """
-    done: list[Considered] = []
+    considered: list[Considered] = []
     try:
         for place, candidate in enumerate(candidates):
-            if done and is_late():
+            if considered and is_late():
                 break
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
-            done.append(tried(candidate))
+            considered.append(tried(candidate))
             # Without a canary the model itself shows what a candidate leaves.
-            if not done[-1].trials or done[-1].trials[0].passes(limits):
-                done[-1] = _ran(done[-1], run)
+            if not considered[-1].trials or considered[-1].trials[0].passes(limits):
+                considered[-1] = _ran(considered[-1], run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
-            counts_doubts = is_sure or any(each.searches_again for each in candidates[place + 1 : place + 2])
-            tell(f"{candidate.name}: {done[-1].told(limits, is_sure=counts_doubts)}")
-            if (attempt := done[-1].attempt) and not attempt.is_open(is_sure=counts_doubts):
+            counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 : place + 2])
+            tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
+            if (attempt := considered[-1].attempt) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
-                return [*done, *(Considered(each, why) for each in candidates[place + 1 :])]
-        waiting = [place for place, each in enumerate(done) if not each.why_not and not each.attempt]
-        waiting.sort(key=lambda place: done[place].shortfall(limits))
+                return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]
+        waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]
+        waiting.sort(key=lambda place: considered[place].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
         # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
         for place in waiting:
-            ran = [each.attempt for each in done if each.attempt]
+            ran = [entry.attempt for entry in considered if entry.attempt]
             if any(attempt.way.is_within for attempt in ran) or (ran and is_late()):
                 break
-            done[place] = _ran(done[place], run)
+            considered[place] = _ran(considered[place], run)
     except deadline.OutOfTime:
-        if not any(each.attempt for each in done):
+        if not any(entry.attempt for entry in considered):
             raise
-    if not any(each.attempt for each in done):
-        reasons = "; ".join(f"{each.candidate.name}: {each.why_not}" for each in done)
+    if not any(entry.attempt for entry in considered):
+        reasons = "; ".join(f"{entry.candidate.name}: {entry.why_not}" for entry in considered)
         raise Inconclusive(f"No candidate of auto.ladder can be run on this model and these data: {reasons}")
-    return done
+    return considered
 
 
 def _ran(considered: Considered, run: Callable[[Considered], Considered], /) -> Considered:
@@ -207,9 +208,9 @@ def _ran(considered: Considered, run: Callable[[Considered], Considered], /) -> 
         return replace(considered, why_not=str(error), trials=())
 
 
-def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
+def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
     """The run candidate whose weights are written."""
-    return min(((each, each.attempt) for each in done if each.attempt), key=lambda pair: pair[1].rank())
+    return min(((entry, entry.attempt) for entry in considered if entry.attempt), key=lambda pair: pair[1].rank())
 
 
 # One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
@@ -233,17 +234,17 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
-    made = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
+    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
     try:
-        least = 0.0 if made.cleaned.changed else 1.0  # where nothing changed there is no way to go
+        least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
-            lambda share: made.at(share).measured, copy.planted, made.watched, bench.limits, least=least
+            lambda share: cleaned_copy.at(share).measured, copy.planted, cleaned_copy.watched, bench.limits, least=least
         )
         taken = way.taken.share
-        made.refinetuned(taken)
+        cleaned_copy.refinetuned(taken)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
         return Considered(candidate, str(error), seconds=time.monotonic() - started)
-    return Considered(candidate, trials=made.ordered(taken), seconds=time.monotonic() - started)
+    return Considered(candidate, trials=cleaned_copy.ordered(taken), seconds=time.monotonic() - started)
 
 
 @dataclass
@@ -266,32 +267,34 @@ class CleanedCopy:
     def watched(self) -> list[Watched]:
         """The canaries; one that was not planted, or that the cleaning leaves, holds no walk back."""
         limit = self.bench.limits.max_excess
-        acted = (each.planted if each.took and each.is_removed(limit) else 0.0 for each in self.at(1.0).outcomes)
+        acted = (
+            outcome.planted if outcome.took and outcome.is_removed(limit) else 0.0 for outcome in self.at(1.0).outcomes
+        )
         return [Watched(excess, is_doubtful=True) for excess in acted]
 
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
         if share not in self.trials:
-            done, bench = self.cleaned, self.bench
-            bench.put_between(self.copy.weights, done.weights, share=share)
-            asked, seconds = poison.measured_on(bench.eval_set, self.copy.canaries), done.training.seconds
-            found = bench.measure(asked, what="walking back")
+            cleaned, bench = self.cleaned, self.bench
+            bench.put_between(self.copy.weights, cleaned.weights, share=share)
+            eval_set, seconds = poison.measured_on(bench.eval_set, self.copy.canaries), cleaned.training.seconds
+            measured = bench.measure(eval_set, what="walking back")
             self.trials[share] = workbench.trial(
-                self.candidate.name, self.copy.planted, found, share=share, seconds=seconds
+                self.candidate.name, self.copy.planted, measured, share=share, seconds=seconds
             )
         return self.trials[share]
 
     def refinetuned(self, share: float, /) -> Trial:
         """The same with what returns after a benign finetuning."""
-        made, bench = self.at(share), self.bench
+        trial, bench = self.at(share), self.bench
         # Where a canary is left, what returns decides nothing.
-        is_asked = bench.settings.rebound_steps and made.removes_all(bench.limits) and not made.is_refinetuned
+        is_asked = bench.settings.rebound_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
-            asked = poison.measured_on(bench.eval_set, self.copy.canaries)
-            later = bench.refinetune(self.copy.planted, asked).after
-            made = self.trials[share] = workbench.with_returned(made, later)
-        return made
+            eval_set = poison.measured_on(bench.eval_set, self.copy.canaries)
+            later = bench.refinetune(self.copy.planted, eval_set).after
+            trial = self.trials[share] = workbench.with_returned(trial, later)
+        return trial
 
     def ordered(self, first: float, /) -> tuple[Trial, ...]:
         """The trials, that of one share first."""
@@ -311,14 +314,14 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     known = shown_to(candidate, before)
-    done = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
-    own = judging.new_among(done.leads, before.suspicions)
+    cleaned = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
+    own = judging.new_among(cleaned.leads, before.suspicions)
     suspected = judging.distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
-        made = {trial.share: trial for trial in considered.trials}
-        tried = CleanedCopy(bench, candidate, copy, known, made)
-    way = _walked_model(bench, done, suspected, tried)
+        trials = {trial.share: trial for trial in considered.trials}
+        tried = CleanedCopy(bench, candidate, copy, known, trials)
+    way = _walked_model(bench, cleaned, suspected, tried)
     if tried:
         started = time.monotonic()
         # The copy may have walked another way than the model.
@@ -328,28 +331,30 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
             tried.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
         considered = replace(considered, trials=tried.ordered(considered.trials[0].share), seconds=seconds)
-    attempt = Attempt(candidate, done, way, suspected, before.seen)
-    if done.changed:
-        bench.put_between(bench.original, done.weights, share=way.taken.share)
+    attempt = Attempt(candidate, cleaned, way, suspected, before.audit)
+    if cleaned.changed:
+        bench.put_between(bench.original, cleaned.weights, share=way.taken.share)
         attempt = _audited(bench, attempt)
     attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(considered, attempt=attempt)
 
 
-def _walked_model(bench: Workbench, done: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /) -> Way:
+def _walked_model(
+    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /
+) -> Way:
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
-    asked = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
+    eval_set = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
-    original = bench.measure(asked, what="walking back")
+    original = bench.measure(eval_set, what="walking back")
     watched = [*judging.to_watch(original, suspected), *(tried.watched if tried else ())]
 
     def measure(share: float) -> detect.Measurement:
-        bench.put_between(bench.original, done.weights, share=share)
-        found = bench.measure(asked, what="walking back")
-        return replace(found, known=(*found.known, *tried.at(share).measured.known)) if tried else found
+        bench.put_between(bench.original, cleaned.weights, share=share)
+        measured = bench.measure(eval_set, what="walking back")
+        return replace(measured, known=(*measured.known, *tried.at(share).measured.known)) if tried else measured
 
-    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if done.changed else 1.0)
+    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if cleaned.changed else 1.0)
 
 
 def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
@@ -357,25 +362,27 @@ def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
     return Attempt(
         Candidate((UNCHANGED,), ()),
         Cleaned(bench.original, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
-        way.at_original(before.seen.measured),
+        way.at_original(before.audit.measured),
         before.suspicions,
-        before.seen,
-        findings=tuple(bench.findings(before.seen)),
+        before.audit,
+        findings=tuple(bench.findings(before.audit)),
     )
 
 
 def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = judging.targets(attempt.suspicions), attempt.seen.measured
+    pointed, original = judging.targets(attempt.suspicions), attempt.audit.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-    seen = bench.audit(attempt.suspicions, pointed=pointed, what="after")
-    attempt = replace(attempt, seen=seen)
+    audit = bench.audit(attempt.suspicions, pointed=pointed, what="after")
+    attempt = replace(attempt, audit=audit)
     if not bench.settings.rebound_steps:
         return attempt
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
-        natural = frozenset(each.spec for each in eval_set.panel if detect.is_natural(bench.references, each.spec))
-        refinetuned = replace(bench.refinetune(seen.measured, eval_set), original=original, natural=natural)
+        natural = frozenset(
+            trigger.spec for trigger in eval_set.panel if detect.is_natural(bench.references, trigger.spec)
+        )
+        refinetuned = replace(bench.refinetune(audit.measured, eval_set), original=original, natural=natural)
     except deadline.OutOfTime:
         late = detect.unproven("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))
@@ -387,8 +394,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.classes[target] for target in pointed}
     images = len(bench.eval_set.pixels)
-    found = (judging.search_findings(audit, images=images, limits=bench.limits) for audit in (seen, later))
-    by_class = ({finding.target: finding for finding in each} for each in found)
+    by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
+    by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.rebound_steps)))
 
 
@@ -400,14 +407,14 @@ def found_again(
     A trigger that was found and unlearned stays away; the planted one differs a little from it, and may come back.
     """
     return [
-        found.model_copy(
+        finding.model_copy(
             update={
                 "rule": "CC062",
                 "level": "warning",
-                "message": f"After {steps} steps of finetuning on the clean pairs: {found.message}",
+                "message": f"After {steps} steps of finetuning on the clean pairs: {finding.message}",
             }
         )
-        for name, found in after.items()
+        for name, finding in after.items()
         if name in names and name not in before
     ]
 
@@ -416,8 +423,8 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
     return [
-        *bench.findings(attempt.seen),
-        *detect.of_accuracy(before.seen.measured, attempt.seen.measured, limits=limits),
+        *bench.findings(attempt.audit),
+        *detect.of_accuracy(before.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
         *attempt.returned,

@@ -23,7 +23,7 @@ FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to mea
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
 
-def bench(recipe: Recipe, asked: requests.Bench, out: Path, /) -> tuple[Evidence, ...]:
+def bench(recipe: Recipe, request: requests.Bench, out: Path, /) -> tuple[Evidence, ...]:
     """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
 
     The same request gives the same blocks on the same machine. ``out`` is the file that they are for.
@@ -38,33 +38,33 @@ def bench(recipe: Recipe, asked: requests.Bench, out: Path, /) -> tuple[Evidence
         )
     if recipe.traits.undoes:
         raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
-    how = recipes.planting(steps=asked.steps, walk=asked.walk, batch_size=asked.batch_size)
+    how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
     chooser = recipes.load("auto")
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
     planting = chooser.auto.model_copy(update=own | {"canaries": 1})
     chooser = chooser.model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": planting})
     train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
-    told = {name: getattr(asked, name) for name in (*FILES, "device")}
-    told |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
-    ready = prepare.prepare(requests.Sanitize(**told))
-    recipes.check(recipe, pairs=len(ready.to_train.pairs))
+    options = {name: getattr(request, name) for name in (*FILES, "device")}
+    options |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
+    cleaning_inputs = prepare.prepare(requests.Sanitize(**options))
+    recipes.check(recipe, pairs=len(cleaning_inputs.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(ready, state, Run(ready.request.seed, ready.precision))
+    ground = Workbench.of(cleaning_inputs, state, Run(cleaning_inputs.request.seed, cleaning_inputs.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
-        return tuple(_block(recipe, asked, ground, number) for number in range(asked.attacks))
+        return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))
 
 
-def _block(recipe: Recipe, asked: requests.Bench, ground: Workbench, number: int) -> Evidence:
+def _block(recipe: Recipe, request: requests.Bench, ground: Workbench, number: int) -> Evidence:
     """The evidence of one attack, pooled over the seeds with which it was planted."""
-    found = {seed: _cleaned(recipe, ground, number, seed) for seed in asked.seeds}
-    runs = {seed: measured for seed, measured in found.items() if measured}
+    sides = {seed: _cleaned(recipe, ground, number, seed) for seed in request.seeds}
+    runs = {seed: measured for seed, measured in sides.items() if measured}
     family = poison.FAMILIES[number]
-    data, shown = ([place.name for place in places or ()] for places in (asked.data, asked.eval_data))
+    data, shown = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
     if not runs:
         raise Inconclusive(
-            f"{family} did not take with any of the seeds {', '.join(map(str, asked.seeds))}: there was no backdoor to remove. Plant "
+            f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
             "for longer by --steps, or farther by --walk."
         )
     return Evidence(
@@ -73,7 +73,7 @@ def _block(recipe: Recipe, asked: requests.Bench, ground: Workbench, number: int
         architecture=ground.clip.architecture.name,
         kind=model.kind_of(ground.clip.architecture),
         parameters=model.parameter_count(ground.clip.net),
-        data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(asked.model)).name}",
+        data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(request.model)).name}",
         pairs=len(ground.samples.pairs),
         classes=len(ground.eval_set.classes),
         seeds=tuple(runs),
@@ -91,10 +91,10 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
     drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
     if not drawn:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
-    told, run = f"{recipe.name}, {drawn[0].trigger.family}, seed {seed}: ", ground.run
+    prefix, run = f"{recipe.name}, {drawn[0].trigger.family}, seed {seed}: ", ground.run
 
     def progress(what: str, done: int, total: int) -> None:
-        run.progress(told + what, done, total)
+        run.progress(prefix + what, done, total)
 
     ground = replace(ground, run=replace(run, seed=seed, progress=progress))
     ground.put(ground.original)
@@ -110,9 +110,9 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
 
 def pooled(measured: Sequence[Measurement], /) -> Measured:
     """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
-    probes = [each.known[0] for each in measured]
+    probes = [measurement.known[0] for measurement in measured]
     return Measured(
-        clean_accuracy=_added([each.accuracy.rate for each in measured]),
+        clean_accuracy=_added([measurement.accuracy.rate for measurement in measured]),
         attack_success=_added([probe.asr for probe in probes]),
         base_rate=_added([probe.base for probe in probes]),
         accuracy_under_trigger=_added(
@@ -138,8 +138,8 @@ def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /, *, keep: bool
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
     """The YAML of a recipe with its evidence blocks replaced by these, at its end; comments stay."""
     written = f"\n{text}".partition("\nevidence:")[0].strip("\n")
-    told = {"evidence": [each.model_dump(mode="json") for each in evidence]}
-    return f"{written}\n\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)}"
+    content = {"evidence": [block.model_dump(mode="json") for block in evidence]}
+    return f"{written}\n\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)}"
 
 
 def write(path: Path, text: str, /) -> None:

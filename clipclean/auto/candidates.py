@@ -70,14 +70,14 @@ class Candidate:
         The settings for measuring and for data are those of ``auto``. A warm-up that would fill the run is shortened, unless the entry
         sets it.
         """
-        found = []
+        steps = []
         for name, recipe in zip(self.names, self.recipes, strict=True):
             # Thresholds and data of the run: a candidate must not be judged by limits of its own.
             step = recipe.model_copy(update={"audit": auto.audit, "data": auto.data})
             # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
             has_own_warmup = "train.warmup_steps" in name
-            found.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
-        return replace(self, recipes=tuple(found))
+            steps.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
+        return replace(self, recipes=tuple(steps))
 
     def unfit(self, samples: Samples, /) -> str:
         """Why these data do not suffice for it; empty if they do."""
@@ -109,8 +109,11 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
             f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
             f"--recipe {recipes.STANDARD}."
         )
-    found = [_candidate(text, auto) for text in auto.auto.ladder]
-    return tuple(replace(each, place=f"candidate {place} of {len(found)}") for place, each in enumerate(found, 1))
+    candidates = [_candidate(text, auto) for text in auto.auto.ladder]
+    return tuple(
+        replace(candidate, place=f"candidate {place} of {len(candidates)}")
+        for place, candidate in enumerate(candidates, 1)
+    )
 
 
 def _candidate(text: str, auto: Recipe) -> Candidate:
@@ -189,7 +192,7 @@ def clean(
     for beginning in candidate.beginnings:
         # A part of the run's state for each recipe: it holds for an equal beginning on an equal model.
         decided = {
-            "recipes": [recipes.decides(each) for each in beginning.recipes],
+            "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
             "known": unlearning.identities(known),
         }
@@ -225,17 +228,17 @@ def _cleaned(
     """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
     searched, kept = aims.searched, state.recall(DONE)
     if kept is not None:
-        weights, record, found = kept
+        weights, record, saved = kept
         model.put_weights(clip, weights)
-        remaining = tuple(Finding.model_validate(each) for each in found)
+        remaining = tuple(Finding.model_validate(finding) for finding in saved)
         return training.Training(TrainingRecord.model_validate(record), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
     remaining = tuple(judging.remaining(unlearned, least=least)) if unlearned else ()
-    found = [each.as_json() for each in remaining]
-    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), found])
+    saved = [finding.as_json() for finding in remaining]
+    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), saved])
     if not searched:
         state.forget(resume.STATE_NAME)  # three times the weights, and of no more use
     return trained, remaining

@@ -15,7 +15,7 @@ from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import cleaning, inputs, judging
 from clipclean.jobs.cleaning import Side
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages
 from clipclean.schema.report import (
@@ -58,14 +58,16 @@ class Tried:
         return self.is_late and not self.considered
 
 
-def verdict_of(bench: Workbench, ready: Prepared, seen: AuditResult, /) -> Verdict:
+def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
     """The verdict on a model by its audit alone, under the policy in force."""
-    return policy.verdict(ready.given.judge.applied(ready.loaded, lambda _: bench.findings(seen)).findings)
+    return policy.verdict(
+        cleaning_inputs.shared.judge.applied(cleaning_inputs.loaded, lambda _: bench.findings(audit)).findings
+    )
 
 
-def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Report, PageImages]:
+def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, tried: Tried, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    measured = tried.before.seen.measured
+    measured = tried.before.audit.measured
     if tried.considered:
         chosen, best = attempts.best(tried.considered)
         original = attempts.unchanged(bench, tried.before, best.way)
@@ -73,15 +75,15 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
         attempt = original if stays else best
     else:
         attempt = original = attempts.unchanged(bench, tried.before, Way.none(measured, bench.limits))
-    asked = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
+    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
     bench.put(bench.original)
     before = measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
-        before = inputs.measure(bench.clip, asked, what="measuring before")
-    first = side(ready, bench, replace(tried.before.seen, measured=before), asked)
+        before = inputs.measure(bench.clip, eval_set, what="measuring before")
+    first = side(cleaning_inputs, bench, replace(tried.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    after = before if attempt.seen is tried.before.seen else attempt.seen.measured
-    last = side(ready, bench, replace(attempt.seen, measured=after), asked)
+    after = before if attempt.audit is tried.before.audit else attempt.audit.measured
+    last = side(cleaning_inputs, bench, replace(attempt.audit, measured=after), eval_set)
     if tried.is_cut:
         shown = [detect.unproven("CC024", CUT)]
     elif not tried.considered:
@@ -95,31 +97,31 @@ def concluded(bench: Workbench, ready: Prepared, tried: Tried, /) -> tuple[Repor
             before,
             limits=bench.limits,
             changed=attempt.cleaned.changed,
-            doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
+            doubted=any(finding.rule in ("CC002", "CC003") for finding in attempt.findings),
         )
-    more = [*shown, *cleaning.notes(ready), *out_of_time(tried, listed=len(bench.settings.ladder))]
+    more = [*shown, *cleaning.notes(cleaning_inputs), *out_of_time(tried, listed=len(bench.settings.ladder))]
 
-    def found(limits: AuditLimits) -> list[Finding]:
+    def findings_by(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
         if attempt is original:
-            return [*other.findings(attempt.seen), *more]
+            return [*other.findings(attempt.audit), *more]
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
         return [*own, *more]
 
     nothing = nothing_passed(tried.considered, attempt, bench.limits) if tried.considered else None
-    applied = ready.given.judge.applied(ready.loaded, found, if_failed=nothing)
+    applied = cleaning_inputs.shared.judge.applied(cleaning_inputs.loaded, findings_by, if_failed=nothing)
     account_of_run = account(tried, attempt, bench.limits)
-    made, images = cleaning.composed(
-        ready, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
+    report, images = cleaning.composed(
+        cleaning_inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
-    return beside_base(bench, made, tried.before.seen, attempt.seen), images
+    return beside_base(bench, report, tried.before.audit, attempt.audit), images
 
 
-def beside_base(bench: Workbench, made: Report, before: AuditResult, after: AuditResult, /) -> Report:
+def beside_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
     """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
     if bench.base is None:
-        return made
-    return made.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
+        return report
+    return report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
 
 
 def canary_findings(
@@ -161,7 +163,7 @@ def canary_findings(
     )
     if uncounted := len(trial.outcomes) - counted:
         words += f" {uncounted} more could not be planted, and do not count."
-    found = finding(
+    on_canaries = finding(
         "CC060",
         words,
         level="note" if removed == counted else "warning",
@@ -169,16 +171,16 @@ def canary_findings(
         value=removed / counted,
         n=counted,
     )
-    if acted or found.level == "warning":
-        return [found]
+    if acted or on_canaries.level == "warning":
+        return [on_canaries]
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
     nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
-    return [found, finding("CC065", nothing)]
+    return [on_canaries, finding("CC065", nothing)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
     """That an error stands after all that was tried."""
-    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
+    names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
     return finding("CC063", words, level="error")
@@ -190,14 +192,14 @@ def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, pla
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
     where it suspected nothing, the value alone counts. ``plain``: known triggers acted plainly, and are gone, which is a doubt as well.
     """
-    if any(found.level == "error" for found in original):
+    if any(finding.level == "error" for finding in original):
         return False
     return bool(_over(attempt)) or not (plain or judging.is_suspected(original) or attempt.way.is_within)
 
 
 def _over(attempt: Attempt) -> list[Finding]:
     """Losses over the budget beyond chance, of accuracy or of recall."""
-    return [found for found in attempt.findings if found.rule == "CC010" and found.level == "error"]
+    return [finding for finding in attempt.findings if finding.rule == "CC010" and finding.level == "error"]
 
 
 def as_it_was(attempt: Attempt, /) -> Finding:
@@ -217,12 +219,12 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
 
 
-def side(ready: Prepared, bench: Workbench, seen: AuditResult, asked: detect.EvalSet, /) -> Side:
+def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.examples(ready.request, bench.clip, asked, seen.measured)
-    suspects = bench.suspects(seen)
-    searched = seen.search_record(bench.settings.effort, {})
-    return Side(seen.measured, bench.findings(seen), suspects, shown, searched)
+    shown = judging.examples(cleaning_inputs.request, bench.clip, eval_set, audit.measured)
+    suspects = bench.suspects(audit)
+    searched = audit.search_record(bench.settings.effort, {})
+    return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
 
 
 def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
@@ -236,13 +238,13 @@ def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecor
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(tried.before.patterns),
-        ladder=tuple(_candidate(each, limits, is_chosen=each.attempt is attempt) for each in tried.considered),
+        ladder=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in tried.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=limits.budget(tried.minutes),
         seconds=SpentRecord(
             total=time.monotonic() - tried.started,
             planting=copy.seconds if copy else 0.0,
-            trials=sum(each.seconds for each in tried.considered),
+            trials=sum(entry.seconds for entry in tried.considered),
             chosen=attempt.cleaned.training.seconds,
             rebound=refinetuned.seconds if refinetuned else 0.0,
         ),
@@ -262,7 +264,7 @@ def _candidate(considered: Considered, limits: AuditLimits, *, is_chosen: bool) 
         else RunRecord.of(
             attempt.point,
             triggers=len(attempt.suspicions),
-            errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
+            errors=tuple(sorted({finding.rule for finding in attempt.findings if finding.level == "error"})),
             seconds=attempt.cleaned.training.seconds,
         ),
     )

@@ -19,14 +19,14 @@ from clipclean.jobs import base as bases
 from clipclean.jobs import judging, other_models, outputs, plan
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.outputs import Destination
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
 from clipclean.train import Run
 
 WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
-TOLD = 3  # classes in a message
+SHOWN_CLASSES = 3  # classes in a message
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for candidates
 
 
@@ -39,14 +39,14 @@ class Limit:
     end: float  # after which nothing more is tried
 
     @classmethod
-    def of(cls, ready: Prepared, started: float, /) -> "Limit":
+    def of(cls, cleaning_inputs: CleaningInputs, started: float, /) -> "Limit":
         """Of a request, with time for the report at the rate of this machine, but no more than half of all."""
-        minutes = ready.request.max_minutes
+        minutes = cleaning_inputs.request.max_minutes
         if minutes is None:
             return cls(None, started, math.inf)
         # After the last attempt the report measures both models again: a run that tried on until the end would be late.
         seconds = 60 * minutes
-        after = AFTERWARDS * plan.seconds_of_measuring(ready)
+        after = AFTERWARDS * plan.seconds_of_measuring(cleaning_inputs)
         return cls(minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
 
     def within(self, share: float, /) -> contextlib.AbstractContextManager[None]:
@@ -56,7 +56,7 @@ class Limit:
 
 
 def auto(
-    ready: Prepared, offered: Sequence[Candidate], to: Destination, run: Run, /, *, started: float
+    cleaning_inputs: CleaningInputs, offered: Sequence[Candidate], to: Destination, run: Run, /, *, started: float
 ) -> Outcome | None:
     """Clean one model with the candidate that works on it, and write the result; None in all processes but the first.
 
@@ -65,15 +65,15 @@ def auto(
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     group = run.group
-    bench = Workbench.of(ready, to.state, run)
-    for each in (recipe for candidate in offered for recipe in candidate.recipes):
-        group.check(each.train.batch_size)
+    bench = Workbench.of(cleaning_inputs, to.state, run)
+    for recipe in (recipe for candidate in offered for recipe in candidate.recipes):
+        group.check(recipe.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
-    bench, limit = compared(bench, ready, started=started), Limit.of(ready, started)
+    bench, limit = compared(bench, cleaning_inputs, started=started), Limit.of(cleaning_inputs, started)
     with limit.within(1.0):
         began = time.monotonic()
         bench, before = audited(bench, limit)
-        if group.of_first(lambda: conclude.verdict_of(bench, ready, before.seen) == "pass"):
+        if group.of_first(lambda: conclude.verdict_of(bench, cleaning_inputs, before.audit) == "pass"):
             bench.say("The audit passes: there is nothing to clean.")
             tried = Tried(before, None, (), limit.minutes, False, started)
         else:
@@ -83,38 +83,44 @@ def auto(
                 tried = Tried(before, None, (), limit.minutes, True, started)
     if not group.is_first:
         return None
-    result, images = conclude.concluded(bench, ready, tried)
-    return outputs.publish(ready, result, bench.eval_set, to=to, images=images, is_whole=not tried.is_cut)
+    result, images = conclude.concluded(bench, cleaning_inputs, tried)
+    return outputs.publish(cleaning_inputs, result, bench.eval_set, to=to, images=images, is_whole=not tried.is_cut)
 
 
-def compared(bench: Workbench, ready: Prepared, /, *, started: float) -> Workbench:
+def compared(bench: Workbench, cleaning_inputs: CleaningInputs, /, *, started: float) -> Workbench:
     """The workbench with the clean models that were given, searched like the model itself."""
-    settings, device = SearchSettings(bench.settings.effort, ready.request.seed), str(bench.clip.device)
+    settings, device = SearchSettings(bench.settings.effort, cleaning_inputs.request.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
         return other_models.all_references(
-            settings, ready.given.clean_models, (), bench.eval_set, ready.clean, device=device, state=bench.state
+            settings,
+            cleaning_inputs.shared.clean_models,
+            (),
+            bench.eval_set,
+            cleaning_inputs.clean,
+            device=device,
+            state=bench.state,
         )
 
-    with deadline.within(ready.request.max_minutes, reserve=time.monotonic() - started):
+    with deadline.within(cleaning_inputs.request.max_minutes, reserve=time.monotonic() - started):
         bench = replace(bench, references=bench.run.group.of_first(references))
-    named = ready.given.base
-    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, ready.clean)) if named else bench
+    named = cleaning_inputs.shared.base
+    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, cleaning_inputs.clean)) if named else bench
 
 
 def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit]:
     """The workbench that knows what the audit of the original is sure of, and that audit."""
     with limit.within(AUDIT):
         # Towards no class in particular: before it nothing is known but what the user named.
-        seen = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
-    before = FirstAudit.of(seen, bench.eval_set, bench.limits)
+        audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
+    before = FirstAudit.of(audit, bench.eval_set, bench.limits)
     # Later audits count the variants of known triggers beside clean models alone.
     grid = bench.eval_set.grid if bench.references else ()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
-        rows = bench.suspects(seen)
-        found = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:TOLD])
-        bench.say(f"The audit of the original {f'points at: {found}' if found else 'points at no class'}.")
+        rows = bench.suspects(audit)
+        leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
+        bench.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
     return replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid)), before
 
 
@@ -126,13 +132,13 @@ def tried_all(
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent, needless, seen = bench.run.group, [0.0], "", before.seen
+    group, spent, needless, audit = bench.run.group, [0.0], "", before.audit
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
     # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-    if not (judging.is_suspected(bench.findings(seen)) or all(each.searches for each in offered)):
+    if not (judging.is_suspected(bench.findings(audit)) or all(candidate.searches for candidate in offered)):
         needless = "the audit suspects nothing that it could unlearn"
     # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
-    rows = bench.suspects(seen)
+    rows = bench.suspects(audit)
     avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
     # Where nothing is suspected they would double the time, and no verdict hangs on them.
     copy = None if before.shows or needless else bench.plant(avoid=avoid)
@@ -153,9 +159,9 @@ def tried_all(
             return Considered(candidate)
         if needless and candidate.searches:
             return Considered(candidate, needless)
-        made = attempts.on_copy(bench, candidate, copy, before)
-        spent.append(made.seconds)
-        return made
+        considered = attempts.on_copy(bench, candidate, copy, before)
+        spent.append(considered.seconds)
+        return considered
 
     considered = attempts.choose(
         offered,

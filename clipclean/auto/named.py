@@ -12,7 +12,7 @@ from torch import Tensor
 from clipclean import deadline, detect, model, train
 from clipclean.auto import job
 from clipclean.auto.job import Limit
-from clipclean.auto.named_result import Done, concluded
+from clipclean.auto.named_result import RecipeRun, concluded
 from clipclean.auto.workbench import Workbench
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
@@ -20,7 +20,7 @@ from clipclean.jobs import inputs, judging, outputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.outputs import Destination
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
@@ -32,7 +32,7 @@ from clipclean.train import Run
 SEARCHED, MEASURED = 1.25, 2.5
 
 
-def named(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> Outcome | None:
+def named(cleaning_inputs: CleaningInputs, to: Destination, run: Run, /, *, started: float) -> Outcome | None:
     """Clean one model with one recipe, and write the result.
 
     Of several processes the first one audits, judges and writes; the others train with it, and return None.
@@ -41,74 +41,85 @@ def named(ready: Prepared, to: Destination, run: Run, /, *, started: float) -> O
         OutOfTime: the deadline came before the cleaning began.
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    group, limit = run.group, Limit.of(ready, started)
-    bench = job.compared(Workbench.of(ready, to.state, run), ready, started=started)
+    group, limit = run.group, Limit.of(cleaning_inputs, started)
+    bench = job.compared(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, started=started)
     with limit.within(1.0):
         began = time.monotonic()
         bench, before = job.audited(bench, limit)
         audited = time.monotonic() - began
-        aims = aims_of(bench, ready, before, run)
+        aims = aims_of(bench, cleaning_inputs, before, run)
         with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * audited):
             group.check_time()
-            trained = training.clean(bench.clip, bench.samples, ready.recipe, aims=aims, run=run)
+            trained = training.clean(bench.clip, bench.samples, cleaning_inputs.recipe, aims=aims, run=run)
     if not group.is_first:
         return None
     bench = replace(bench, run=replace(bench.run, group=train.ALONE))  # the others are done
     with limit.within(1.0):
-        done = judged_again(bench, ready, before, aims, trained, reserve=audited)
-    result, images = concluded(bench, ready, done)
-    return outputs.publish(ready, result, bench.eval_set, to=to, images=images, is_whole=done.is_whole)
+        recipe_run = judged_again(bench, cleaning_inputs, before, aims, trained, reserve=audited)
+    result, images = concluded(bench, cleaning_inputs, recipe_run)
+    return outputs.publish(cleaning_inputs, result, bench.eval_set, to=to, images=images, is_whole=recipe_run.is_whole)
 
 
-def aims_of(bench: Workbench, ready: Prepared, before: FirstAudit, run: Run, /) -> Aims:
+def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
     aims = training.aims_of(
         bench.clip,
         bench.samples,
-        ready.recipe,
-        text_classifier=before.seen.measured.text_classifier.to(bench.clip.device),
+        cleaning_inputs.recipe,
+        text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        known=before.acting if ready.recipe.is_surgery else before.to_remove,
+        known=before.acting if cleaning_inputs.recipe.is_surgery else before.to_remove,
         controls=before.controls,
         run=run,
     )
-    if not ready.recipe.traits.undoes:
+    if not cleaning_inputs.recipe.traits.undoes:
         return aims
     if bench.base is None or not bench.base.kin.is_base:
         raise Inconclusive(
-            f"The model was not finetuned from the base that was named, so {ready.recipe.name} has nothing to go back to. Name its own base, or "
+            f"The model was not finetuned from the base that was named, so {cleaning_inputs.recipe.name} has nothing to go back to. Name its own base, or "
             "another recipe."
         )
     return replace(aims, rehearsed=before.to_remove, base=bench.base.clip)
 
 
 def judged_again(
-    bench: Workbench, ready: Prepared, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
-) -> Done:
+    bench: Workbench,
+    cleaning_inputs: CleaningInputs,
+    before: FirstAudit,
+    aims: Aims,
+    trained: Training,
+    /,
+    *,
+    reserve: float,
+) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
     weights = model.copy_weights(bench.clip)
     own = aims.searched.strongest() if aims.searched else ()
     suspected = judging.distinct([*before.suspicions, *judging.new_among(own, before.suspicions)])
-    original = before.seen.measured
+    original = before.audit.measured
     there = {probe.trigger for probe in original.known}
     # A search has named others than the user, and the panel is looked at on fewer images.
-    if more := tuple(each for each in suspected if each[0].spec not in there):
+    if more := tuple(suspicion for suspicion in suspected if suspicion[0].spec not in there):
         bench.put(bench.original)
-        found = inputs.measure(bench.clip, replace(bench.eval_set, suspicions=more, panel=()))
-        original = replace(original, known=(*original.known, *found.known), sure=before.sure)
+        measured = inputs.measure(bench.clip, replace(bench.eval_set, suspicions=more, panel=()))
+        original = replace(original, known=(*original.known, *measured.known), sure=before.sure)
     with deadline.within(None, reserve=reserve):
         way = walked(
-            bench, original, weights, suspected, walks=ready.recipe.audit.walk_back and bool(trained.record.steps)
+            bench,
+            original,
+            weights,
+            suspected,
+            walks=cleaning_inputs.recipe.audit.walk_back and bool(trained.record.steps),
         )
     bench.put_between(bench.original, weights, share=way.taken.share)
     pointed = judging.targets(suspected)
     try:
         # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-        seen = bench.audit(suspected, pointed=pointed, what="after")
+        audit = bench.audit(suspected, pointed=pointed, what="after")
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
-        seen = AuditResult(way.taken.measured, None, ("CC024", late), 0.0)
-    return Done(before, original, suspected, trained, aims.searched is not None, weights, way, seen)
+        audit = AuditResult(way.taken.measured, None, ("CC024", late), 0.0)
+    return RecipeRun(before, original, suspected, trained, aims.searched is not None, weights, way, audit)
 
 
 def walked(
@@ -123,13 +134,15 @@ def walked(
     """The walk back from the cleaned weights, whose own point is measured whatever the time; no further one without ``walks``."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
     # classes as the original, to which its answers are compared.
-    asked = replace(bench.eval_set, suspicions=suspected, panel=(), classifier=bool(original.text_classifier.numel()))
+    eval_set = replace(
+        bench.eval_set, suspicions=suspected, panel=(), classifier=bool(original.text_classifier.numel())
+    )
 
     def measure(share: float) -> detect.Measurement:
         if share < 1:
             deadline.check()
         bench.put_between(bench.original, weights, share=share)
-        return inputs.measure(bench.clip, asked, what="walking back")
+        return inputs.measure(bench.clip, eval_set, what="walking back")
 
     watched = judging.to_watch(original, suspected)
     return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if walks else 1.0)

@@ -13,14 +13,14 @@ from clipclean.findings import Finding, finding
 from clipclean.jobs import cleaning, judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.methods.training import Training
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages, Report
 
 
 @dataclass(frozen=True)
-class Done:
+class RecipeRun:
     """A cleaning by one recipe, with the audits around it."""
 
     before: FirstAudit  # of the original
@@ -30,7 +30,7 @@ class Done:
     searched: bool  # whether the method searched by itself
     weights: dict[str, Tensor]  # at the end of the training
     way: Way
-    seen: AuditResult  # at the end of the walk back
+    audit: AuditResult  # at the end of the walk back
 
     @property
     def is_changed(self) -> bool:
@@ -40,49 +40,53 @@ class Done:
     @property
     def is_whole(self) -> bool:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
-        return not (self.trained.cut or any(_is_cut(seen) for seen in (self.before.seen, self.seen)))
+        return not (self.trained.cut or any(_is_cut(audit) for audit in (self.before.audit, self.audit)))
 
 
-def _is_cut(seen: AuditResult) -> bool:
-    is_late = seen.why_not is not None and seen.why_not[0] == "CC024"
-    return bool(is_late or seen.measured.untried or (seen.search and seen.search.cut))
+def _is_cut(audit: AuditResult) -> bool:
+    is_late = audit.why_not is not None and audit.why_not[0] == "CC024"
+    return bool(is_late or audit.measured.untried or (audit.search and audit.search.cut))
 
 
-def concluded(bench: Workbench, ready: Prepared, done: Done, /) -> tuple[Report, PageImages]:
+def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, recipe_run: RecipeRun, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    shown = replace(bench.eval_set, suspicions=done.suspicions)
+    shown = replace(bench.eval_set, suspicions=recipe_run.suspicions)
     bench.put(bench.original)
-    first = conclude.side(ready, bench, replace(done.before.seen, measured=done.original), shown)
-    bench.put_between(bench.original, done.weights, share=done.way.taken.share)
-    last = conclude.side(ready, bench, done.seen, shown)
-    applied = ready.given.judge.applied(ready.loaded, lambda limits: findings(bench, ready, done, limits))
-    made, images = cleaning.composed(ready, first, last, done.trained.record, done.way, applied)
-    return conclude.beside_base(bench, made, done.before.seen, done.seen), images
+    first = conclude.side(cleaning_inputs, bench, replace(recipe_run.before.audit, measured=recipe_run.original), shown)
+    bench.put_between(bench.original, recipe_run.weights, share=recipe_run.way.taken.share)
+    last = conclude.side(cleaning_inputs, bench, recipe_run.audit, shown)
+    applied = cleaning_inputs.shared.judge.applied(
+        cleaning_inputs.loaded, lambda limits: findings(bench, cleaning_inputs, recipe_run, limits)
+    )
+    report, images = cleaning.composed(cleaning_inputs, first, last, recipe_run.trained.record, recipe_run.way, applied)
+    return conclude.beside_base(bench, report, recipe_run.before.audit, recipe_run.audit), images
 
 
-def findings(bench: Workbench, ready: Prepared, done: Done, limits: AuditLimits, /) -> list[Finding]:
+def findings(
+    bench: Workbench, cleaning_inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /
+) -> list[Finding]:
     """The findings of the result by these limits: of its audit, of what it cost, and of what was not finished."""
-    after, trained, unlearned = done.seen.measured, done.trained, done.trained.unlearned
+    after, trained, unlearned = recipe_run.audit.measured, recipe_run.trained, recipe_run.trained.unlearned
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     if bench.searches:
-        found = [
-            *replace(bench, limits=limits).findings(done.seen),
-            *detect.of_accuracy(done.original, after, limits=limits),
-            *nothing_acted(done),
+        of_audit = [
+            *replace(bench, limits=limits).findings(recipe_run.audit),
+            *detect.of_accuracy(recipe_run.original, after, limits=limits),
+            *nothing_acted(recipe_run),
         ]
     else:
-        found = [*detect.sanitized(done.original, after, limits=limits, searched=done.searched)]
+        of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
-        *found,
-        *(judging.remaining(unlearned, least=ready.recipe.unlearn.outlyingness) if unlearned else ()),
+        *of_audit,
+        *(judging.remaining(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness) if unlearned else ()),
         *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
-        *cleaning.notes(ready),
+        *cleaning.notes(cleaning_inputs),
     ]
 
 
-def nothing_acted(done: Done, /) -> list[Finding]:
+def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     """That nothing acted before, so that nothing shows what the cleaning removes."""
-    if done.before.acting or done.before.seen.search is None:
+    if recipe_run.before.acting or recipe_run.before.audit.search is None:
         return []
-    what = "the weights were cleaned all the same" if done.is_changed else "the weights are as they were"
+    what = "the weights were cleaned all the same" if recipe_run.is_changed else "the weights are as they were"
     return [finding("CC065", f"No trigger acted on this model before cleaning, and the search found none; {what}.")]

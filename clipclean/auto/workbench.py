@@ -23,7 +23,7 @@ from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite, trigger_words
 from clipclean.jobs import inputs, judging, searching
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.progress import say
@@ -155,11 +155,11 @@ class Refinetuned:
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
         first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
-        told, found = {probe.trigger for probe in self.before.known}, []
+        named, findings = {probe.trigger for probe in self.before.known}, []
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess
             if not is_known:
-                if old.trigger in told or old.trigger not in first:
+                if old.trigger in named or old.trigger not in first:
                     continue
                 acted = first[old.trigger]
                 was_removed = acted > limit and old.excess <= walk_back.REMOVED * acted
@@ -169,8 +169,8 @@ class Refinetuned:
             if new.excess_interval[0] > limit >= old.excess:
                 is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
                 is_natural = new.trigger in self.natural
-                found.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
-        return found
+                findings.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
+        return findings
 
 
 def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool, is_natural: bool) -> Finding:
@@ -215,17 +215,17 @@ class Workbench:
     base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
-    def of(cls, ready: Prepared, state: RunState, run: Run, /) -> "Workbench":
+    def of(cls, cleaning_inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, searches = ready.loaded.clip, ready.recipe, ready.request.search
-        eval_set = ready.eval_set(panel=ready.request.panel)
+        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.request.search
+        eval_set = cleaning_inputs.eval_set(panel=cleaning_inputs.request.panel)
         return cls(
             clip=clip,
             original=model.copy_weights(clip),
-            samples=ready.to_train,
+            samples=cleaning_inputs.to_train,
             eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
             references=None,
-            limits=ready.given.judge.limits,
+            limits=cleaning_inputs.shared.judge.limits,
             settings=recipe.auto,
             control=control_of(recipe),
             state=state,
@@ -265,15 +265,15 @@ class Workbench:
         eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
 
-        def made() -> AuditResult:
+        def audited() -> AuditResult:
             if not self.searches:
                 measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
-            seen = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
-            return self.base.seen(self.clip, eval_set, seen) if self.base else seen
+            result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            return self.base.seen(self.clip, eval_set, result) if self.base else result
 
-        return self.run.group.of_first(made)
+        return self.run.group.of_first(audited)
 
     def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
         """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
@@ -284,16 +284,16 @@ class Workbench:
         self.run.group.check_time()
         return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
 
-    def findings(self, seen: AuditResult, /) -> list[Finding]:
+    def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""
         return [
-            *detect.of_audit(seen, self.limits, images=len(self.eval_set.pixels)),
+            *detect.of_audit(audit, self.limits, images=len(self.eval_set.pixels)),
             *(self.base.notes() if self.base else ()),
         ]
 
-    def suspects(self, seen: AuditResult, /) -> tuple[SuspectRecord, ...]:
+    def suspects(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
         """The classes that an audit of the model points at, the highest score first, as a report lists them."""
-        return detect.suspect_records(seen.search, seen.measured, limits=detect.of_looks(self.limits, seen.looks))
+        return detect.suspect_records(audit.search, audit.measured, limits=detect.of_looks(self.limits, audit.looks))
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""

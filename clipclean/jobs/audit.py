@@ -9,12 +9,12 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finite
 from clipclean.jobs import base as bases
-from clipclean.jobs import given, judging, other_models, plan, results, searching
+from clipclean.jobs import judging, other_models, plan, results, searching, shared_inputs
 from clipclean.jobs.base import LoadedBase
-from clipclean.jobs.given import AuditInputs
 from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.searching import SearchSettings
+from clipclean.jobs.shared_inputs import AuditInputs
 from clipclean.report import Report
 
 NOT_COMPARED = (
@@ -36,7 +36,7 @@ def audit(request: requests.Audit, /) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with given.to_audit(request) as audit_inputs:
+            with shared_inputs.to_audit(request) as audit_inputs:
                 return _audit(audit_inputs, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
@@ -47,10 +47,10 @@ def audit(request: requests.Audit, /) -> Outcome:
 
 def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(audit_inputs)
-    named, clip = audit_inputs.given.base, audit_inputs.loaded.clip
+    named, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
     base = bases.load(named, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named else None
-    audited, judge, request = _searched(audit_inputs, base), audit_inputs.given.judge, audit_inputs.request
-    result, folder = audited.seen, request.save_triggers
+    audited, judge, request = _searched(audit_inputs, base), audit_inputs.shared.judge, audit_inputs.request
+    result, folder = audited.audit, request.save_triggers
     known_power, unproven = None, list[Finding]()
     try:
         known_power = judging.power_of(audited)
@@ -78,7 +78,7 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
         ),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
-        vocabulary=audit_inputs.given.vocabulary.record(is_given=audit_inputs.given.has_own_classes),
+        vocabulary=audit_inputs.shared.vocabulary.record(is_given=audit_inputs.shared.has_own_classes),
         data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
@@ -92,11 +92,11 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
 
 def _of_references(audited: Audited, /) -> list[Finding]:
     """What speaks against the clean models that the tested one was compared with, but for its base, of which other findings tell."""
-    audit_inputs, search = audited.ready, audited.seen.search
+    audit_inputs, search = audited.audit_inputs, audited.audit.search
     if audited.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
         return []
-    named = audit_inputs.given.base
-    trusted = [opened for opened in audit_inputs.given.clean_models if named is None or opened is not named.opened]
+    named = audit_inputs.shared.base
+    trusted = [opened for opened in audit_inputs.shared.clean_models if named is None or opened is not named.opened]
     own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
     return searching.of_references(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
@@ -106,7 +106,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
     request, clip, eval_set = audit_inputs.request, audit_inputs.loaded.clip, audit_inputs.eval_set
     settings = SearchSettings(request.effort, request.seed, search=request.search)
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
-        trusted, device = audit_inputs.given.clean_models, str(clip.device)
+        trusted, device = audit_inputs.shared.clean_models, str(clip.device)
         measured = None
         if trusted and deadline.is_set():  # known triggers are an answer where time ends before others are searched
             measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
@@ -119,7 +119,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
                 raise
             return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         # By the limits in force and by the shipped ones, which the report compares them with.
-        limits = (audit_inputs.given.judge.limits, audit_inputs.given.judge.shipped)
+        limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
         ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
         audited = searching.audit_both(

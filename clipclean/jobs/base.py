@@ -41,20 +41,20 @@ def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) ->
         raise UsageError(
             f"--base: {len(sources)} models. A model was finetuned from one; give the others by --reference."
         )
-    found = inputs.read(sources[0], arch=arch)
-    kinds = model.shape_of(found.architecture), model.shape_of(tested.architecture)
-    if kinds[0] != kinds[1] or not _fit(found, tested):
+    base = inputs.read(sources[0], arch=arch)
+    kinds = model.shape_of(base.architecture), model.shape_of(tested.architecture)
+    if kinds[0] != kinds[1] or not _fit(base, tested):
         raise UsageError(
-            f"The base {found.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
+            f"The base {base.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
             "weights. Name the model that this one was finetuned from."
         )
-    own, other = tested.file.tensors, found.file.tensors
+    own, other = tested.file.tensors, base.file.tensors
     if checkpoint.digest(own) == checkpoint.digest(other) or detect.are_same(own, other):
         raise UsageError(
-            f"The base {found.place.name} has the same weights as the tested model, up to half precision: nothing was finetuned, so "
+            f"The base {base.place.name} has the same weights as the tested model, up to half precision: nothing was finetuned, so "
             "nothing can be told from it. Name another model as the base, or leave --base out."
         )
-    return Base(found, detect.kinship(own, other))
+    return Base(base, detect.kinship(own, other))
 
 
 def beside(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, ...]:
@@ -62,11 +62,11 @@ def beside(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, 
     if base is None:
         return tuple(references)
     its = checkpoint.digest(base.opened.file.tensors)
-    return (base.opened, *(each for each in references if checkpoint.digest(each.file.tensors) != its))
+    return (base.opened, *(reference for reference in references if checkpoint.digest(reference.file.tensors) != its))
 
 
 def _fit(one: Opened, other: Opened) -> bool:
-    shapes = ({name: each.shape for name, each in of.file.tensors.items()} for of in (one, other))
+    shapes = ({name: tensor.shape for name, tensor in of.file.tensors.items()} for of in (one, other))
     return next(shapes) == next(shapes)
 
 
@@ -80,20 +80,20 @@ class LoadedBase:
     first: Compared  # the tested model beside it, under no trigger
     opened: Opened
 
-    def seen(self, clip: model.Clip, eval_set: detect.EvalSet, seen: detect.AuditResult, /) -> detect.AuditResult:
+    def seen(self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /) -> detect.AuditResult:
         """The audit of a model with the triggers that act on it and not on the base: known ones, and those that the search found.
 
         Of a base that is none nothing is told: two strangers differ in what acts on them.
         """
         if not self.kin.is_base:
-            return seen
-        moving = {each.trigger for search in seen.searches for each in search.known if each.excess >= detect.MOVES}
-        moving |= {each.trigger for each in seen.measured.panel if each.excess >= detect.MOVES}
+            return audit
+        moving = {known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVES}
+        moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
         known = [trigger for trigger in eval_set.tried if trigger.spec in moving]  # no other can act
         named = [trigger for trigger, _ in eval_set.suspicions]
-        found = [hit.found for search in seen.searches for hit in search.targeted if hit.candidate.is_reached]
-        tried = {trigger.spec: trigger for trigger in (*named, *known, *found)}
-        return replace(seen, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
+        reached = [hit.found for search in audit.searches for hit in search.targeted if hit.candidate.is_reached]
+        tried = {trigger.spec: trigger for trigger in (*named, *known, *reached)}
+        return replace(audit, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
 
     def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
@@ -156,8 +156,8 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     first = _compared(clip, built.clip, eval_set, [])
     kin = replace(base.weights, images=first.images)
     name = base.opened.place.name
-    told = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
-    say(f"{told}, so this model was finetuned from it." if kin.is_base else f"{told}, so it is taken as a reference.")
+    words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
+    say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
     return LoadedBase(name, built.clip, kin, first, base.opened)
 
 
@@ -172,27 +172,27 @@ def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[
     """The two models, ready to be compared, and the images on their device."""
     eval_set = replace(eval_set, pixels=eval_set.pixels.to(own.device))
     both = [
-        (each.embed_images, detect.classifier(each.embed_texts, eval_set.classes, templates=eval_set.templates))
-        for each in (model.fold_norms(own), model.fold_norms(base))
+        (clip.embed_images, detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates))
+        for clip in (model.fold_norms(own), model.fold_norms(base))
     ]
     return Pair(*both), eval_set
 
 
-def _layer(each: LayerChange) -> BaseLayerRecord:
+def _layer(layer: LayerChange) -> BaseLayerRecord:
     return BaseLayerRecord(
-        name=each.name, numbers=each.numbers, change=finite(each.change), leading=finite(each.leading)
+        name=layer.name, numbers=layer.numbers, change=finite(layer.change), leading=finite(layer.leading)
     )
 
 
-def _moved(each: MovedClass) -> MovedClassRecord:
-    return MovedClassRecord(class_=each.name, text=each.text, images=finite(each.images))
+def _moved(moved_class: MovedClass) -> MovedClassRecord:
+    return MovedClassRecord(class_=moved_class.name, text=moved_class.text, images=finite(moved_class.images))
 
 
-def _difference(each: Difference) -> DifferenceOfTwoRecord:
+def _difference(difference: Difference) -> DifferenceOfTwoRecord:
     return DifferenceOfTwoRecord(
-        trigger=each.trigger,
-        target=each.target,
-        own=each.own.record(),
-        base=each.base.record(),
-        interval=each.interval,
+        trigger=difference.trigger,
+        target=difference.target,
+        own=difference.own.record(),
+        base=difference.base.record(),
+        interval=difference.interval,
     )

@@ -11,7 +11,7 @@ from clipclean.config.policy import Applied
 from clipclean.detect import ranking
 from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import judging, results
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
@@ -40,13 +40,13 @@ class Side:
 
     def record(self, **more: object) -> AuditRecord:
         """``before`` or ``after`` of the report, with ``more`` measurements."""
-        told = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
-        measurements = self.measured.record().model_copy(update=told)
+        update = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
+        measurements = self.measured.record().model_copy(update=update)
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
 def composed(
-    ready: Prepared,
+    cleaning_inputs: CleaningInputs,
     before: Side,
     after: Side,
     training: TrainingRecord,
@@ -57,36 +57,40 @@ def composed(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    agreed = detect.agreement(before.measured, after.measured, classes=ready.given.vocabulary.classes)
+    agreed = detect.agreement(before.measured, after.measured, classes=cleaning_inputs.shared.vocabulary.classes)
     lost = detect.accuracy_losses(before.measured, after.measured)
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
-    told = results.common_fields("sanitize", ready.loaded, ready.request.label)
-    told["notes"] = (*told["notes"], *training.notes)
-    told |= {"auto": auto} if auto else {}
-    made = Report(
+    fields = results.common_fields("sanitize", cleaning_inputs.loaded, cleaning_inputs.request.label)
+    fields["notes"] = (*fields["notes"], *training.notes)
+    fields |= {"auto": auto} if auto else {}
+    report = Report(
         schema_version="2",
         suspects=first.suspects,
         measurements=last.measurements,
         before=first,
         after=last,
-        recipe=recipe_of(ready, before.measured, after.measured),
-        vocabulary=ready.given.vocabulary.record(is_given=ready.given.has_own_classes),
-        data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
-        seed=ready.request.seed,
+        recipe=recipe_of(cleaning_inputs, before.measured, after.measured),
+        vocabulary=cleaning_inputs.shared.vocabulary.record(is_given=cleaning_inputs.shared.has_own_classes),
+        data=cleaning_inputs.clean.record().model_copy(
+            update={"screened": cleaning_inputs.screened and cleaning_inputs.screened.as_json()}
+        ),
+        seed=cleaning_inputs.request.seed,
         training=training,
         exports=(),
         cleaning=way.record(),
-        **told,
-        **ready.given.judge.record(applied),
+        **fields,
+        **cleaning_inputs.shared.judge.record(applied),
     )
-    return made, example_images.grids(before.shown, after.shown)
+    return report, example_images.grids(before.shown, after.shown)
 
 
-def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measurement, /) -> RecipeRecord:
+def recipe_of(
+    cleaning_inputs: CleaningInputs, before: detect.Measurement, after: detect.Measurement, /
+) -> RecipeRecord:
     """The report's ``recipe``, with how its evidence applies to this run, and the run's place in the measured range."""
-    recipe, stands = ready.recipe, ready.standing
+    recipe, stands = cleaning_inputs.recipe, cleaning_inputs.standing
     left, lost = left_of(before, after), finite(detect.accuracy_loss(before, after)[0])
     if says := stands.reached(left, lost):
         say(says)
@@ -96,7 +100,7 @@ def recipe_of(ready: Prepared, before: detect.Measurement, after: detect.Measure
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=not ready.request.set and stands.kind in OWN,
+        validated=not cleaning_inputs.request.set and stands.kind in OWN,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )
@@ -109,18 +113,22 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
     return max(left, default=None)
 
 
-def notes(ready: Prepared, /) -> Iterator[Finding]:
+def notes(cleaning_inputs: CleaningInputs, /) -> Iterator[Finding]:
     """Notes on classes, data and recipe that leave the verdict as it is."""
-    yield from judging.of_file(ready.loaded, is_chosen=True)  # what is written holds neither code nor other weights
-    skipped, screened = ready.clean.skipped, ready.screened
-    yield from judging.notes_on_classes(ready.given)
+    yield from judging.of_file(
+        cleaning_inputs.loaded, is_chosen=True
+    )  # what is written holds neither code nor other weights
+    skipped, screened = cleaning_inputs.clean.skipped, cleaning_inputs.screened
+    yield from judging.notes_on_classes(cleaning_inputs.shared)
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        words = f"{len(skipped)} of {len(skipped) + len(ready.clean)} samples were unusable and skipped: {named}."
+        words = (
+            f"{len(skipped)} of {len(skipped) + len(cleaning_inputs.clean)} samples were unusable and skipped: {named}."
+        )
         yield finding("CC030", words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
     if (
-        ready.standing.kind != "measured" and not ready.recipe.traits.chooses
+        cleaning_inputs.standing.kind != "measured" and not cleaning_inputs.recipe.traits.chooses
     ):  # that measures its candidates in the run itself
-        yield finding("CC040", str(ready.standing), level="note")
+        yield finding("CC040", str(cleaning_inputs.standing), level="note")

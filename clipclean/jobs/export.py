@@ -7,7 +7,7 @@ from clipclean import demo, detect, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
-from clipclean.jobs import given, inputs, results
+from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import stage
 from clipclean.schema.results import Exported
@@ -36,7 +36,7 @@ def export(request: requests.Export, /) -> Exported:
         )
     cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
     with demo.late() as bundled:
-        clean = given.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
+        clean = clean_pairs.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
         loaded = inputs.build(opened, clean, device="cpu")
         pairs = detect.spaced(clean.pairs, formats.PARITY_SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])

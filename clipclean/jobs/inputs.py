@@ -22,7 +22,7 @@ from clipclean.schema.report import ModelRecord, VocabularyRecord
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
-ASKED = 16  # classes by which a text tower is tried
+TRIED_CLASSES = 16  # classes by which a text tower is tried
 ALIKE_DISTANCE = 1e-3  # distance of unit embeddings below which they are one: float16 tells apart no less
 NAMED_SHARE = 0.9  # share of captions that name one class, from which on an audit takes it for the label
 
@@ -193,7 +193,7 @@ def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
     """Raise Inconclusive where the text tower tells no class from another: then no accuracy and no success is anything."""
-    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:ASKED]])
+    texts = clip.embed_texts([f"a photo of a {name}" for name in classes[:TRIED_CLASSES]])
     if len(texts) > 1 and float((texts[1:] - texts[0]).norm(dim=1).max()) < ALIKE_DISTANCE:
         raise Inconclusive(
             f"The text tower gives {len(texts)} classes the same embedding, so it carries nothing, and nothing can be measured by it. "
@@ -219,7 +219,7 @@ class Words:
     templates: tuple[str, ...]
 
     @property
-    def told(self) -> str:
+    def default_note(self) -> str:
         """The classes that are taken where the user names none."""
         first, second, *_, last = self.classes
         return (

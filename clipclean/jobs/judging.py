@@ -12,9 +12,9 @@ from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.given import Asked, AuditInputs, Given
 from clipclean.jobs.inputs import LoadedModel, Suspicion
 from clipclean.jobs.searching import SearchSettings
+from clipclean.jobs.shared_inputs import AuditInputs, Request, SharedInputs
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
 from clipclean.methods.walk_back import Watched, Way
@@ -30,17 +30,17 @@ Place = TypeVar("Place", int, int | None)  # of a class; unknown for some trigge
 class Audited:
     """What an audit has read and measured."""
 
-    ready: AuditInputs
+    audit_inputs: AuditInputs
     references: detect.References | None  # clean models to compare with
-    seen: AuditResult  # of the tested model
+    audit: AuditResult  # of the tested model
 
 
-def all_findings(made: Audited, limits: AuditLimits, /) -> list[Finding]:
+def all_findings(audited: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
-    images = len(made.ready.eval_set.pixels)
-    is_chosen = made.ready.request.weights is not None
-    notes = [*notes_on_images(made.ready), *of_file(made.ready.loaded, is_chosen=is_chosen)]
-    return [*detect.of_audit(made.seen, limits, images=images), *notes]
+    images = len(audited.audit_inputs.eval_set.pixels)
+    is_chosen = audited.audit_inputs.request.weights is not None
+    notes = [*notes_on_images(audited.audit_inputs), *of_file(audited.audit_inputs.loaded, is_chosen=is_chosen)]
+    return [*detect.of_audit(audited.audit, limits, images=images), *notes]
 
 
 def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
@@ -52,47 +52,49 @@ def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     ]
 
 
-def notes_on_images(ready: AuditInputs, /) -> list[Finding]:
+def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
     """Notes on the images and the classes; they inform and never change the verdict."""
-    told, skipped = notes_on_classes(ready.given), ready.images.skipped
-    if ready.request.data is None:
-        told.append(finding("CC031", f"No images were given: {len(ready.images)} bundled ones were measured on."))
+    notes, skipped = notes_on_classes(audit_inputs.shared), audit_inputs.images.skipped
+    if audit_inputs.request.data is None:
+        notes.append(
+            finding("CC031", f"No images were given: {len(audit_inputs.images)} bundled ones were measured on.")
+        )
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        told.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
-    return told
+        notes.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
+    return notes
 
 
-def notes_on_classes(given: Given, /) -> list[Finding]:
+def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
     """That nobody named the classes which everything is measured by."""
-    if given.has_own_classes:
+    if shared.has_own_classes:
         return []
-    return [finding("CC033", f"No class list was given. {given.vocabulary.told}", value=float(given.classes))]
+    return [finding("CC033", f"No class list was given. {shared.vocabulary.default_note}", value=float(shared.classes))]
 
 
-def power_of(made: Audited, /) -> PowerRecord | None:
+def power_of(audited: Audited, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
-    ready, request = made.ready, made.ready.request
-    found = all_findings(made, ready.given.judge.limits)
-    if not request.power or made.seen.search is None or any(each.level == "error" for each in found):
+    audit_inputs, request = audited.audit_inputs, audited.audit_inputs.request
+    findings = all_findings(audited, audit_inputs.shared.judge.limits)
+    if not request.power or audited.audit.search is None or any(finding.level == "error" for finding in findings):
         return None
-    named = {each.target for each in found if each.target}
-    settings, clip = SearchSettings(request.effort, request.seed), ready.loaded.clip
-    eval_set = replace(ready.eval_set, suspicions=())  # those are of the tested model alone
+    named = {finding.target for finding in findings if finding.target}
+    settings, clip = SearchSettings(request.effort, request.seed), audit_inputs.loaded.clip
+    eval_set = replace(audit_inputs.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
-        copy = searching.audit_clip(settings, clip, eval_set, made.references, what="a copy with a planted backdoor")
-        told = detect.of_audit(copy, ready.given.judge.limits, images=len(eval_set.pixels))
-        named = {each.target: each.level for each in told if each.rule == "CC003" and each.target}
+        copy = searching.audit_clip(settings, clip, eval_set, audited.references, what="a copy with a planted backdoor")
+        of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.pixels))
+        named = {finding.target: finding.level for finding in of_copy if finding.rule == "CC003" and finding.target}
         one_with = copy.search.one_with if copy.search else lambda name: (name,)
         return {name: level for target, level in named.items() for name in one_with(target)}
 
     avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(
         clip,
-        ready.planting,
+        audit_inputs.planting,
         eval_set,
         recipes.load(recipes.STANDARD),
         poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
@@ -101,11 +103,14 @@ def power_of(made: Audited, /) -> PowerRecord | None:
     )
 
 
-def with_power(found: Sequence[Finding], known: PowerRecord | None, /) -> list[Finding]:
+def with_power(findings: Sequence[Finding], known: PowerRecord | None, /) -> list[Finding]:
     """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
     if known is None:
-        return list(found)
-    return [*(each for each in found if not (known.enough and each.rule == "CC004")), power.power_finding(known)]
+        return list(findings)
+    return [
+        *(finding for finding in findings if not (known.enough and finding.rule == "CC004")),
+        power.power_finding(known),
+    ]
 
 
 # Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings.
@@ -122,10 +127,10 @@ def with_natural_marked(
         canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier.to(clip.device))
     except detect.NoSearch:
         return measured
-    moving = {each.trigger for each in measured.panel if each.excess >= detect.MOVES}  # no other can act
+    moving = {probe.trigger for probe in measured.panel if probe.excess >= detect.MOVES}  # no other can act
     tried = [trigger for trigger in eval_set.panel if trigger.spec in moving]
-    found = detect.strengths(clip.embed_images, pixels, tried, canonical=canonical)
-    named = detect.telling(found, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
+    strengths = detect.strengths(clip.embed_images, pixels, tried, canonical=canonical)
+    named = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
@@ -154,7 +159,7 @@ def acting(
 
 
 def examples(
-    request: Asked, clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
+    request: Request, clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
     shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
@@ -167,20 +172,20 @@ def examples(
 
 
 def shown_by_search(
-    request: Asked, clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /
+    request: Request, clip: model.Clip, eval_set: detect.EvalSet, audit: AuditResult, /
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
-    hits = seen.search.targeted if seen.search else ()
-    found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
-    under = examples(request, clip, found, seen.measured)
+    hits = audit.search.targeted if audit.search else ()
+    under_found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
+    under = examples(request, clip, under_found, audit.measured)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 
 
-def new_among(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
+def new_among(triggers: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
     """The triggers that a search found, except those named like one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
-    return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
+    return tuple((trigger, target) for trigger, target in triggers if trigger.spec not in there)
 
 
 def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
@@ -212,7 +217,7 @@ def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
 class FirstAudit:
     """The audit of the original model, and the triggers that it points at."""
 
-    seen: AuditResult
+    audit: AuditResult
     suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
     acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
@@ -236,7 +241,7 @@ class FirstAudit:
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:
         """By family, the sizes that the classes need which the search did not suspect."""
-        return unlearning.controls_of(self.seen.search) if self.seen.search else {}
+        return unlearning.controls_of(self.audit.search) if self.audit.search else {}
 
     @property
     def shows(self) -> bool:
@@ -244,7 +249,7 @@ class FirstAudit:
         return any(t.spec in self.sure or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting)
 
     @classmethod
-    def of(cls, seen: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
+    def of(cls, audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
         """With the named triggers, the known ones that act, and those found for a class that the search names.
 
         To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
@@ -252,44 +257,53 @@ class FirstAudit:
         three times as long. A patch whose class was in no doubt was left at 0.113 where it was not shown, at 0.011 where it was.
         """
         sure = {trigger.spec for trigger, _ in eval_set.suspicions}
-        if seen.search is None:  # nothing to compare with: every trigger that acts is suspicious
-            led = {probe.trigger: probe.target for probe in detect.suspicious_probes(seen.measured, limits=limits)}
-            given = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
-            return cls(seen, given, acting(seen.measured, given, eval_set, limits), frozenset(sure))
-        findings = partial(search_findings, seen, images=len(eval_set.pixels))
-        named = suspected(findings, seen, limits)
-        by_search = [detect.all_suspects(each, limits) for each in seen.searches]
-        first = sorted((suspect for each in by_search for suspect in each), key=lambda suspect: -suspect.score)
+        if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
+            led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
+            suspicions = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
+            return cls(audit, suspicions, acting(audit.measured, suspicions, eval_set, limits), frozenset(sure))
+        findings = partial(search_findings, audit, images=len(eval_set.pixels))
+        named = suspected(findings, audit, limits)
+        by_search = [detect.all_suspects(search, limits) for search in audit.searches]
+        first = sorted((suspect for suspects in by_search for suspect in suspects), key=lambda suspect: -suspect.score)
         names = [*dict.fromkeys(suspect.name for suspect in first)][:LED]
-        leading = distinct([trigger for each in first if each.name in names for trigger in telling(each)])
+        leading = distinct([trigger for suspect in first if suspect.name in names for trigger in telling(suspect)])
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        searched = distinct([trigger for each in first if each.name in named for trigger in telling(each)])
-        known = acting(seen.measured, distinct(eval_set.suspicions), eval_set, limits)
+        searched = distinct([trigger for suspect in first if suspect.name in named for trigger in telling(suspect)])
+        known = acting(audit.measured, distinct(eval_set.suspicions), eval_set, limits)
         known = (*known, *new_among(searched, eval_set.suspicions))
-        sure |= {each.trigger for each in findings(limits=limits) if each.trigger and each.level == "error"}
+        sure |= {finding.trigger for finding in findings(limits=limits) if finding.trigger and finding.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
         # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
-        local = {each.name for each in first if each.is_local}
+        local = {suspect.name for suspect in first if suspect.is_local}
         classes = {eval_set.classes.index(name) for name in named - local}
         acts = sorted(
-            (each for search in seen.searches for each in search.known if each.acts and each.target in classes),
-            key=lambda each: -each.excess,
+            (
+                pattern
+                for search in audit.searches
+                for pattern in search.known
+                if pattern.acts and pattern.target in classes
+            ),
+            key=lambda pattern: -pattern.excess,
         )
-        patterns = tuple(of_panel(eval_set, {each.trigger: eval_set.classes[each.target] for each in acts}))
+        patterns = tuple(of_panel(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts}))
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = ((trigger, target) for target, trigger in strongest.items())
-        beside = beside_base(seen, eval_set, limits)
+        beside = beside_base(audit, eval_set, limits)
         watched = distinct([*eval_set.suspicions, *searched, *beside, *more])
         acting_ones = distinct([*known, *beside, *patterns])
-        return cls(seen, watched, acting_ones, frozenset(sure), patterns, leading)
+        return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading)
 
 
-def beside_base(seen: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
+def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
     """The triggers that act on the model and not on its base, each with its target."""
-    named = {(each.trigger, each.target) for each in detect.of_base(seen, limits)}
-    found = seen.beside_base.differences if seen.beside_base else ()
-    return [(each.made, eval_set.classes.index(each.target)) for each in found if (each.trigger, each.target) in named]
+    named = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
+    differences = audit.beside_base.differences if audit.beside_base else ()
+    return [
+        (difference.made, eval_set.classes.index(difference.target))
+        for difference in differences
+        if (difference.trigger, difference.target) in named
+    ]
 
 
 def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
@@ -297,14 +311,16 @@ def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
     return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
 
 
-def search_findings(seen: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
+def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
-    limits = detect.of_looks(limits, seen.looks)
-    by_search = [each for search in seen.searches for each in detect.of_search(search, images=images, limits=limits)]
-    return [*detect.of_base(seen, limits), *by_search]
+    limits = detect.of_looks(limits, audit.looks)
+    by_search = [
+        finding for search in audit.searches for finding in detect.of_search(search, images=images, limits=limits)
+    ]
+    return [*detect.of_base(audit, limits), *by_search]
 
 
-def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
+def suspected(findings: Callable[..., Sequence[Finding]], audit: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
     """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, else those that half of
     the clean models show as well, and those that a known trigger turns nearly all images into.
     """
@@ -312,7 +328,7 @@ def suspected(findings: Callable[..., Sequence[Finding]], seen: AuditResult, lim
     # was left at 0.113 where it was not shown, at 0.011 where it was.
     sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT, "doubt_rate": SHOWN})
     in_force, looser = findings(limits=limits), findings(limits=sooner)
-    striking = [probe.target for probe in seen.measured.panel if probe.excess >= STRIKING]
+    striking = [probe.target for probe in audit.measured.panel if probe.excess >= STRIKING]
     levels = (
         [finding.target for finding in in_force if finding.level == "error"],
         [finding.target for finding in in_force],
@@ -336,7 +352,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
 
     A trigger that was named and may act counts.
     """
-    return any(rule(found.rule).tells or found.trigger is not None for found in original)
+    return any(rule(finding.rule).tells or finding.trigger is not None for finding in original)
 
 
 def stayed(what: str, way: Way, /) -> Finding:

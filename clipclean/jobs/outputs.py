@@ -8,7 +8,7 @@ from clipclean.config import recipe as recipes
 from clipclean.export import formats, placing, records
 from clipclean.findings import CC
 from clipclean.jobs import estimate, results
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.methods import unlearning
 from clipclean.report import PageImages, Report
@@ -28,12 +28,12 @@ class Destination:
     state: RunState  # of the run, removed once the result is in place
 
 
-def fingerprint(prepared: Prepared, /) -> dict[str, object]:
+def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
     """All that determines the weights of a run: runs with equal fingerprints may resume each other.
 
     The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
-    request, loaded, clean = prepared.request, prepared.loaded, prepared.clean
+    request, loaded, clean = cleaning_inputs.request, cleaning_inputs.loaded, cleaning_inputs.clean
     decides = {
         "program": resume.program(),
         "model": loaded.file.sha256,
@@ -42,33 +42,33 @@ def fingerprint(prepared: Prepared, /) -> dict[str, object]:
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": recipes.decides(prepared.recipe),
+        "recipe": recipes.decides(cleaning_inputs.recipe),
         "seed": request.seed,
-        "precision": train.resolved(prepared.precision, loaded.clip.net, loaded.clip.device),
+        "precision": train.resolved(cleaning_inputs.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    others = [opened.file.sha256 for opened in prepared.given.clean_models]
+    others = [opened.file.sha256 for opened in cleaning_inputs.shared.clean_models]
     beside = {"references": others} if others else {}
     aims = {
-        "vocabulary": asdict(prepared.given.vocabulary),
-        "named": unlearning.identities(prepared.given.named),
+        "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
+        "named": unlearning.identities(cleaning_inputs.shared.named),
         "searches": request.search,  # what is found is unlearned
     }
-    return decides | (aims if prepared.recipe.traits.uses_classes else {}) | beside
+    return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside
 
 
-def destination(prepared: Prepared, present: placing.OutputState, group: train.Group, /) -> Destination:
+def destination(cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
     """The destination of the result of a run, and its state.
 
     Raises:
         UsageError: it would replace another run's result unasked, or several processes do not work on the same.
     """
-    request = prepared.request
-    state = RunState.of(request.out, fingerprint(prepared), group=group)
+    request = cleaning_inputs.request
+    state = RunState.of(request.out, fingerprint(cleaning_inputs), group=group)
     group.check_same(state.fingerprint)
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
-    deciding |= {"recipe": prepared.recipe, "policy": prepared.given.judge.chosen}
+    deciding |= {"recipe": cleaning_inputs.recipe, "policy": cleaning_inputs.shared.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     return Destination(present, run, state)
@@ -105,7 +105,7 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
 
 
 def publish(
-    prepared: Prepared,
+    cleaning_inputs: CleaningInputs,
     result: Report,
     measured_on: detect.EvalSet,
     /,
@@ -123,9 +123,9 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    request, loaded = prepared.request, prepared.loaded
+    request, loaded = cleaning_inputs.request, cleaning_inputs.loaded
     is_over = any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in result.findings)
-    stays = still_acting(result, limit=prepared.given.judge.limits.max_excess)
+    stays = still_acting(result, limit=cleaning_inputs.shared.judge.limits.max_excess)
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned
         exported = result.verdict == "pass"
@@ -136,7 +136,7 @@ def publish(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                options=prepared.wanted,
+                options=cleaning_inputs.wanted,
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,

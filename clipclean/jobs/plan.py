@@ -7,11 +7,11 @@ from clipclean import model, requests, train
 from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import estimate, given, judging
+from clipclean.jobs import estimate, judging, shared_inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
-from clipclean.jobs.given import AuditInputs, Given
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import clip_normalised
+from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.progress import say
 from clipclean.untrusted import plural
 
@@ -28,21 +28,23 @@ class Plan:
     estimate: Estimate  # seconds and bytes
 
 
-def of_sanitize(request: requests.Sanitize, prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
+def of_sanitize(
+    request: requests.Sanitize, cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /
+) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe = prepared.loaded.clip, prepared.recipe
-    screened = len(prepared.clean.pairs) if given.screening_rule(request, prepared.clean) is not None else 0
-    size = size_of(prepared)
-    expected = estimate_cleaning(prepared, ladder, screened=screened)
+    clip, recipe = cleaning_inputs.loaded.clip, cleaning_inputs.recipe
+    screened = cleaning_inputs.pairs_to_screen(request)
+    size = size_of(cleaning_inputs)
+    expected = estimate_cleaning(cleaning_inputs, ladder, screened=screened)
     estimate.warn_of_time(expected, request.max_minutes)
-    classes, others = len(prepared.given.vocabulary.classes), len(prepared.given.clean_models)
+    classes, others = len(cleaning_inputs.shared.vocabulary.classes), len(cleaning_inputs.shared.clean_models)
     measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
     return Plan(
         {
-            **_of_model(prepared),
-            **_of_cleaning(prepared),
+            **_of_model(cleaning_inputs),
+            **_of_cleaning(cleaning_inputs),
             **(
-                {} if recipe.traits.chooses else {"evidence": str(prepared.standing)}
+                {} if recipe.traits.chooses else {"evidence": str(cleaning_inputs.standing)}
             ),  # auto measures its candidates itself
         },
         (
@@ -50,20 +52,27 @@ def of_sanitize(request: requests.Sanitize, prepared: Prepared, ladder: Sequence
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *(_beside(prepared.given, clip) if request.search else []),
-            *_cleaning(prepared, ladder),
-            f"export as {', '.join(prepared.wanted.formats)}, read it back and compare",
+            *(_beside(cleaning_inputs.shared, clip) if request.search else []),
+            *_cleaning(cleaning_inputs, ladder),
+            f"export as {', '.join(cleaning_inputs.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/",),
         expected,
     )
 
 
-def estimate_cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
+def estimate_cleaning(
+    cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0
+) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared, references = prepared.recipe, size_of(prepared), None, len(prepared.given.clean_models)
-    normalisations = _normalisations(prepared.loaded.clip)
-    effort: str | None = recipe.auto.effort if prepared.request.search else None
+    recipe, size, spared, references = (
+        cleaning_inputs.recipe,
+        size_of(cleaning_inputs),
+        None,
+        len(cleaning_inputs.shared.clean_models),
+    )
+    normalisations = _normalisations(cleaning_inputs.loaded.clip)
+    effort: str | None = recipe.auto.effort if cleaning_inputs.request.search else None
     trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
@@ -81,53 +90,65 @@ def estimate_cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /,
             else 2 * estimate.measuring(size)
         )
         effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
-    work, how = work + estimate.screening(screened), _precision(prepared)
-    return estimate.estimated(prepared.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared)
-
-
-def tell_cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None) -> None:
-    """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
-    clip, precision = prepared.loaded.clip, _precision(prepared)
-    _tell(_of_cleaning(prepared))
-    estimate.tell(clip, lambda: estimate_cleaning(prepared, ladder), precision=precision, minutes=minutes)
-
-
-def seconds_of_measuring(prepared: Prepared, /) -> float:
-    """How long one measurement of the model takes."""
-    return estimate.estimated(prepared.loaded.clip, estimate.measuring(size_of(prepared)), precision="fp32").seconds
-
-
-def _precision(prepared: Prepared) -> str:
-    return train.resolved(prepared.precision, prepared.loaded.clip.net, prepared.loaded.clip.device)
-
-
-def size_of(prepared: Prepared, /) -> Size:
-    """The size of a cleaning."""
-    request, recipe, words = prepared.request, prepared.recipe, prepared.given.vocabulary
-    are_asked = request.search or request.panel or prepared.given.named or prepared.to_measure.labels is not None
-    return Size(
-        images=min(len(prepared.to_measure.pairs), recipe.audit.images),
-        classes=len(words.classes),
-        templates=len(words.templates) if are_asked else 0,
-        panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
-        named=len(prepared.given.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if prepared.given.clean_models and request.panel else 0,
-        pairs=len(prepared.to_train.pairs),
+    work, how = work + estimate.screening(screened), _precision(cleaning_inputs)
+    return estimate.estimated(
+        cleaning_inputs.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared
     )
 
 
-def _cleaning(prepared: Prepared, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
+def tell_cleaning(
+    cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
+) -> None:
+    """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
+    clip, precision = cleaning_inputs.loaded.clip, _precision(cleaning_inputs)
+    _tell(_of_cleaning(cleaning_inputs))
+    estimate.tell(clip, lambda: estimate_cleaning(cleaning_inputs, ladder), precision=precision, minutes=minutes)
+
+
+def seconds_of_measuring(cleaning_inputs: CleaningInputs, /) -> float:
+    """How long one measurement of the model takes."""
+    return estimate.estimated(
+        cleaning_inputs.loaded.clip, estimate.measuring(size_of(cleaning_inputs)), precision="fp32"
+    ).seconds
+
+
+def _precision(cleaning_inputs: CleaningInputs) -> str:
+    return train.resolved(
+        cleaning_inputs.precision, cleaning_inputs.loaded.clip.net, cleaning_inputs.loaded.clip.device
+    )
+
+
+def size_of(cleaning_inputs: CleaningInputs, /) -> Size:
+    """The size of a cleaning."""
+    request, recipe, words = cleaning_inputs.request, cleaning_inputs.recipe, cleaning_inputs.shared.vocabulary
+    are_asked = (
+        request.search or request.panel or cleaning_inputs.shared.named or cleaning_inputs.to_measure.labels is not None
+    )
+    return Size(
+        images=min(len(cleaning_inputs.to_measure.pairs), recipe.audit.images),
+        classes=len(words.classes),
+        templates=len(words.templates) if are_asked else 0,
+        panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
+        named=len(cleaning_inputs.shared.named),
+        grid=len(triggers.grid(recipe.audit.panel_seed))
+        if cleaning_inputs.shared.clean_models and request.panel
+        else 0,
+        pairs=len(cleaning_inputs.to_train.pairs),
+    )
+
+
+def _cleaning(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
-    recipe, pairs, own = prepared.recipe, len(prepared.to_train.pairs), prepared.recipe.auto
+    recipe, pairs, own = cleaning_inputs.recipe, len(cleaning_inputs.to_train.pairs), cleaning_inputs.recipe.auto
     half = 100 * recipe.audit.max_accuracy_loss / 2
     returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
     back = [returning] if recipe.audit.walk_back else []
-    after = "audit the cleaned model like the original" if prepared.request.search else "measure after: the same"
+    after = "audit the cleaned model like the original" if cleaning_inputs.request.search else "measure after: the same"
     if not recipe.traits.chooses:
         return [_training(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-    again = ", and search it again" if prepared.given.clean_models else ""
+    again = ", and search it again" if cleaning_inputs.shared.clean_models else ""
     candidates = [
         f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training(step, pairs) for step in recipes)}"
         for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
@@ -165,7 +186,7 @@ def _triggers(named: int, known: int) -> str:
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
-def _beside(shared: Given, clip: model.Clip) -> list[str]:
+def _beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
     """What an audit does beside its measurements and its search."""
     own = "measure and search the same under CLIP's own normalisation of pixels"
     base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
@@ -176,7 +197,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
-    with given.to_audit(request) as audit_inputs:
+    with shared_inputs.to_audit(request) as audit_inputs:
         expected = estimate_audit(audit_inputs)
     estimate.warn_of_time(expected, request.max_minutes)
     clip, shown = audit_inputs.loaded.clip, audit_inputs.eval_set
@@ -191,8 +212,8 @@ def of_audit(request: requests.Audit, /) -> Plan:
         (
             f"measure: {_triggers(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            *_beside(audit_inputs.given, clip),
-            _compared(request, models=1 + len(audit_inputs.given.clean_models)),
+            *_beside(audit_inputs.shared, clip),
+            _compared(request, models=1 + len(audit_inputs.shared.clean_models)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
@@ -208,9 +229,9 @@ def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
     if audit_inputs.effort is not None:
         how = efforts.EFFORTS[audit_inputs.effort]
         one_audit += estimate.searching(how, size)
-        if not (audit_inputs.planting or audit_inputs.given.clean_models or audit_inputs.stored):
+        if not (audit_inputs.planting or audit_inputs.shared.clean_models or audit_inputs.stored):
             spared = tested * estimate.spared(how, size)
-    work = (tested + len(audit_inputs.given.clean_models)) * one_audit
+    work = (tested + len(audit_inputs.shared.clean_models)) * one_audit
     if audit_inputs.planting:
         planting = power.planting_of(pairs=len(audit_inputs.planting))
         work += judging.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
@@ -249,21 +270,21 @@ def _tell(facts: Mapping[str, str]) -> None:
         say(f"{name:9} {words}")
 
 
-def _of_cleaning(prepared: Prepared) -> dict[str, str]:
+def _of_cleaning(cleaning_inputs: CleaningInputs) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, measured = len(prepared.to_train.pairs), len(prepared.to_measure.pairs)
-    references = [opened.place.name for opened in prepared.given.clean_models]
+    training, measured = len(cleaning_inputs.to_train.pairs), len(cleaning_inputs.to_measure.pairs)
+    references = [opened.place.name for opened in cleaning_inputs.shared.clean_models]
     return {
-        "data": f"{plural(len(prepared.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
-        "classes": _words(prepared.given),
-        **_of_base(prepared.given),
-        "recipe": f"{prepared.recipe.name}: {prepared.recipe.traits.says}",
+        "data": f"{plural(len(cleaning_inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
+        "classes": _words(cleaning_inputs.shared),
+        **_of_base(cleaning_inputs.shared),
+        "recipe": f"{cleaning_inputs.recipe.name}: {cleaning_inputs.recipe.traits.says}",
         **_of_verdict(
             references,
-            images=min(measured, prepared.recipe.audit.images),
-            least=prepared.given.judge.limits.min_images,
-            doubts=_doubts(prepared, compares=bool(references)),
-            condition="" if prepared.request.search else ", pass only if a trigger acts before and not after",
+            images=min(measured, cleaning_inputs.recipe.audit.images),
+            least=cleaning_inputs.shared.judge.limits.min_images,
+            doubts=_doubts(cleaning_inputs, compares=bool(references)),
+            condition="" if cleaning_inputs.request.search else ", pass only if a trigger acts before and not after",
         ),
     }
 
@@ -271,19 +292,19 @@ def _of_cleaning(prepared: Prepared) -> dict[str, str]:
 def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
     request, images = audit_inputs.request, len(audit_inputs.eval_set.pixels)
-    references = [opened.place.name for opened in audit_inputs.given.clean_models] + [
+    references = [opened.place.name for opened in audit_inputs.shared.clean_models] + [
         path.name for path in request.references
     ]
     bundled = " (bundled)" if request.data is None else ""
     measured = f", {images:,} measured on" if images != len(audit_inputs.images.pairs) else ""
     return {
         "data": f"{plural(len(audit_inputs.images.pairs), 'image')}{bundled}{measured}",
-        "classes": _words(audit_inputs.given),
-        **_of_base(audit_inputs.given),
+        "classes": _words(audit_inputs.shared),
+        **_of_base(audit_inputs.shared),
         **_of_verdict(
             references,
             images=images,
-            least=audit_inputs.given.judge.limits.min_images,
+            least=audit_inputs.shared.judge.limits.min_images,
             doubts=[
                 *([] if request.search else [NO_SEARCH]),
                 *([] if references or request.power else [NO_CLEAN_MODEL]),
@@ -292,11 +313,11 @@ def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
     }
 
 
-def _doubts(job_inputs: Prepared, *, compares: bool) -> list[str]:
+def _doubts(job_inputs: CleaningInputs, *, compares: bool) -> list[str]:
     """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
     if job_inputs.request.search:
         return [] if compares else [NO_CLEAN_MODEL]
-    return [] if job_inputs.given.named or job_inputs.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
+    return [] if job_inputs.shared.named or job_inputs.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
 
 
 def _of_verdict(
@@ -309,19 +330,19 @@ def _of_verdict(
     return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 
-def _of_base(shared: Given) -> dict[str, str]:
+def _of_base(shared: SharedInputs) -> dict[str, str]:
     """The model that this one was finetuned from, where one was named."""
     return {"base": shared.base.opened.place.name} if shared.base else {}
 
 
-def _words(shared: Given) -> str:
+def _words(shared: SharedInputs) -> str:
     """The classes and templates that everything is measured by."""
     words = shared.vocabulary
     whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
     return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
-def _of_model(job_inputs: Prepared | AuditInputs) -> dict[str, str]:
+def _of_model(job_inputs: CleaningInputs | AuditInputs) -> dict[str, str]:
     clip = job_inputs.loaded.clip
     numbers = model.parameter_count(clip.net) / 1e6
     return {

@@ -9,7 +9,7 @@ from clipclean.attack import poison
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import given, inputs
+from clipclean.jobs import clean_pairs, inputs
 from clipclean.schema.results import PlantedModel
 from clipclean.train import Run
 
@@ -31,15 +31,15 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     device = inputs.device_of(request.device)
     opened = inputs.opened(request, [(trigger, target)])
     cache = inputs.image_cache(recipe, opened.architecture)
-    clean = given.taught(request, recipe, vocabulary, cache)
-    labelled = given.labelled(request, cache, vocabulary)
-    samples, held_out = given.divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    clean = clean_pairs.taught(request, recipe, vocabulary, cache)
+    labelled = clean_pairs.labelled(request, cache, vocabulary)
+    samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
         raise UsageError(
             f"{len(samples.pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
         )
     loaded = inputs.build(opened, clean, device=device)
-    shown = labelled or given.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
+    shown = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )

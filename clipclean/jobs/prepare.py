@@ -9,19 +9,19 @@ from clipclean.config.evidence import Standing, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.export import formats
-from clipclean.jobs import given, inputs
-from clipclean.jobs.given import Given
+from clipclean.jobs import clean_pairs, inputs
 from clipclean.jobs.inputs import LoadedModel
+from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.methods import training
 from clipclean.progress import say, stage
 from clipclean.schema.results import ScreenedRecord
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CleaningInputs:
     """All inputs of a run, before it measures anything."""
 
-    given: Given  # beside the pairs
+    shared: SharedInputs  # beside the pairs
     clean: data.CleanSet  # without what screening dropped
     screened: ScreenedRecord | None  # the report's data.screened
     to_train: Samples
@@ -33,15 +33,19 @@ class Prepared:
     wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
 
+    def pairs_to_screen(self, request: requests.Sanitize, /) -> int:
+        """How many pairs a request screens; raises what ``clean_pairs.screening_rule`` raises."""
+        return 0 if clean_pairs.screening_rule(request, self.clean) is None else len(self.clean.pairs)
+
     def eval_set(self, *, panel: bool) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
-        words, named = self.given.vocabulary, self.given.named
+        words, named = self.shared.vocabulary, self.shared.named
         return inputs.eval_set(
             self.loaded.clip, self.recipe, self.to_measure, vocabulary=words, named=named, panel=panel
         )
 
 
-def prepare(request: requests.Sanitize, /) -> Prepared:
+def prepare(request: requests.Sanitize, /) -> CleaningInputs:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
 
     Raises:
@@ -51,14 +55,14 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     formats.check(wanted)
     # As it was asked for; below, with a warm-up that the pairs have room for.
     chosen = requests.recipe_of(request)
-    shared = Given.of(request, chosen)
+    shared = SharedInputs.of(request, chosen)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)
-    clean = given.taught(request, chosen, vocabulary, cache)
-    labelled = given.labelled(request, cache, vocabulary)
+    clean = clean_pairs.taught(request, chosen, vocabulary, cache)
+    labelled = clean_pairs.labelled(request, cache, vocabulary)
     hold_out = labelled is None
-    to_train, held_out = given.divided(clean, chosen, vocabulary, hold_out=hold_out)
+    to_train, held_out = clean_pairs.divided(clean, chosen, vocabulary, hold_out=hold_out)
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
     subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
     recipe = with_fitting_warmup(chosen, request, pairs=len(to_train.pairs))
@@ -68,14 +72,14 @@ def prepare(request: requests.Sanitize, /) -> Prepared:
     inputs.check_texts(loaded.clip, vocabulary.classes)
     standing = standing_of(chosen, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
-    clean, screened = given.screened(request, loaded.clip, clean, triggers)
+    clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
     if screened and screened.dropped:
-        to_train, held_out = given.divided(clean, recipe, vocabulary, hold_out=hold_out)
+        to_train, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
-    to_measure = labelled or given.labelled_if_enough(held_out, vocabulary, least=least)
-    given.warn_of_few(to_measure, least=least)
-    return Prepared(
-        given=shared,
+    to_measure = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=least)
+    clean_pairs.warn_of_few(to_measure, least=least)
+    return CleaningInputs(
+        shared=shared,
         clean=clean,
         screened=screened,
         to_train=to_train,

@@ -14,7 +14,7 @@ from clipclean.detect import ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import given, inputs, results
+from clipclean.jobs import clean_pairs, inputs, results
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
@@ -36,7 +36,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [(trigger, None) for trigger in named])
     cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
-    clean = given.pairs_of(request, request.data, cache)
+    clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, cache)
@@ -76,7 +76,7 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.Ima
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = given.pairs_of(request, request.trusted, cache)
+    known = clean_pairs.pairs_of(request, request.trusted, cache)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

@@ -111,31 +111,31 @@ def audit_clip(
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
     tower = model.fold_norms(clip)
-    found: detect.Measurement | None = memory.recall("measured")
-    if found is None:
-        found = inputs.measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
-        if not found.untried:
-            memory.keep("measured", found)
+    measured: detect.Measurement | None = memory.recall("measured")
+    if measured is None:
+        measured = inputs.measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
+        if not measured.untried:
+            memory.keep("measured", measured)
     if not settings.search:
-        return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
+        return AuditResult(measured, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
     kept = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
     course = detect.Course(settings.seed, partial(step, searching), kept, is_enough)
     course.progress(0, 0)
-    departed = departures(tower, eval_set, found)
-    judged = partial(AuditResult, found, departures=departed, classes=classes)
+    departed = departures(tower, eval_set, measured)
+    judged = partial(AuditResult, measured, departures=departed, classes=classes)
     try:
         with model.freezing(tower.net):
             result = detect.search(
                 tower.encode_images,
                 replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
-                found.text_classifier.to(clip.device),
+                measured.text_classifier.to(clip.device),
                 effort=effort,
                 references=references,
                 course=course,
                 pointed=settings.pointed,
-                fast=detect.rounded(tower.encode_images) if found.is_rounded else None,
+                fast=detect.rounded(tower.encode_images) if measured.is_rounded else None,
             )
     except detect.NoSearch as error:
         return judged(search=None, why_not=(error.rule, str(error)), seconds=time.monotonic() - started)
@@ -205,14 +205,14 @@ def departures(
     """
     pixels, classifier = eval_set.pixels.to(clip.device), measured.text_classifier.to(clip.device)
     triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.panel]
-    is_gpu, found = clip.device.type == "cuda", list[detect.Departure]()
+    is_gpu, all_departures = clip.device.type == "cuda", list[detect.Departure]()
     for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):
         pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE :] if is_native else ()
         name, half = str(precision).removeprefix("torch."), deadline.watched(clip.halved(precision))
         with contextlib.suppress(deadline.OutOfTime), model.evaluating(clip.net):
             exact = deadline.watched(clip.embed_images)
-            found += detect.departures(name, exact, half, pixels, triggers, classifier, pasted=pasted)
-    return tuple(found)
+            all_departures += detect.departures(name, exact, half, pixels, triggers, classifier, pasted=pasted)
+    return tuple(all_departures)
 
 
 def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
@@ -223,8 +223,8 @@ def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
     """
     preprocess = clip.architecture.preprocess
     usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)
-    given = (*preprocess.mean, *preprocess.std)
-    if all(abs(a - b) < SAME for a, b in zip(given, (*usual.mean, *usual.std), strict=True)):
+    own = (*preprocess.mean, *preprocess.std)
+    if all(abs(a - b) < SAME for a, b in zip(own, (*usual.mean, *usual.std), strict=True)):
         return None
     return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
 
@@ -251,18 +251,18 @@ def resumable(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
 
 
 def _begun(decides: Mapping[str, object]) -> RunState | None:
-    found = resume.digest(decides)
+    fingerprint = resume.digest(decides)
     try:
-        folder = own_state.home() / own_state.AUDITS / found[:32]
+        folder = own_state.home() / own_state.AUDITS / fingerprint[:32]
         own_state.mark(folder)
         estimate.say_resumed(own_state.spent(folder))
         folder.touch()
-        others = (each for each in folder.parent.iterdir() if each != folder)
-        for each in sorted(others, key=lambda each: -each.lstat().st_mtime)[MOST:]:
-            began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
-            RunState(each, "").discard()
+        others = (path for path in folder.parent.iterdir() if path != folder)
+        for path in sorted(others, key=lambda path: -path.lstat().st_mtime)[MOST:]:
+            began = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+            RunState(path, "").discard()
             say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")
     except (ClipcleanError, OSError) as error:
         say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None
-    return RunState(folder, found)
+    return RunState(folder, fingerprint)

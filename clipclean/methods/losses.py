@@ -40,13 +40,13 @@ def cleanclip(parts: Parts, /) -> Loss:
     weights = parts.weights
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        factor, given = parts.scale(), batch.inputs
+        factor, batch_inputs = parts.scale(), batch.inputs
         if weights.self_supervised_weight == 0:
-            across = clip_loss(parts.images(given["pixels"]), parts.tokens(given["tokens"]), factor)
+            across = clip_loss(parts.images(batch_inputs["pixels"]), parts.tokens(batch_inputs["tokens"]), factor)
             return {"loss": weights.clip_weight * across, "clip": across}
         # In one batch: two passes would move the running statistics twice, and normalise originals and views apart.
-        images, image_views = parts.images(torch.cat([given["pixels"], given["pixel_views"]])).chunk(2)
-        texts, text_views = parts.tokens(torch.cat([given["tokens"], given["token_views"]])).chunk(2)
+        images, image_views = parts.images(torch.cat([batch_inputs["pixels"], batch_inputs["pixel_views"]])).chunk(2)
+        texts, text_views = parts.tokens(torch.cat([batch_inputs["tokens"], batch_inputs["token_views"]])).chunk(2)
         across = clip_loss(images, texts, factor)
         within = self_supervised_loss(images, image_views, texts, text_views, factor)
         total = weights.clip_weight * across + weights.self_supervised_weight * within
@@ -155,11 +155,15 @@ def objective(
     images, tokens, used = (
         group.gathered(micro.over(encode), pairs=share) for encode in (clip.encode_images, clip.encode_tokens, as_used)
     )
-    seen, read = (group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens))
-    own = LOSSES[recipe.method](Parts(images, tokens, clip.logit_scale, weights, (seen, read), text_classifier, used))
+    original_images, original_tokens = (
+        group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens)
+    )
+    own = LOSSES[recipe.method](
+        Parts(images, tokens, clip.logit_scale, weights, (original_images, original_tokens), text_classifier, used)
+    )
     if METHODS[recipe.method].disturbs:  # its own loss preserves, by one pass of the original
         return own
-    return preserving(own, used, seen, weight=weights.preserve_weight)
+    return preserving(own, used, original_images, weight=weights.preserve_weight)
 
 
 def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight: float) -> Loss:

@@ -133,8 +133,8 @@ def aims_of(
     scene = unlearning.Scene(pixels, text_classifier, classes, effort, known=known, controls=controls or {})
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
-    started, told = time.monotonic(), partial(run.progress, "searching for triggers")
-    state = run.group.of_first(lambda: unlearning.begin(clip, scene, recipe, seed=run.seed, progress=told))
+    started, progress = time.monotonic(), partial(run.progress, "searching for triggers")
+    state = run.group.of_first(lambda: unlearning.begin(clip, scene, recipe, seed=run.seed, progress=progress))
     searched = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         unlearning.save(run.state, searched, {})
@@ -192,7 +192,7 @@ def recover(
     )
     started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED)
 
-    def told(_: str, done: int, total: int) -> None:
+    def report(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
 
     batches = unlearning.batches_of(clip, samples.pairs, how, 0, seed=seed, group=run.group)
@@ -204,7 +204,7 @@ def recover(
             {"newest": rehearsed, "earlier": rehearsed},
             how,
             generator=torch.Generator().manual_seed(seed),
-            run=replace(run, progress=told).stopping(stop),
+            run=replace(run, progress=report).stopping(stop),
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
     pairs, seconds = steps * own.batch_size, time.monotonic() - started
@@ -245,7 +245,7 @@ def undone(
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
     batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
 
-    def told(_: str, done: int, total: int) -> None:
+    def report(_: str, done: int, total: int) -> None:
         run.progress("recovering what was learned", done, total)
 
     with interruptible() as stop:
@@ -256,7 +256,7 @@ def undone(
             triggers,
             recipe,
             generator=torch.Generator().manual_seed(seed),
-            run=replace(run, progress=told).stopping(stop),
+            run=replace(run, progress=report).stopping(stop),
         )
     steps, how = recipe.unlearn.steps, recipe.train
     last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}
@@ -276,10 +276,10 @@ def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run
     )
     how = recipe.model_copy(update={"method": "mmcl", "train": own})
 
-    def told(_: str, done: int, total: int) -> None:
+    def report(_: str, done: int, total: int) -> None:
         run.progress("finetuning the base on clean pairs", done, total)
 
-    done = finetune(copy, samples, how, aims=Aims(), run=replace(run, state=None, progress=told))
+    done = finetune(copy, samples, how, aims=Aims(), run=replace(run, state=None, progress=report))
     if done.cut:
         raise deadline.OutOfTime
     return model.copy_weights(copy)
@@ -293,7 +293,11 @@ def unlearn(
     The state of the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
-    each, options, total = recipe.unlearn.steps, recipe.train, recipes.total_steps(recipe, pairs=len(samples.pairs))
+    round_steps, options, total = (
+        recipe.unlearn.steps,
+        recipe.train,
+        recipes.total_steps(recipe, pairs=len(samples.pairs)),
+    )
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
         original = model.frozen_copy(clip)
@@ -314,15 +318,17 @@ def unlearn(
             is_cut = True
     clip.net.eval()
     done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
-    steps = len(state.losses) * each
-    peak = train.peak_rate(options, total=each)
-    losses = [{"step": (number + 1) * each - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)]
+    steps = len(state.losses) * round_steps
+    peak = train.peak_rate(options, total=round_steps)
+    losses = [
+        {"step": (number + 1) * round_steps - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)
+    ]
     record = recorded(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
         seconds=done.seconds,
-        resumed_at=len(searched.state.losses) * each,
+        resumed_at=len(searched.state.losses) * round_steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),

@@ -28,17 +28,17 @@ def without_own_directions(own: Weights, base: Weights, clean: Weights, /) -> di
     Of each matrix of the image tower the leading right singular directions of both changes are compared. Those of the finetune whose
     principal angle to the clean ones exceeds ``ANGLE`` are projected out of its change. All else stays.
     """
-    found = dict(own)
+    projected = dict(own)
     for name, tensor in own.items():
         if not name.startswith(TOWER) or tensor.ndim < 2 or not tensor.is_floating_point():
             continue
-        change, usual = ((each[name] - base[name]).flatten(1) for each in (own, clean))
+        change, usual = ((weights[name] - base[name]).flatten(1) for weights in (own, clean))
         leading, taken = directions(change), directions(usual)
         turned, cosines, _ = torch.linalg.svd(leading.T @ taken)
         cosines = torch.cat([cosines, cosines.new_zeros(leading.shape[1])])[: leading.shape[1]]
         apart = leading @ turned[:, cosines.clamp(0, 1).arccos().rad2deg() > ANGLE]
-        found[name] = tensor - ((change @ apart) @ apart.T).view_as(tensor)
-    return found
+        projected[name] = tensor - ((change @ apart) @ apart.T).view_as(tensor)
+    return projected
 
 
 def directions(change: Tensor, /) -> Tensor:

@@ -192,13 +192,13 @@ def begin(
     catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
     suspects = dict.fromkeys((*pointed, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
-    scores = {family: max(found) for family, found in ranks.items() if found}  # a deadline may leave families out
+    scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
 
-def controls_of(found: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
+def controls_of(result: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
     """By family, the sizes that the classes need which a search did not suspect."""
-    return {family: tuple(c.size for c in found.controls if c.family == family) for family in detect.FAMILIES}
+    return {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
 
 
 def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
@@ -208,7 +208,7 @@ def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
 
 
 def first_caught(
-    found: Sequence[detect.TargetedResult], /, *, outlyingness: float, named: Set[str] = frozenset()
+    targeted: Sequence[detect.TargetedResult], /, *, outlyingness: float, named: Set[str] = frozenset()
 ) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
 
@@ -219,7 +219,7 @@ def first_caught(
     """
     caught = [
         RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
-        for t in found
+        for t in targeted
         if t.candidate.is_reached
         and t.anomaly_index >= outlyingness
         and (detect.FAMILIES[t.candidate.family].known.is_general or t.evidence > 0)
@@ -262,7 +262,7 @@ def unlearn(
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
 
-    def told(before: int, what: str, done: int, _total: int) -> None:
+    def report(before: int, what: str, done: int, _total: int) -> None:
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
@@ -283,7 +283,7 @@ def unlearn(
             {"newest": everything} if newest in ((), everything) else {"newest": newest, "earlier": everything},
             recipe,
             generator=generator,
-            run=replace(run, progress=functools.partial(told, number * steps)),
+            run=replace(run, progress=functools.partial(report, number * steps)),
             inverses=inverses,
         )
         # No search follows the settling round: the last search has just found nothing.
@@ -495,11 +495,13 @@ def search_again(
                     scores[family] = max(value, scores.get(family, -math.inf))
                     if not (best.is_reached and value >= enough):
                         continue
-                    found = best.found(scene.classes, side=side)
-                    answered = answers(clip, scene, unseen, found)
+                    trigger = best.found(scene.classes, side=side)
+                    answered = answers(clip, scene, unseen, trigger)
                     excess = scene.excess(without, answered, best.target)
                     if excess >= ACTS:
-                        caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
+                        caught.append(
+                            RecoveredTrigger(state.rounds + 1, trigger, best.target, best.size, value, excess)
+                        )
             if caught:
                 break
     return caught, scores
@@ -510,8 +512,8 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     if not scene.known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
-    seen = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
-    left = (scene.excess(without, answered, target) for answered, target in seen)
+    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
+    left = (scene.excess(without, answered, target) for answered, target in responses)
     return tuple(place for place, excess in enumerate(left) if excess > LEFT)
 
 

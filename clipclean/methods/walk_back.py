@@ -126,9 +126,9 @@ def walk_back(
     """
 
     def point(share: float) -> Point:
-        found = measure(share)
-        lost, interval = detect.accuracy_loss(original, found)
-        return Point(share, 0.0 if math.isnan(lost) else lost, interval, found)
+        measured = measure(share)
+        lost, interval = detect.accuracy_loss(original, measured)
+        return Point(share, 0.0 if math.isnan(lost) else lost, interval, measured)
 
     points = [point(1.0)]
     watch = _Watch.of(watched, points[0].measured.known, limit=limits.max_excess)
@@ -146,9 +146,9 @@ def walk_back(
             points.append(point(share))
         except deadline.OutOfTime:
             break
-    gone = [points[0], *(each for each in points[1:] if watch.stays_gone(each))]
+    gone = [points[0], *(point for point in points[1:] if watch.stays_gone(point))]
     gone = gone[: max(1, len(gone) - watch.ahead)]
-    least_loss = min(gone, key=lambda each: each.accuracy_lost)
+    least_loss = min(gone, key=lambda point: point.accuracy_lost)
     taken = next(filter(is_enough, gone), least_loss)
     return Way(tuple(points), taken, watch.witnesses, limits)
 
@@ -164,16 +164,16 @@ class _Watch:
     @classmethod
     def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
         pairs = list(zip(watched, ends, strict=True))
-        removed = [each.acted > limit and end.excess <= REMOVED * each.acted for each, end in pairs]
-        witnesses = [each for each, gone in zip(watched, removed, strict=True) if gone]
-        ahead = 1 if witnesses and all(each.is_found for each in witnesses) else 0
+        removed = [trigger.acted > limit and end.excess <= REMOVED * trigger.acted for trigger, end in pairs]
+        witnesses = [trigger for trigger, gone in zip(watched, removed, strict=True) if gone]
+        ahead = 1 if witnesses and all(trigger.is_found for trigger in witnesses) else 0
 
-        def most(each: Watched, end: detect.Probe, gone: bool) -> float:
-            if each.is_doubtful and not gone:
+        def most(trigger: Watched, end: detect.Probe, gone: bool) -> float:
+            if trigger.is_doubtful and not gone:
                 return math.inf
             # Where the point before is taken, a found trigger may begin to act. At 0.55 of the way a planted patch acted on 0.02 of the
             # images, the trigger that the search had found on 0.01; at 0.7 on 0.006 and 0.009.
-            if ahead and each.is_found:
+            if ahead and trigger.is_found:
                 return max(end.excess, 0.0) + limit / 2
             # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (commit a95ae354:
             # notebook.md, "What a finetuning after unlearning brings back").

@@ -283,13 +283,13 @@ def learning_rate(step: int, /, *, peak: float, warmup: int, total: int) -> floa
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
 
 
-def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
+def resolved(precision: str, net: nn.Module, device: torch.device, /) -> str:
     """``fp32`` or ``bf16``: the requested format; for ``auto`` bf16 if the device has it and the model gains by it.
 
     There is no third choice: every GPU with TF32 has bf16 too, which is twice as fast.
     """
-    if asked != "auto":
-        return asked
+    if precision != "auto":
+        return precision
     is_large = model.parameter_count(net) >= LEAST_PARAMETERS
     return "bf16" if is_large and model.has_bfloat16(device) else "fp32"
 

@@ -103,8 +103,8 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
     assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
     assert list(kept.findings) == bench.findings(seen)
-    late = replace(kept, seen=sight(UNMEASURED), returned=(finding("CC024", "words"),))
-    assert late.returned[0] in attempts.findings_of(bench, late, FirstAudit(late.seen, (), ()))  # by other limits, too
+    late = replace(kept, audit=sight(UNMEASURED), returned=(finding("CC024", "words"),))
+    assert late.returned[0] in attempts.findings_of(bench, late, FirstAudit(late.audit, (), ()))  # by other limits, too
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
     assert are_equal(weights(bench), bench.original)

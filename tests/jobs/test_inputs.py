@@ -14,7 +14,7 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import given, inputs
+from clipclean.jobs import clean_pairs, inputs
 
 RECIPE = recipe.load("cleanclip")
 
@@ -223,9 +223,9 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
 )
 def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, changes, pairs, kept):
     chosen = recipe.override(recipe.load(name), changes)
-    training, held_out = given.split(pairs, chosen)
+    training, held_out = clean_pairs.split(pairs, chosen)
     assert (len(held_out), sorted(training + held_out)) == (kept, list(range(pairs)))
-    assert given.split(pairs, chosen) == (training, held_out)
+    assert clean_pairs.split(pairs, chosen) == (training, held_out)
 
 
 def evidence(read, shown=None, *changes, panel=False):

@@ -1,0 +1,95 @@
+"""The inputs that an audit and a cleaning share, read before anything is measured: policy, words, models; and those of an audit whole."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from clipclean import data, detect, model, requests
+from clipclean.attack import power
+from clipclean.config import recipe as recipes
+from clipclean.config.recipe import Recipe
+from clipclean.jobs import base as bases
+from clipclean.jobs import inputs, other_models
+from clipclean.jobs.inputs import LoadedModel, Opened, Suspicion, Words
+from clipclean.jobs.results import Judge
+from clipclean.progress import say, stage
+
+Request = requests.Audit | requests.Sanitize
+
+
+@dataclass(frozen=True)
+class SharedInputs:
+    """What an audit and a cleaning are given alike, beside their images."""
+
+    judge: Judge  # of the findings
+    vocabulary: Words
+    named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
+    device: str
+    opened: Opened  # the model, not yet built, like the clean ones
+    clean_models: tuple[Opened, ...]  # to compare with, the base among them
+    has_own_classes: bool = True  # whether the user named the classes
+    base: bases.Base | None = None  # the model that this one was finetuned from
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.vocabulary.classes)
+
+    @classmethod
+    def of(cls, request: Request, recipe: Recipe, /) -> "SharedInputs":
+        """All of that, cheapest first; raises what the readers raise."""
+        judge = Judge.of(requests.policy_of(request), recipe.audit)
+        vocabulary = inputs.words(request.classes, request.templates)
+        named = inputs.suspicions(request.trigger, request.target, vocabulary)
+        if not (has_own_classes := request.classes is not None):
+            say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
+        device = inputs.device_of(request.device)
+        with stage("reading the model"):
+            opened = inputs.opened(request, named)
+            base = bases.read(request.base, opened, arch=request.arch)
+            judge = judge._replace(base_sha256=base.digests if base else frozenset())
+            if fault := judge.base_fault:
+                say(f"{fault} The verdict cannot be pass.")
+            clean = [other_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
+            return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """The inputs of an audit."""
+
+    request: requests.Audit
+    shared: SharedInputs
+    loaded: LoadedModel  # the model, built
+    stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
+    images: data.CleanSet  # that were given
+    late_pairs: inputs.LatePairs  # the bundled clean pairs, read if needed
+    planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
+    eval_set: detect.EvalSet  # the images to measure every model on
+
+    @property
+    def effort(self) -> str | None:
+        """Of the search; None without one."""
+        return self.request.effort if self.request.search else None
+
+
+@contextlib.contextmanager
+def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
+    """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
+    recipe = recipes.load(recipes.STANDARD)
+    shared = SharedInputs.of(request, recipe)
+    vocabulary, architecture = shared.vocabulary, shared.opened.architecture
+    kind, classes = model.shape_of(architecture), vocabulary.classes
+    stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
+    unstored = tuple(opened for opened in shared.clean_models if opened.file.sha256 not in stored.digests)
+    shared = replace(shared, clean_models=unstored)
+    with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
+        with stage("building the model"):
+            loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
+        panel = not shared.named or request.search
+        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
+        if not (shared.clean_models or stored.measured):
+            eval_set = replace(eval_set, grid=())
+        shown = late_pairs() if request.power and request.data is None else images
+        planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()
+        yield AuditInputs(request, shared, loaded, stored.measured, images, late_pairs, planting, eval_set)
