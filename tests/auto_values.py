@@ -6,11 +6,12 @@ import torch
 
 from clipclean.auto.attempts import Attempt
 from clipclean.auto.candidates import Candidate, Cleaned
-from clipclean.auto.workbench import Trial, Workbench, control_of
+from clipclean.auto.trials import Trial
 from clipclean.config import policy, recipe
 from clipclean.detect import AuditResult, Measurement, Probe, Rate
 from clipclean.detect.measure import Accuracy
 from clipclean.findings import finding
+from clipclean.jobs.workbench import Workbench, control_of
 from clipclean.methods.walk_back import Point, Way
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
 from clipclean.train import Run, RunState

@@ -110,8 +110,10 @@ def sanitize(
     """
     with requested(requests.Sanitize, locals()) as request:
         from clipclean import auto
+        from clipclean.jobs import sanitize as cleaning
 
-        outcome = auto.clean(request)
+        job = cleaning.Job.of(request).here()
+        outcome = cleaning.sanitize(job, auto.strategy_of(job))
         assert outcome is not None  # noqa: S101 # one process has the result
         return outcome.report
 

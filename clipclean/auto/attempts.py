@@ -15,9 +15,9 @@ from functools import cached_property
 
 from clipclean import deadline, detect
 from clipclean.attack import poison
-from clipclean.auto import candidates, workbench
+from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate, Cleaned
-from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
+from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
@@ -25,6 +25,7 @@ from clipclean.findings import Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.methods.walk_back import Point, Watched, Way
@@ -279,7 +280,7 @@ class CleanedCopy:
             bench.put_between(self.copy.weights, cleaned.weights, share=share)
             eval_set, seconds = poison.measured_on(bench.eval_set, self.copy.canaries), cleaned.training.seconds
             measured = bench.measure(eval_set, what="walking back")
-            self.trials[share] = workbench.trial(
+            self.trials[share] = trials.trial(
                 self.candidate.name, self.copy.planted, measured, share=share, seconds=seconds
             )
         return self.trials[share]
@@ -292,8 +293,8 @@ class CleanedCopy:
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
             eval_set = poison.measured_on(bench.eval_set, self.copy.canaries)
-            later = bench.refinetune(self.copy.planted, eval_set).after
-            trial = self.trials[share] = workbench.with_returned(trial, later)
+            later = trials.refinetune(bench, self.copy.planted, eval_set).after
+            trial = self.trials[share] = trials.with_returned(trial, later)
         return trial
 
     def ordered(self, first: float, /) -> tuple[Trial, ...]:
@@ -382,7 +383,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         natural = frozenset(
             trigger.spec for trigger in eval_set.panel if detect.is_natural(bench.references, trigger.spec)
         )
-        refinetuned = replace(bench.refinetune(audit.measured, eval_set), original=original, natural=natural)
+        refinetuned = replace(trials.refinetune(bench, audit.measured, eval_set), original=original, natural=natural)
     except deadline.OutOfTime:
         late = detect.unproven("CC024", "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))

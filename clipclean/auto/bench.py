@@ -9,14 +9,15 @@ import yaml
 
 from clipclean import __version__, files, machine, model, requests
 from clipclean.attack import poison
-from clipclean.auto import candidates
+from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.workbench import Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
+from clipclean.jobs.job import Job
+from clipclean.jobs.workbench import Workbench
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
@@ -47,7 +48,7 @@ def bench(recipe: Recipe, request: requests.Bench, out: Path, /) -> tuple[Eviden
     train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
     options = {name: getattr(request, name) for name in (*FILES, "device")}
     options |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
-    cleaning_inputs = prepare.prepare(requests.Sanitize(**options))
+    cleaning_inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
     recipes.check(recipe, pairs=len(cleaning_inputs.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
     ground = Workbench.of(cleaning_inputs, state, Run(cleaning_inputs.request.seed, cleaning_inputs.precision))
@@ -99,7 +100,7 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
     ground = replace(ground, run=replace(run, seed=seed, progress=progress))
     ground.put(ground.original)
     try:
-        copy = ground.planted(drawn)
+        copy = trials.planted(ground, drawn)
         if copy is None or not copy.took:
             return None
         candidates.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="copy", origin=copy.origin)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from clipclean import deadline, detect, model
-from clipclean.auto.workbench import DONE, Workbench
+from clipclean.auto.trials import DONE
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
 from clipclean.jobs import judging
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import TrainingRecord

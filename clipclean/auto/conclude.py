@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from clipclean import detect
 from clipclean.auto import attempts
 from clipclean.auto.attempts import Attempt, Considered
-from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial, Workbench
+from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import cleaning, inputs, judging
-from clipclean.jobs.cleaning import Side
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages
 from clipclean.schema.report import (
@@ -32,7 +32,7 @@ from clipclean.schema.report import (
     Verdict,
 )
 
-SPARED = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
+SPARED = "The audit passes beside the clean models that were given, so no candidate was choice, and the weights stay as they were."
 CUT = (
     "Time was over before a candidate was tried and run, so the weights stay as they were. The same command with more minutes and "
     "--force resumes."
@@ -40,8 +40,8 @@ CUT = (
 
 
 @dataclass(frozen=True)
-class Tried:
-    """All candidates that were tried, and the start of the run."""
+class Choice:
+    """All candidates that were choice, and the start of the run."""
 
     before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
@@ -57,6 +57,15 @@ class Tried:
         """Whether time was over before any candidate was run."""
         return self.is_late and not self.considered
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a result needs no further time, so that no run has to go on from here."""
+        return not self.is_cut
+
+    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> tuple[Report, PageImages]:
+        """The report and its images; afterwards the model has the reported weights."""
+        return concluded(bench, cleaning_inputs, self)
+
 
 def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
     """The verdict on a model by its audit alone, under the policy in force."""
@@ -65,63 +74,56 @@ def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditRe
     )
 
 
-def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, tried: Tried, /) -> tuple[Report, PageImages]:
+def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    measured = tried.before.audit.measured
-    if tried.considered:
-        chosen, best = attempts.best(tried.considered)
-        original = attempts.unchanged(bench, tried.before, best.way)
-        stays = is_better_as_it_was(original.findings, best, plain=bool(tried.before.patterns and best.way.witnesses))
+    measured = choice.before.audit.measured
+    if choice.considered:
+        chosen, best = attempts.best(choice.considered)
+        original = attempts.unchanged(bench, choice.before, best.way)
+        stays = is_better_as_it_was(original.findings, best, plain=bool(choice.before.patterns and best.way.witnesses))
         attempt = original if stays else best
     else:
-        attempt = original = attempts.unchanged(bench, tried.before, Way.none(measured, bench.limits))
-    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=tried.before.sure)
+        attempt = original = attempts.unchanged(bench, choice.before, Way.none(measured, bench.limits))
+    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=choice.before.sure)
     bench.put(bench.original)
     before = measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = inputs.measure(bench.clip, eval_set, what="measuring before")
-    first = side(cleaning_inputs, bench, replace(tried.before.audit, measured=before), eval_set)
+    first = cleaning.side(cleaning_inputs, bench, replace(choice.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    after = before if attempt.audit is tried.before.audit else attempt.audit.measured
-    last = side(cleaning_inputs, bench, replace(attempt.audit, measured=after), eval_set)
-    if tried.is_cut:
+    after = before if attempt.audit is choice.before.audit else attempt.audit.measured
+    last = cleaning.side(cleaning_inputs, bench, replace(attempt.audit, measured=after), eval_set)
+    if choice.is_cut:
         shown = [detect.unproven("CC024", CUT)]
-    elif not tried.considered:
+    elif not choice.considered:
         shown = [finding("CC065", SPARED)]
     elif attempt is original:
         shown = [as_it_was(best)]
     else:
         shown = canary_findings(
-            tried.copy,
+            choice.copy,
             chosen.at(attempt.point.share),
             before,
             limits=bench.limits,
             changed=attempt.cleaned.changed,
             doubted=any(finding.rule in ("CC002", "CC003") for finding in attempt.findings),
         )
-    more = [*shown, *cleaning.notes(cleaning_inputs), *out_of_time(tried, listed=len(bench.settings.ladder))]
+    more = [*shown, *cleaning.notes(cleaning_inputs), *out_of_time(choice, listed=len(bench.settings.ladder))]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
         if attempt is original:
             return [*other.findings(attempt.audit), *more]
-        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, tried.before)
+        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.before)
         return [*own, *more]
 
-    nothing = nothing_passed(tried.considered, attempt, bench.limits) if tried.considered else None
+    nothing = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
     applied = cleaning_inputs.shared.judge.applied(cleaning_inputs.loaded, findings_by, if_failed=nothing)
-    account_of_run = account(tried, attempt, bench.limits)
+    account_of_run = account(choice, attempt, bench.limits)
     report, images = cleaning.composed(
         cleaning_inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
-    return beside_base(bench, report, tried.before.audit, attempt.audit), images
-
-
-def beside_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
-    """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
-    if bench.base is None:
-        return report
-    return report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
+    return cleaning.beside_base(bench, report, choice.before.audit, attempt.audit), images
 
 
 def canary_findings(
@@ -179,7 +181,7 @@ def canary_findings(
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
-    """That an error stands after all that was tried."""
+    """That an error stands after all that was choice."""
     names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
@@ -211,25 +213,17 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     return judging.stayed(best, attempt.way)
 
 
-def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
+def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:
     """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
-    untried = listed - len(tried.considered)
-    if tried.is_cut or not (tried.is_late and untried):
+    untried = listed - len(choice.considered)
+    if choice.is_cut or not (choice.is_late and untried):
         return []
-    return [finding("CC064", f"After {tried.minutes:g} minutes {untried} candidates were not tried.")]
+    return [finding("CC064", f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]
 
 
-def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
-    """The current model as an audit saw it, for the report."""
-    shown = judging.examples(cleaning_inputs.request, bench.clip, eval_set, audit.measured)
-    suspects = bench.suspects(audit)
-    searched = audit.search_record(bench.settings.effort, {})
-    return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
-
-
-def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
+def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
     """``auto`` of the report: canaries, candidates, the refinetune test, and their times."""
-    copy, refinetuned = tried.copy, attempt.refinetuned
+    copy, refinetuned = choice.copy, attempt.refinetuned
     return AutoRecord(
         chosen=attempt.candidate.name,
         changed=attempt.cleaned.changed,
@@ -237,14 +231,14 @@ def account(tried: Tried, attempt: Attempt, limits: AuditLimits, /) -> AutoRecor
             CanaryRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
-        patterns=len(tried.before.patterns),
-        ladder=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in tried.considered),
+        patterns=len(choice.before.patterns),
+        ladder=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
-        budget=limits.budget(tried.minutes),
+        budget=limits.budget(choice.minutes),
         seconds=SpentRecord(
-            total=time.monotonic() - tried.started,
+            total=time.monotonic() - choice.started,
             planting=copy.seconds if copy else 0.0,
-            trials=sum(entry.seconds for entry in tried.considered),
+            trials=sum(entry.seconds for entry in choice.considered),
             chosen=attempt.cleaned.training.seconds,
             rebound=refinetuned.seconds if refinetuned else 0.0,
         ),

@@ -16,6 +16,7 @@ from clipclean import __version__, requests, untrusted
 from clipclean.cli import process
 from clipclean.cli.options import Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+from clipclean.export.formats import FORMATS
 from clipclean.jobs import model_paths
 from clipclean.requests import Model
 from clipclean.untrusted import plural, printable, without_commands
@@ -56,6 +57,18 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
     code = exit_code(shell, result)
     show_policy(result, on_stdout=not shell.as_json)
     return code
+
+
+def weights_line(outcome: "Outcome", request: requests.Sanitize, /) -> str:
+    """How the weights of a cleaning are loaded, or why none were written."""
+    if outcome.exported:
+        return f"Load:   {FORMATS[request.format[0]].load.format(printable(request.out))}"
+    if not outcome.report.is_changed:
+        return "No weights were written: they would be those of the original, unchanged."
+    return (
+        "No weights were written: they fail, a suspected trigger still acts, or they cost too much. The same command with --keep-failed "
+        "--force writes them."
+    )
 
 
 def show_policy(result: "Report", /, *, on_stdout: bool) -> None:

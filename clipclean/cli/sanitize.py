@@ -13,9 +13,7 @@ from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
 from clipclean.cli.options import RESULT, VERDICT, Output, Shell, reports
 from clipclean.errors import UsageError
-from clipclean.export.formats import FORMATS
 from clipclean.requests import Opt, called
-from clipclean.untrusted import printable
 
 # Options for values of a recipe.
 SHORT_OPTIONS = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}
@@ -43,33 +41,27 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
     printing.check_there(request)
     printing.check_baseline(shell)
     request = replace(request, set=recipe_changes(request.set, shell))
-    recipe = requests.recipe_of(request)
-    # A wrong policy is refused before torch comes.
-    request = replace(request, policy=requests.policy_of(request), ignore=())
-    printing.first_line(shell, request.model, f"recipe {recipe.name}{printing.in_force(request)}")
+    from clipclean.jobs.job import Job
+
+    job = Job.of(request)  # a wrong recipe or policy is refused before torch comes
+    printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.in_force(job.request)}")
     device, quiet = process.begun(request.device, shell)
     from clipclean import auto, train
+    from clipclean.jobs import sanitize as cleaning
 
-    request = replace(request, device=device)
+    job = job.on(device)
+    strategy = auto.strategy_of(job)
     if shell.dry_run:
         with progress.display(quiet=quiet):
-            planned = auto.planned(request)
+            planned = cleaning.planned(job, strategy)
         printing.show(shell.as_json, printing.as_json(planned), printing.text(planned))
         return 0
     with train.joined(device) as group, progress.display(quiet=quiet):
-        outcome = auto.clean(request, group=group)
+        outcome = cleaning.sanitize(job, strategy, group=group)
     if outcome is None:  # another process has the result
         return 0
-    loading = f"Load:   {FORMATS[request.format[0]].load.format(printable(request.out))}"
-    no_weights = (
-        "No weights were written: they fail, a suspected trigger still acts, or they cost too much. The same command with --keep-failed --force writes "
-        "them."
-        if outcome.report.is_changed
-        else "No weights were written: they would be those of the original, unchanged."
-    )
-    return printing.show_report(
-        shell, outcome, page=request.out / "report.html", closing=[loading if outcome.exported else no_weights]
-    )
+    closing = [printing.weights_line(outcome, request)]
+    return printing.show_report(shell, outcome, page=request.out / "report.html", closing=closing)
 
 
 def recipe_changes(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:

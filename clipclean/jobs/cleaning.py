@@ -8,10 +8,11 @@ from clipclean import detect
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import OWN
 from clipclean.config.policy import Applied
-from clipclean.detect import ranking
+from clipclean.detect import AuditResult, ranking
 from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import judging, results
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import Way
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
@@ -43,6 +44,21 @@ class Side:
         update = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
         measurements = self.measured.record().model_copy(update=update)
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
+
+
+def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
+    """The current model as an audit saw it, for the report."""
+    shown = judging.examples(cleaning_inputs.request, bench.clip, eval_set, audit.measured)
+    suspects = bench.suspects(audit)
+    searched = audit.search_record(bench.settings.effort, {})
+    return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
+
+
+def beside_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
+    """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
+    if bench.base is None:
+        return report
+    return report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
 
 
 def composed(

@@ -8,7 +8,7 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
 from clipclean.jobs import clean_pairs, inputs, results
-from clipclean.jobs.outputs import OUTPUTS
+from clipclean.jobs.destination import OUTPUTS
 from clipclean.progress import stage
 from clipclean.schema.results import Exported
 

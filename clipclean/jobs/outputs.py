@@ -1,92 +1,13 @@
-"""The outputs of a cleaning: report, weights, and their destination."""
+"""The outputs of a cleaning: report, weights and their records, written whole or not at all."""
 
-import hashlib
-from dataclasses import asdict, dataclass
-
-from clipclean import detect, own_state, report, train
-from clipclean.config import recipe as recipes
+from clipclean import detect, report
 from clipclean.export import formats, placing, records
 from clipclean.findings import CC
-from clipclean.jobs import estimate, results
+from clipclean.jobs import results
+from clipclean.jobs.destination import Destination
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.methods import unlearning
 from clipclean.report import PageImages, Report
-from clipclean.requests import Sanitize
-from clipclean.train import RunState, resume
-
-OUTPUTS = (*formats.FILE_NAMES, "report.json", "report.html", *records.RECORD_FILES)  # files that a run may write
-CHANGES_NOTHING = ("force", "progress", "log_dir", "log_to")  # options that change nothing of what is written
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Where a result goes."""
-
-    present: placing.OutputState  # the present content of the folder
-    digest: str  # of the request: an equal run has the same result
-    state: RunState  # of the run, removed once the result is in place
-
-
-def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
-    """All that determines the weights of a run: runs with equal fingerprints may resume each other.
-
-    The thresholds of the audit are not part of it: a run may be judged again without training again.
-    """
-    request, loaded, clean = cleaning_inputs.request, cleaning_inputs.loaded, cleaning_inputs.clean
-    decides = {
-        "program": resume.program(),
-        "model": loaded.file.sha256,
-        "architecture": loaded.clip.architecture.config,
-        "preprocess": asdict(loaded.clip.architecture.preprocess),
-        "data": clean.digest,
-        "order": [pair.key for pair in clean.pairs],
-        "held_out": request.eval_data is None,
-        "recipe": recipes.decides(cleaning_inputs.recipe),
-        "seed": request.seed,
-        "precision": train.resolved(cleaning_inputs.precision, loaded.clip.net, loaded.clip.device),
-        "device": loaded.clip.device.type,  # not its number, which differs among processes
-    }
-    # auto chooses by audits beside them
-    others = [opened.file.sha256 for opened in cleaning_inputs.shared.clean_models]
-    beside = {"references": others} if others else {}
-    aims = {
-        "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
-        "named": unlearning.identities(cleaning_inputs.shared.named),
-        "searches": request.search,  # what is found is unlearned
-    }
-    return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside
-
-
-def destination(cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
-    """The destination of the result of a run, and its state.
-
-    Raises:
-        UsageError: it would replace another run's result unasked, or several processes do not work on the same.
-    """
-    request = cleaning_inputs.request
-    state = RunState.of(request.out, fingerprint(cleaning_inputs), group=group)
-    group.check_same(state.fingerprint)
-    deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
-    deciding |= {"recipe": cleaning_inputs.recipe, "policy": cleaning_inputs.shared.judge.chosen}
-    run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
-    present.check(request.out, run, force=request.force)
-    return Destination(present, run, state)
-
-
-def say_resumed(to: Destination, /) -> None:
-    """Say that a run goes on with what an interrupted one kept, if it does."""
-    estimate.say_resumed(own_state.spent(to.state.folder))
-
-
-def finished(request: Sanitize, state: RunState, /) -> Outcome:
-    """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
-    with state.locked():
-        result = report.read(request.out / "report.json")
-        if exported := bool(result.exports):
-            state.discard()
-        placing.close_run(request.out)
-    return Outcome(result, exported=exported, paths=results.paths_of(request, result))
 
 
 def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:

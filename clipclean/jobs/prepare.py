@@ -11,6 +11,7 @@ from clipclean.data import Samples
 from clipclean.export import formats
 from clipclean.jobs import clean_pairs, inputs
 from clipclean.jobs.inputs import LoadedModel
+from clipclean.jobs.job import Job
 from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.methods import training
 from clipclean.progress import say, stage
@@ -45,17 +46,16 @@ class CleaningInputs:
         )
 
 
-def prepare(request: requests.Sanitize, /) -> CleaningInputs:
+def prepare(job: Job, /) -> CleaningInputs:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
+    request, chosen = job.request, job.recipe  # as it was asked for; below, with a warm-up that the pairs have room for
     wanted = formats.options_of(request.format)
     formats.check(wanted)
-    # As it was asked for; below, with a warm-up that the pairs have room for.
-    chosen = requests.recipe_of(request)
-    shared = SharedInputs.of(request, chosen)
+    shared = SharedInputs.of(request, chosen, policy=job.policy, device=job.device)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)

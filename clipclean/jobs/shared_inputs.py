@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from clipclean import data, detect, model, requests
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
+from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, other_models
@@ -36,14 +37,13 @@ class SharedInputs:
         return len(self.vocabulary.classes)
 
     @classmethod
-    def of(cls, request: Request, recipe: Recipe, /) -> "SharedInputs":
+    def of(cls, request: Request, recipe: Recipe, /, *, policy: Policy, device: str) -> "SharedInputs":
         """All of that, cheapest first; raises what the readers raise."""
-        judge = Judge.of(requests.policy_of(request), recipe.audit)
+        judge = Judge.of(policy, recipe.audit)
         vocabulary = inputs.words(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
         if not (has_own_classes := request.classes is not None):
             say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
-        device = inputs.device_of(request.device)
         with stage("reading the model"):
             opened = inputs.opened(request, named)
             base = bases.read(request.base, opened, arch=request.arch)
@@ -77,7 +77,8 @@ class AuditInputs:
 def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.STANDARD)
-    shared = SharedInputs.of(request, recipe)
+    policy, device = requests.policy_of(request), inputs.device_of(request.device)
+    shared = SharedInputs.of(request, recipe, policy=policy, device=device)
     vocabulary, architecture = shared.vocabulary, shared.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
     stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)

@@ -8,8 +8,8 @@ from auto_values import LIMITS, attempt, candidate, measurement, probe, returnin
 
 from clipclean.auto import attempts, conclude
 from clipclean.auto.attempts import Considered
-from clipclean.auto.conclude import Tried
-from clipclean.auto.workbench import PlantedCopy, Refinetuned
+from clipclean.auto.conclude import Choice
+from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
@@ -64,7 +64,7 @@ def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_de
 
 def tried(*considered, late=True, copy=COPY):
     before = FirstAudit(sight(), (), ())
-    return Tried(before, copy, considered, 3.0, late, time.monotonic() - 100)
+    return Choice(before, copy, considered, 3.0, late, time.monotonic() - 100)
 
 
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():

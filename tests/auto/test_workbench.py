@@ -12,9 +12,9 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import TOOK
-from clipclean.auto import attempts, workbench
+from clipclean.auto import attempts, trials
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.workbench import PlantedCopy, Refinetuned, Trial
+from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
@@ -53,26 +53,26 @@ def weights(bench):
 
 def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
     bench.state.folder.mkdir(mode=0o700)
-    copy = bench.plant(avoid=[0, 1])
+    copy = trials.plant(bench, avoid=[0, 1])
     assert len(copy.canaries) == len(copy.planted.known) == 2
     assert not {0, 1} & {canary.target for canary in copy.canaries}
     assert not are_equal(copy.weights, bench.original)
     bench.put(bench.original)
-    again = bench.plant(avoid=[0, 1])
+    again = trials.plant(bench, avoid=[0, 1])
     assert are_equal(again.weights, copy.weights)
     assert again.seconds == copy.seconds
     assert are_equal(weights(bench), copy.weights)
     bench.put(bench.original)
-    assert bench.plant(avoid=range(12)) is None
+    assert trials.plant(bench, avoid=range(12)) is None
     assert are_equal(weights(bench), bench.original)
     with torch.no_grad():
         bench.clip.net.logit_scale.fill_(math.inf)
-    assert bench.plant(avoid=()) is None  # planting diverges
+    assert trials.plant(bench, avoid=()) is None  # planting diverges
 
 
 def test_a_benign_finetuning_moves_the_weights(bench):
     before = inputs.measure(bench.clip, bench.eval_set)
-    test = bench.refinetune(before, bench.eval_set)
+    test = trials.refinetune(bench, before, bench.eval_set)
     assert (test.steps, test.before, test.after.known) == (2, before, ())
     assert test.seconds > 0
     assert not are_equal(weights(bench), bench.original)
@@ -115,7 +115,7 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
     candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF),))
-    seen, copy = sight(inputs.measure(bench.clip, bench.eval_set)), bench.plant(avoid=())
+    seen, copy = sight(inputs.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
     assert (
         attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
     )  # so small a model learns no canary
@@ -158,7 +158,7 @@ def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up():
     assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
     assert [copy(*excesses).took for excesses in ((0.49, 0.5), (0.49,), ())] == [True, False, False]
     nothing = replace(UNMEASURED, known=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
-    assert workbench.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
+    assert trials.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_within_the_bud
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
     before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
-    made = workbench.with_returned(before, measurement(known=[probe(0.3), probe(0.06)]))
+    made = trials.with_returned(before, measurement(known=[probe(0.3), probe(0.06)]))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
     assert (before.removed(LIMITS), made.removed(LIMITS)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
@@ -209,8 +209,8 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     planted = inputs.measure(clip, asked)
     model.put_weights(clip, original)
     assert max(p.excess for p in before.known) < 0.3
-    assert all(o.took for o in workbench.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
-    told = workbench.trial("back", planted, before, share=1.0, seconds=0.0)
+    assert all(o.took for o in trials.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
+    told = trials.trial("back", planted, before, share=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
     assert told.accuracy_lost == detect.accuracy_loss(planted, before)[0]  # from the copy, not from the model
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0

@@ -1,4 +1,4 @@
-"""The model in memory with its training and test data: load weights, clean, measure, take weights out; and what trials of it show.
+"""A copy of the model with test backdoors, what a trial of a candidate on it shows, and what a benign finetuning brings back.
 
 The refinetune test asks whether a short benign finetuning of the cleaned model brings a removed backdoor back: it may be hidden rather
 than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (commit
@@ -16,19 +16,13 @@ from clipclean import detect, model
 from clipclean.attack import poison
 from clipclean.attack.poison import TOOK, Canary
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import Planting, Recipe
+from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
-from clipclean.data import Samples
-from clipclean.detect import AuditResult
 from clipclean.findings import Finding, Interval, finding, finite, trigger_words
-from clipclean.jobs import inputs, judging, searching
-from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.searching import SearchSettings
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
-from clipclean.progress import say
-from clipclean.schema.report import OutcomeRecord, SuspectRecord
-from clipclean.train import NonFiniteLoss, Run, RunState
+from clipclean.schema.report import OutcomeRecord
+from clipclean.train import NonFiniteLoss
 
 DONE = "done"  # the weights after one part of a run, in its folder
 
@@ -192,150 +186,67 @@ def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool
     )
 
 
-def control_of(recipe: Recipe, /) -> Recipe:
-    """The recipe for planting and for the refinetune test."""
-    return recipes.load(recipe.auto.control).model_copy(update={"data": recipe.data})
+def planting_batch(settings: recipes.Auto, pairs: int, /) -> int:
+    """How many of so many pairs are in a batch of the planting."""
+    return min(settings.batch_size, pairs)
 
 
-@dataclass(frozen=True)
-class Workbench:
-    """All that stays fixed during a run of ``auto``."""
+def planting_of(bench: Workbench, /) -> Planting:
+    """The settings for planting canaries."""
+    # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
+    # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
+    own = bench.settings
+    size = planting_batch(own, len(bench.samples.pairs))
+    warmup = min(bench.control.train.warmup_steps, own.plant_steps // 4)
+    return recipes.planting(
+        rate=own.plant_share, steps=own.plant_steps, batch_size=size, walk=own.plant_walk, warmup_steps=warmup
+    )
 
-    clip: model.Clip  # the model; its weights change
-    original: dict[str, Tensor]  # its own weights
-    samples: Samples  # to train on
-    eval_set: detect.EvalSet  # to measure on, with the triggers that were named
-    references: detect.References | None  # clean models to compare with; None without any
-    limits: AuditLimits  # thresholds of the run
-    settings: recipes.Auto  # ``auto`` of the recipe
-    control: Recipe  # the recipe for planting and for the refinetune test
-    state: RunState  # where each finished part is kept
-    run: Run  # seed, precision and progress
-    searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
-    base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
 
-    @classmethod
-    def of(cls, cleaning_inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
-        """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.request.search
-        eval_set = cleaning_inputs.eval_set(panel=cleaning_inputs.request.panel)
-        return cls(
-            clip=clip,
-            original=model.copy_weights(clip),
-            samples=cleaning_inputs.to_train,
-            eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
-            references=None,
-            limits=cleaning_inputs.shared.judge.limits,
-            settings=recipe.auto,
-            control=control_of(recipe),
-            state=state,
-            run=replace(run, state=None),  # each part has its own
-            searches=searches,
-        )
+def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
+    """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
+    classes = len(bench.eval_set.classes)
+    drawn = poison.draw(bench.settings.canaries, classes=classes, avoid=avoid, seed=bench.run.seed)
+    return planted(bench, drawn) if drawn else None
 
-    @property
-    def planting(self) -> Planting:
-        """The settings for planting canaries."""
-        # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
-        # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
-        own = self.settings
-        size = min(own.batch_size, len(self.samples.pairs))
-        warmup = min(self.control.train.warmup_steps, own.plant_steps // 4)
-        return recipes.planting(
-            rate=own.plant_share, steps=own.plant_steps, batch_size=size, walk=own.plant_walk, warmup_steps=warmup
-        )
 
-    def say(self, words: str, /) -> None:
-        """Tell people how far the run is."""
-        say(words)
-
-    def put(self, weights: dict[str, Tensor], /) -> None:
-        """Put in other weights."""
-        model.put_weights(self.clip, weights)
-
-    def put_between(self, original: dict[str, Tensor], cleaned: dict[str, Tensor], /, *, share: float) -> None:
-        """Put in the weights at a share of the way from the original to the cleaned ones."""
-        self.put(walk_back.between(original, cleaned, share=share))
-
-    def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
-        """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it.
-
-        Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.
-        """
-        eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
-        settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
-
-        def audited() -> AuditResult:
-            if not self.searches:
-                measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
-                measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
-                return AuditResult(measured, None, None, 0.0)
-            result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
-            return self.base.seen(self.clip, eval_set, result) if self.base else result
-
-        return self.run.group.of_first(audited)
-
-    def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
-        """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
-
-        Raises:
-            OutOfTime: the deadline is over.
-        """
-        self.run.group.check_time()
-        return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
-
-    def findings(self, audit: AuditResult, /) -> list[Finding]:
-        """The findings of an audit of the model, and whether the base that was named is one."""
-        return [
-            *detect.of_audit(audit, self.limits, images=len(self.eval_set.pixels)),
-            *(self.base.notes() if self.base else ()),
-        ]
-
-    def suspects(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
-        """The classes that an audit of the model points at, the highest score first, as a report lists them."""
-        return detect.suspect_records(audit.search, audit.measured, limits=detect.of_looks(self.limits, audit.looks))
-
-    def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
-        """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
-        classes = len(self.eval_set.classes)
-        drawn = poison.draw(self.settings.canaries, classes=classes, avoid=avoid, seed=self.run.seed)
-        return self.planted(drawn) if drawn else None
-
-    def planted(self, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
-        """A copy with these canaries; None if the planting diverges."""
-        classes = self.eval_set.classes
-        origin = {
-            "canaries": [(c.trigger.spec, c.target) for c in drawn],
-            "control": recipes.decides(self.control),
-            "planting": self.planting.model_dump(mode="json"),
-        }
-        part = self.state.part("canaries", origin)
-        kept, started = part.recall(DONE), time.monotonic()
-        if kept is None:
-            implants = poison.implants(drawn, classes=classes, templates=self.eval_set.templates)
-            try:
-                self._finetune(self.planting, implants, what="planting test backdoors in a copy")
-            except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
-                return None
-            seconds = time.monotonic() - started
-            part.keep(DONE, [self.clip.net.state_dict(), seconds])
-        else:
-            weights, seconds = kept
-            self.put(weights)
-        measured = self.measure(poison.measured_on(self.eval_set, drawn), what="measuring the copy")
-        return PlantedCopy(drawn, model.copy_weights(self.clip), measured, origin, seconds)
-
-    def refinetune(self, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
-        """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
-        steps, started = self.settings.rebound_steps, time.monotonic()
-        # A test of few steps would otherwise end before the rate is reached.
-        warmup = min(self.planting.warmup_steps, steps // 4)
-        values = {"steps": steps, "walk": self.settings.rebound_walk, "warmup_steps": warmup}
-        benign = self.planting.model_copy(update=values)
-        self._finetune(benign, (), what="finetuning for the refinetune test")
+def planted(bench: Workbench, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
+    """A copy with these canaries; None if the planting diverges."""
+    classes = bench.eval_set.classes
+    origin = {
+        "canaries": [(c.trigger.spec, c.target) for c in drawn],
+        "control": recipes.decides(bench.control),
+        "planting": planting_of(bench).model_dump(mode="json"),
+    }
+    part = bench.state.part("canaries", origin)
+    kept, started = part.recall(DONE), time.monotonic()
+    if kept is None:
+        implants = poison.implants(drawn, classes=classes, templates=bench.eval_set.templates)
+        try:
+            _finetune(bench, planting_of(bench), implants, what="planting test backdoors in a copy")
+        except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
+            return None
         seconds = time.monotonic() - started
-        return Refinetuned(before, self.measure(eval_set, what="measuring what returned"), steps, seconds)
+        part.keep(DONE, [bench.clip.net.state_dict(), seconds])
+    else:
+        weights, seconds = kept
+        bench.put(weights)
+    measured = bench.measure(poison.measured_on(bench.eval_set, drawn), what="measuring the copy")
+    return PlantedCopy(drawn, model.copy_weights(bench.clip), measured, origin, seconds)
 
-    def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
-        run = replace(self.run.stopping(), seed=poison.SEEDS + self.run.seed, state=None)
-        poison.finetune(self.clip, self.samples.pairs, self.control, planting, implants=implants, run=run, what=what)
+
+def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
+    """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
+    steps, started = bench.settings.rebound_steps, time.monotonic()
+    # A test of few steps would otherwise end before the rate is reached.
+    warmup = min(planting_of(bench).warmup_steps, steps // 4)
+    values = {"steps": steps, "walk": bench.settings.rebound_walk, "warmup_steps": warmup}
+    benign = planting_of(bench).model_copy(update=values)
+    _finetune(bench, benign, (), what="finetuning for the refinetune test")
+    seconds = time.monotonic() - started
+    return Refinetuned(before, bench.measure(eval_set, what="measuring what returned"), steps, seconds)
+
+
+def _finetune(bench: Workbench, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
+    run = replace(bench.run.stopping(), seed=poison.SEEDS + bench.run.seed, state=None)
+    poison.finetune(bench.clip, bench.samples.pairs, bench.control, planting, implants=implants, run=run, what=what)

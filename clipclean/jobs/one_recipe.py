@@ -1,63 +1,68 @@
-"""The job of one recipe that the user named, from top to bottom: audit, clean, walk back, audit again; what it made is the result.
+"""Cleaning by one recipe that the user named: clean, walk back, audit again; what it made is the result.
 
 It is judged like a candidate of ``auto``, by the same audits, and never replaced by the original: what it left, and what it cost, is told.
 Without a search the same is measured under known triggers alone.
 """
 
-import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import deadline, detect, model, train
-from clipclean.auto import job
-from clipclean.auto.job import Limit
-from clipclean.auto.named_result import RecipeRun, concluded
-from clipclean.auto.workbench import Workbench
+from clipclean import deadline, detect, model
+from clipclean.config.recipe import Recipe
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
-from clipclean.jobs import inputs, judging, outputs
+from clipclean.jobs import inputs, judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.outputs import Destination
+from clipclean.jobs.limit import Limit
+from clipclean.jobs.one_recipe_result import RecipeRun
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.results import Outcome
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.train import Run
+from clipclean.train import ALONE, Group, Run
 
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
 # walk back little beside it; measuring alone takes as long again, and the walk as long as that.
 SEARCHED, MEASURED = 1.25, 2.5
 
 
-def named(cleaning_inputs: CleaningInputs, to: Destination, run: Run, /, *, started: float) -> Outcome | None:
-    """Clean one model with one recipe, and write the result.
+@dataclass(frozen=True)
+class OneRecipe:
+    """The strategy of a recipe that the user named."""
 
-    Of several processes the first one audits, judges and writes; the others train with it, and return None.
+    recipe: Recipe
+    needs = "the model was cleaned"
+    ladder: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
-    Raises:
-        OutOfTime: the deadline came before the cleaning began.
-        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
-    """
-    group, limit = run.group, Limit.of(cleaning_inputs, started)
-    bench = job.compared(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, started=started)
-    with limit.within(1.0):
-        began = time.monotonic()
-        bench, before = job.audited(bench, limit)
-        audited = time.monotonic() - began
+    def fitted(self, cleaning_inputs: CleaningInputs, /) -> "OneRecipe":
+        """The same with a warm-up that the pairs of a run have room for."""
+        return OneRecipe(cleaning_inputs.recipe)
+
+    def check(self, group: Group, /) -> None:
+        """Refuse batches that the processes cannot share out evenly; raises UsageError."""
+        group.check(self.recipe.train.batch_size)
+
+    def clean(
+        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+    ) -> RecipeRun | None:
+        """Clean, walk back and audit again; ``auditing`` seconds an audit takes.
+
+        Of several processes the first one audits; the others train with it, and return None.
+        """
+        run = replace(bench.run, state=bench.state)
         aims = aims_of(bench, cleaning_inputs, before, run)
-        with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * audited):
-            group.check_time()
-            trained = training.clean(bench.clip, bench.samples, cleaning_inputs.recipe, aims=aims, run=run)
-    if not group.is_first:
-        return None
-    bench = replace(bench, run=replace(bench.run, group=train.ALONE))  # the others are done
-    with limit.within(1.0):
-        recipe_run = judged_again(bench, cleaning_inputs, before, aims, trained, reserve=audited)
-    result, images = concluded(bench, cleaning_inputs, recipe_run)
-    return outputs.publish(cleaning_inputs, result, bench.eval_set, to=to, images=images, is_whole=recipe_run.is_whole)
+        with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * auditing):
+            run.group.check_time()
+            trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
+        if not run.group.is_first:
+            return None
+        alone = replace(bench, run=replace(bench.run, group=ALONE))  # the others are done
+        with limit.within(1.0):
+            return judged_again(alone, cleaning_inputs, before, aims, trained, reserve=auditing)
 
 
 def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from clipclean import detect
-from clipclean.auto import conclude
-from clipclean.auto.workbench import Workbench
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding
@@ -14,6 +12,7 @@ from clipclean.jobs import cleaning, judging
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.workbench import Workbench
 from clipclean.methods.training import Training
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages, Report
@@ -42,6 +41,10 @@ class RecipeRun:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
         return not (self.trained.cut or any(_is_cut(audit) for audit in (self.before.audit, self.audit)))
 
+    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> tuple[Report, PageImages]:
+        """The report and its images; afterwards the model has the reported weights."""
+        return concluded(bench, cleaning_inputs, self)
+
 
 def _is_cut(audit: AuditResult) -> bool:
     is_late = audit.why_not is not None and audit.why_not[0] == "CC024"
@@ -52,14 +55,14 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, recipe_run: Rec
     """The report and its images; afterwards the model has the reported weights."""
     shown = replace(bench.eval_set, suspicions=recipe_run.suspicions)
     bench.put(bench.original)
-    first = conclude.side(cleaning_inputs, bench, replace(recipe_run.before.audit, measured=recipe_run.original), shown)
+    first = cleaning.side(cleaning_inputs, bench, replace(recipe_run.before.audit, measured=recipe_run.original), shown)
     bench.put_between(bench.original, recipe_run.weights, share=recipe_run.way.taken.share)
-    last = conclude.side(cleaning_inputs, bench, recipe_run.audit, shown)
+    last = cleaning.side(cleaning_inputs, bench, recipe_run.audit, shown)
     applied = cleaning_inputs.shared.judge.applied(
         cleaning_inputs.loaded, lambda limits: findings(bench, cleaning_inputs, recipe_run, limits)
     )
     report, images = cleaning.composed(cleaning_inputs, first, last, recipe_run.trained.record, recipe_run.way, applied)
-    return conclude.beside_base(bench, report, recipe_run.before.audit, recipe_run.audit), images
+    return cleaning.beside_base(bench, report, recipe_run.before.audit, recipe_run.audit), images
 
 
 def findings(

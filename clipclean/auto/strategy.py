@@ -1,0 +1,117 @@
+"""Cleaning by a choice: canaries are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipclean import deadline
+from clipclean.auto import attempts, candidates, conclude, trials
+from clipclean.auto.attempts import Considered
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.conclude import Choice
+from clipclean.config.recipe import Recipe
+from clipclean.jobs import judging
+from clipclean.jobs.job import Job
+from clipclean.jobs.judging import FirstAudit
+from clipclean.jobs.limit import Limit
+from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.workbench import Workbench
+from clipclean.train import Group
+
+
+@dataclass(frozen=True)
+class Auto:
+    """The strategy of a recipe that chooses: its candidates, from gentle to harsh."""
+
+    candidates: tuple[Candidate, ...]
+    planting_batch: int  # pairs in a batch of the planting
+    needs = "the model was audited"
+
+    @classmethod
+    def of(cls, job: Job, /) -> "Auto":
+        """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
+        listed = candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search)
+        return cls(listed, job.recipe.auto.batch_size)
+
+    def fitted(self, cleaning_inputs: CleaningInputs, /) -> "Auto":
+        """The same for the pairs of a run."""
+        recipe, pairs = cleaning_inputs.recipe, len(cleaning_inputs.to_train.pairs)
+        fitted = tuple(candidate.fitted(recipe, pairs=pairs) for candidate in self.candidates)
+        return Auto(fitted, trials.planting_batch(recipe.auto, pairs))
+
+    @property
+    def ladder(self) -> list[Sequence[Recipe]]:
+        """The recipes of each candidate."""
+        return [candidate.recipes for candidate in self.candidates]
+
+    def check(self, group: Group, /) -> None:
+        """Refuse batches that the processes cannot share out evenly; raises UsageError."""
+        for recipe in (recipe for candidate in self.candidates for recipe in candidate.recipes):
+            group.check(recipe.train.batch_size)
+        group.check(self.planting_batch, name="auto.batch_size")
+
+    def clean(
+        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+    ) -> Choice | None:
+        """Try and run candidates, unless the audit passes; ``auditing`` seconds an audit takes. None in all processes but the first."""
+        group = bench.run.group
+        if group.of_first(lambda: conclude.verdict_of(bench, cleaning_inputs, before.audit) == "pass"):
+            bench.say("The audit passes: there is nothing to clean.")
+            choice = Choice(before, None, (), limit.minutes, False, limit.started)
+        else:
+            try:
+                choice = tried_all(bench, before, self.candidates, limit, auditing=auditing)
+            except deadline.OutOfTime:  # what the audit shows is told all the same
+                choice = Choice(before, None, (), limit.minutes, True, limit.started)
+        return choice if group.is_first else None
+
+
+def tried_all(
+    bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
+) -> Choice:
+    """Plant canaries in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
+
+    Raises:
+        OutOfTime: the deadline came before a candidate was run.
+    """
+    group, spent, needless, audit = bench.run.group, [0.0], "", before.audit
+    # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
+    # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
+    if not (judging.is_suspected(bench.findings(audit)) or all(candidate.searches for candidate in offered)):
+        needless = "the audit suspects nothing that it could unlearn"
+    # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
+    rows = bench.suspects(audit)
+    avoid = [*judging.targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
+    # Where nothing is suspected they would double the time, and no verdict hangs on them.
+    copy = None if before.shows or needless else trials.plant(bench, avoid=avoid)
+
+    def is_late() -> bool:
+        # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
+        return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
+
+    def tried(candidate: Candidate) -> Considered:
+        if unfit := candidate.unfit(bench.samples):
+            return Considered(candidate, unfit)
+        # The base shows on the model itself what is undone.
+        if candidate.undoes:
+            is_base = bench.base is not None and bench.base.kin.is_base
+            return Considered(candidate, "" if is_base else "the model was not finetuned from a base that is known")
+        # The model itself shows what surgery removes, in the time of a few measurements.
+        if candidate.is_surgery and before.acting:
+            return Considered(candidate)
+        if needless and candidate.searches:
+            return Considered(candidate, needless)
+        considered = attempts.on_copy(bench, candidate, copy, before)
+        spent.append(considered.seconds)
+        return considered
+
+    considered = attempts.choose(
+        offered,
+        limits=bench.limits,
+        is_sure=bool(before.sure),
+        is_late=is_late,
+        tried=tried,
+        run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+        tell=bench.say,
+    )
+    return Choice(before, copy, considered, limit.minutes, is_late(), limit.started)

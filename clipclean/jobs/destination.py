@@ -1,0 +1,117 @@
+"""Where the result of a cleaning goes, and whether an equal run has been there."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from clipclean import own_state, report, train
+from clipclean.config import recipe as recipes
+from clipclean.export import formats, placing, records
+from clipclean.jobs import estimate, results
+from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.results import Outcome
+from clipclean.methods import unlearning
+from clipclean.progress import logged, say
+from clipclean.requests import Sanitize
+from clipclean.train import RunState, resume
+
+OUTPUTS = (*formats.FILE_NAMES, "report.json", "report.html", *records.RECORD_FILES)  # files that a run may write
+CHANGES_NOTHING = ("force", "progress", "log_dir", "log_to")  # options that change nothing of what is written
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a result goes."""
+
+    present: placing.OutputState  # the present content of the folder
+    digest: str  # of the request: an equal run has the same result
+    state: RunState  # of the run, removed once the result is in place
+
+
+def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
+    """All that determines the weights of a run: runs with equal fingerprints may resume each other.
+
+    The thresholds of the audit are not part of it: a run may be judged again without training again.
+    """
+    request, loaded, clean = cleaning_inputs.request, cleaning_inputs.loaded, cleaning_inputs.clean
+    decides = {
+        "program": resume.program(),
+        "model": loaded.file.sha256,
+        "architecture": loaded.clip.architecture.config,
+        "preprocess": asdict(loaded.clip.architecture.preprocess),
+        "data": clean.digest,
+        "order": [pair.key for pair in clean.pairs],
+        "held_out": request.eval_data is None,
+        "recipe": recipes.decides(cleaning_inputs.recipe),
+        "seed": request.seed,
+        "precision": train.resolved(cleaning_inputs.precision, loaded.clip.net, loaded.clip.device),
+        "device": loaded.clip.device.type,  # not its number, which differs among processes
+    }
+    # auto chooses by audits beside them
+    others = [opened.file.sha256 for opened in cleaning_inputs.shared.clean_models]
+    beside = {"references": others} if others else {}
+    aims = {
+        "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
+        "named": unlearning.identities(cleaning_inputs.shared.named),
+        "searches": request.search,  # what is found is unlearned
+    }
+    return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside
+
+
+def of(cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
+    """The destination of the result of a run, and its state.
+
+    Raises:
+        UsageError: it would replace another run's result unasked, or several processes do not work on the same.
+    """
+    request = cleaning_inputs.request
+    state = RunState.of(request.out, fingerprint(cleaning_inputs), group=group)
+    group.check_same(state.fingerprint)
+    deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
+    deciding |= {"recipe": cleaning_inputs.recipe, "policy": cleaning_inputs.shared.judge.chosen}
+    run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
+    present.check(request.out, run, force=request.force)
+    return Destination(present, run, state)
+
+
+def present(request: Sanitize, group: train.Group, /, *, is_dry: bool = False) -> placing.OutputState:
+    """The present content of the folder, looked at by the first process; raises UsageError where it may not be replaced."""
+    if not group.is_first:
+        return placing.OutputState()
+    return placing.look(request.out, force=request.force, names=OUTPUTS, is_dry=is_dry)
+
+
+def is_finished(to: Destination, group: train.Group, /) -> bool:
+    """Whether an equal run was killed after all its files had been moved in."""
+    return group.any(group.is_first and to.present.run == to.digest)
+
+
+@contextlib.contextmanager
+def working(request: Sanitize, to: Destination, group: train.Group, /) -> Iterator[None]:
+    """Lock the destination and log the run; says whether it goes on with what an interrupted one kept.
+
+    Raises:
+        Interrupted: the run was, between the parts that it keeps.
+        UsageError: another process works there, or another run was interrupted there.
+    """
+    if group.size > 1:
+        say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
+    with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
+        to.state.claim(force=request.force)
+        if group.is_first:
+            estimate.say_resumed(own_state.spent(to.state.folder))
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise to.state.interrupted() from error
+
+
+def finished(request: Sanitize, state: RunState, /) -> Outcome:
+    """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
+    with state.locked():
+        result = report.read(request.out / "report.json")
+        if exported := bool(result.exports):
+            state.discard()
+        placing.close_run(request.out)
+    return Outcome(result, exported=exported, paths=results.paths_of(request, result))

@@ -1,0 +1,37 @@
+"""A cleaning as it was asked for, and what that stands for: recipe, policy and device, resolved once; torch need not be loaded."""
+
+from dataclasses import dataclass, replace
+
+from clipclean import requests
+from clipclean.config.policy import Policy
+from clipclean.config.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cleaning: what is asked for, and the values that the rest of the way is passed."""
+
+    request: requests.Sanitize  # its policy and its device are those below
+    recipe: Recipe  # with the values that the user changed; a warm-up may not fit into it yet
+    policy: Policy
+
+    @classmethod
+    def of(cls, request: requests.Sanitize, /) -> "Job":
+        """The job of a request; raises UsageError where recipe or policy is none."""
+        recipe, policy = requests.recipe_of(request), requests.policy_of(request)
+        return cls(replace(request, policy=policy, ignore=()), recipe, policy)
+
+    def on(self, device: str, /) -> "Job":
+        """The same on a device, as PyTorch spells it."""
+        return replace(self, request=replace(self.request, device=device))
+
+    def here(self) -> "Job":
+        """The same on the device of this machine that its name stands for; loads torch. Raises UsageError where there is none."""
+        from clipclean.jobs import inputs
+
+        return self.on(inputs.device_of(self.request.device))
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.request.device

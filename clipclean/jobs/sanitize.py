@@ -1,0 +1,83 @@
+"""A cleaning, from top to bottom: read, audit, clean by a strategy, audit again, judge, write.
+
+The strategy is that of one recipe (``one_recipe``), or that of ``auto``, which tries several: it cleans and audits what it cleaned, and
+nothing else of the way is its own.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from clipclean import deadline
+from clipclean.errors import Inconclusive
+from clipclean.jobs import destination, first_audit, outputs, plan, prepare
+from clipclean.jobs.job import Job
+from clipclean.jobs.limit import Limit
+from clipclean.jobs.plan import Plan
+from clipclean.jobs.results import Outcome
+from clipclean.jobs.strategy import Strategy
+from clipclean.jobs.workbench import Workbench
+from clipclean.progress import Listener, heard
+from clipclean.train import ALONE, Group, Run
+
+
+def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcome | None:
+    """Clean one checkpoint by a strategy, and write the result into ``job.request.out``.
+
+    Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
+    measures, searches, judges and writes, and the others return None.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    started = time.monotonic()
+    # Before slow work: an output that may not be replaced is refused at once.
+    present = destination.present(job.request, group)
+    with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(_timed(group)):
+        cleaning_inputs = prepare.prepare(job)
+    strategy = strategy.fitted(cleaning_inputs)
+    plan.tell_cleaning(cleaning_inputs, strategy.ladder, minutes=job.request.max_minutes)
+    strategy.check(group)
+    to = destination.of(cleaning_inputs, present, group)
+    if destination.is_finished(to, group):
+        return destination.finished(job.request, to.state) if group.is_first else None
+    with destination.working(job.request, to, group), _in_time(job, strategy.needs):
+        run = Run(job.request.seed, cleaning_inputs.precision, group=group)
+        bench = first_audit.compared(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, started=started)
+        limit = Limit.of(cleaning_inputs, started)
+        with limit.within(1.0):
+            bench, before, seconds = first_audit.audited(bench, limit)
+            cleaning = strategy.clean(bench, cleaning_inputs, before, limit, auditing=seconds)
+        if cleaning is None:
+            return None
+        report, images = cleaning.concluded(bench, cleaning_inputs)
+        return outputs.publish(
+            cleaning_inputs, report, bench.eval_set, to=to, images=images, is_whole=cleaning.is_whole
+        )
+
+
+def planned(job: Job, strategy: Strategy, /) -> Plan:
+    """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
+    destination.present(job.request, ALONE, is_dry=True)
+    cleaning_inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
+    return plan.of_sanitize(job.request, cleaning_inputs, strategy.fitted(cleaning_inputs).ladder)
+
+
+def _timed(group: Group) -> Listener:
+    """Lets the deadline end the reading of one process; several would wait for the one that it ends."""
+    return Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
+
+
+@contextlib.contextmanager
+def _in_time(job: Job, what: str) -> Iterator[None]:
+    try:
+        yield
+    except deadline.OutOfTime as error:
+        raise Inconclusive(
+            f"The {job.request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more "
+            "minutes: the same command goes on from what is done."
+        ) from error
+
+
+__all__ = ["Job", "planned", "sanitize"]

@@ -1,0 +1,114 @@
+"""The model in memory with its training and test data: load weights, measure, audit, take weights out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from clipclean import detect, model
+from clipclean.config import recipe as recipes
+from clipclean.config.recipe import Recipe
+from clipclean.config.thresholds import AuditLimits
+from clipclean.data import Samples
+from clipclean.detect import AuditResult
+from clipclean.findings import Finding
+from clipclean.jobs import inputs, judging, searching
+from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.searching import SearchSettings
+from clipclean.methods import walk_back
+from clipclean.progress import say
+from clipclean.schema.report import SuspectRecord
+from clipclean.train import Run, RunState
+
+
+def control_of(recipe: Recipe, /) -> Recipe:
+    """The recipe for planting and for the refinetune test."""
+    return recipes.load(recipe.auto.control).model_copy(update={"data": recipe.data})
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """All that stays fixed during a run of ``auto``."""
+
+    clip: model.Clip  # the model; its weights change
+    original: dict[str, Tensor]  # its own weights
+    samples: Samples  # to train on
+    eval_set: detect.EvalSet  # to measure on, with the triggers that were named
+    references: detect.References | None  # clean models to compare with; None without any
+    limits: AuditLimits  # thresholds of the run
+    settings: recipes.Auto  # ``auto`` of the recipe
+    control: Recipe  # the recipe for planting and for the refinetune test
+    state: RunState  # where each finished part is kept
+    run: Run  # seed, precision and progress
+    searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
+    base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
+
+    @classmethod
+    def of(cls, cleaning_inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
+        """Of what a run has prepared; clean models to compare with follow."""
+        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.request.search
+        eval_set = cleaning_inputs.eval_set(panel=cleaning_inputs.request.panel)
+        return cls(
+            clip=clip,
+            original=model.copy_weights(clip),
+            samples=cleaning_inputs.to_train,
+            eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
+            references=None,
+            limits=cleaning_inputs.shared.judge.limits,
+            settings=recipe.auto,
+            control=control_of(recipe),
+            state=state,
+            run=replace(run, state=None),  # each part has its own
+            searches=searches,
+        )
+
+    def say(self, words: str, /) -> None:
+        """Tell people how far the run is."""
+        say(words)
+
+    def put(self, weights: dict[str, Tensor], /) -> None:
+        """Put in other weights."""
+        model.put_weights(self.clip, weights)
+
+    def put_between(self, original: dict[str, Tensor], cleaned: dict[str, Tensor], /, *, share: float) -> None:
+        """Put in the weights at a share of the way from the original to the cleaned ones."""
+        self.put(walk_back.between(original, cleaned, share=share))
+
+    def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
+        """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it.
+
+        Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.
+        """
+        eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
+        settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
+
+        def audited() -> AuditResult:
+            if not self.searches:
+                measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
+                measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
+                return AuditResult(measured, None, None, 0.0)
+            result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
+            return self.base.seen(self.clip, eval_set, result) if self.base else result
+
+        return self.run.group.of_first(audited)
+
+    def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
+        """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
+
+        Raises:
+            OutOfTime: the deadline is over.
+        """
+        self.run.group.check_time()
+        return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
+
+    def findings(self, audit: AuditResult, /) -> list[Finding]:
+        """The findings of an audit of the model, and whether the base that was named is one."""
+        return [
+            *detect.of_audit(audit, self.limits, images=len(self.eval_set.pixels)),
+            *(self.base.notes() if self.base else ()),
+        ]
+
+    def suspects(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
+        """The classes that an audit of the model points at, the highest score first, as a report lists them."""
+        return detect.suspect_records(audit.search, audit.measured, limits=detect.of_looks(self.limits, audit.looks))
