@@ -20,6 +20,7 @@ from clipclean.findings import CC, Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
+CANARIES = 4  # test backdoors by which the power is measured
 LEAST_PAIRS = 64  # to plant with
 PLANTED_WALK = 0.65  # how far a planting can go, in sizes of the weights
 
@@ -83,6 +84,11 @@ def with_captions(samples: data.Samples, classes: Sequence[str], templates: Sequ
 def planting_of(*, pairs: int) -> Planting:
     """The settings for planting one backdoor with so many pairs."""
     return recipes.planting(rate=0.2, steps=120, batch_size=min(128, pairs), walk=PLANTED_WALK, warmup_steps=20)
+
+
+def drawn(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[Canary, ...]:
+    """The test backdoors by which the power is measured; none towards a class to ``avoid``."""
+    return poison.draw(CANARIES, classes=classes, avoid=avoid, seed=seed)
 
 
 def measure(

@@ -23,11 +23,10 @@ from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, trigger_words
 from clipclean.jobs import judging
-from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods import training, walk_back
-from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods import training_record, walk_back
+from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss
 
@@ -41,7 +40,7 @@ class Attempt:
     candidate: Candidate
     cleaned: Cleaned
     way: Way  # back to the original, as far as was walked
-    suspicions: tuple[Suspicion, ...]
+    suspicions: tuple[Suspicion[int | None], ...]
     audit: AuditResult
     refinetuned: Refinetuned | None = None
     returned: tuple[Finding, ...] = ()  # what a search finds after the refinetune test, or that time was over
@@ -217,7 +216,7 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 # One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
 
 
-def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[SuspectedTrigger, ...]:
+def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[Suspicion[int], ...]:
     """The triggers of the model that a candidate is shown."""
     if candidate.is_surgery:
         return before.acting
@@ -255,7 +254,7 @@ class CleanedCopy:
     bench: Workbench
     candidate: Candidate
     copy: PlantedCopy
-    known: tuple[SuspectedTrigger, ...]  # triggers that act on the model
+    known: tuple[Suspicion[int], ...]  # triggers that act on the model
     trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
     @cached_property
@@ -316,8 +315,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     bench.put(bench.original)
     known = shown_to(candidate, before)
     cleaned = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
-    own = judging.new_among(cleaned.leads, before.suspicions)
-    suspected = judging.distinct([*before.suspicions, *own])
+    own = new_among(cleaned.leads, before.suspicions)
+    suspected = distinct([*before.suspicions, *own])
     tried = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
@@ -341,7 +340,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 
 
 def _walked_model(
-    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion], tried: CleanedCopy | None, /
+    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion[int | None]], tried: CleanedCopy | None, /
 ) -> Way:
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
@@ -362,7 +361,7 @@ def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED,), ()),
-        Cleaned(bench.original, training.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
+        Cleaned(bench.original, training_record.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
         way.at_original(before.audit.measured),
         before.suspicions,
         before.audit,
@@ -372,7 +371,7 @@ def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
 
 def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = judging.targets(attempt.suspicions), attempt.audit.measured
+    pointed, original = targets(attempt.suspicions), attempt.audit.measured
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
     audit = bench.audit(attempt.suspicions, pointed=pointed, what="after")
     attempt = replace(attempt, audit=audit)

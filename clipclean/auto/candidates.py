@@ -20,7 +20,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, unlearning
-from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.suspicion import Suspicion, identities
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run, RunState, resume
 
@@ -145,7 +145,7 @@ class Cleaned:
 
     weights: dict[str, Tensor]
     training: TrainingRecord
-    leads: tuple[SuspectedTrigger, ...]
+    leads: tuple[Suspicion[int], ...]
     remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish, if it was the last recipe
 
     @property
@@ -157,7 +157,7 @@ class Cleaned:
 def clean(
     bench: Workbench,
     candidate: Candidate,
-    known: tuple[SuspectedTrigger, ...],
+    known: tuple[Suspicion[int], ...],
     /,
     *,
     where: str,
@@ -195,7 +195,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": unlearning.identities(known),
+            "known": identities(known),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)

@@ -11,7 +11,7 @@ from clipclean.export import formats, placing, records
 from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.methods import unlearning
+from clipclean.methods.suspicion import identities
 from clipclean.progress import logged, say
 from clipclean.requests import Sanitize
 from clipclean.train import RunState, resume
@@ -53,7 +53,7 @@ def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
     beside = {"references": others} if others else {}
     aims = {
         "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
-        "named": unlearning.identities(cleaning_inputs.shared.named),
+        "named": identities(cleaning_inputs.shared.named),
         "searches": request.search,  # what is found is unlearned
     }
     return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside

@@ -11,6 +11,7 @@ from clipclean.jobs.limit import Limit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
+from clipclean.methods.suspicion import named_in
 
 AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
 SHOWN_CLASSES = 3  # in a message
@@ -42,7 +43,7 @@ def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, f
     began = time.monotonic()
     with limit.within(AUDIT):
         # Towards no class in particular: before it nothing is known but what the user named.
-        audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
+        audit = bench.audit(named_in(bench.eval_set), pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)
     # Later audits count the variants of known triggers beside clean models alone.
     grid = bench.eval_set.grid if bench.references else ()

@@ -17,6 +17,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
+from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import step
 from clipclean.schema.report import ModelRecord, VocabularyRecord
 
@@ -28,7 +29,6 @@ NAMED_SHARE = 0.9  # share of captions that name one class, from which on an aud
 
 SHOWN_NAMES = 5  # names in a message
 Source = requests.Model  # a checkpoint, the name of one, or an open_clip model in memory
-Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
 Pairs = data.CleanSet | LatePairs
 
@@ -92,7 +92,7 @@ def device_of(name: str, /) -> str:
 
 def opened(
     request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
-    named: Sequence[Suspicion] = (),
+    named: Sequence[Suspicion[int | None]] = (),
     /,
 ) -> Opened:
     """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
@@ -253,7 +253,7 @@ def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] 
     return Words(tuple(known), forms)
 
 
-def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion, ...]:
+def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion[int | None], ...]:
     """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
 
     A file brings its own class, unless a target is given.
@@ -268,7 +268,7 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
             "suspect, or leave the target out: the panel is tried with every class as the target."
         )
     place = None if target is None else class_number(target, vocabulary.classes)
-    named: list[Suspicion] = []
+    named: list[Suspicion[int | None]] = []
     for spec in specs:
         trigger, target_place = named_trigger(spec), place
         if place is None and isinstance(trigger, detect.InvertedTrigger):
@@ -276,7 +276,7 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
                 target_place = class_number(trigger.target, vocabulary.classes)
             except UsageError as error:
                 raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
-        named.append((trigger, target_place))
+        named.append(Suspicion(trigger, target_place))
     specs_of_files = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
     if twice := [spec for spec in dict.fromkeys(specs_of_files) if specs_of_files.count(spec) > 1]:
         raise UsageError(
@@ -346,7 +346,7 @@ def audit_set(
     /,
     *,
     vocabulary: Words,
-    named: tuple[Suspicion, ...] = (),
+    named: tuple[Suspicion[int | None], ...] = (),
     panel: bool = True,
 ) -> detect.EvalSet:
     """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
@@ -375,7 +375,14 @@ def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
 
 
 def eval_set(
-    clip: model.Clip, recipe: Recipe, shown: Samples, /, *, vocabulary: Words, named: tuple[Suspicion, ...], panel: bool
+    clip: model.Clip,
+    recipe: Recipe,
+    shown: Samples,
+    /,
+    *,
+    vocabulary: Words,
+    named: tuple[Suspicion[int | None], ...],
+    panel: bool,
 ) -> detect.EvalSet:
     """The images to measure on, by their labels if there are any, and by recall of their captions.
 

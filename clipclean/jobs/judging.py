@@ -3,27 +3,24 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 from clipclean import detect, model
-from clipclean.attack import poison, power
+from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.inputs import LoadedModel, Suspicion
+from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.shared_inputs import AuditInputs, Request, SharedInputs
 from clipclean.methods import unlearning
-from clipclean.methods.unlearning import SearchedModel, SuspectedTrigger
+from clipclean.methods.suspicion import Suspicion, distinct, named_in, new_among
+from clipclean.methods.unlearning import SearchedModel
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
-
-CANARIES = 4  # test backdoors by which the power is measured
-Place = TypeVar("Place", int, int | None)  # of a class; unknown for some triggers that were named
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
         audit_inputs.planting,
         eval_set,
         recipes.load(recipes.STANDARD),
-        poison.draw(CANARIES, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
+        power.drawn(classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         levels=levels,
     )
@@ -134,25 +131,29 @@ def with_natural_marked(
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
-def of_panel(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[SuspectedTrigger]:
+def of_panel(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
     known = {trigger.spec: trigger for trigger in eval_set.tried}
-    return [(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
+    return [Suspicion(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
 
 
-def suspected_trigger(hit: detect.TargetedResult, /) -> SuspectedTrigger:
+def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:
     """A trigger that a search found, with the class that it leads to."""
-    return hit.found, hit.candidate.target
+    return Suspicion(hit.found, hit.candidate.target)
 
 
 def acting(
-    measured: detect.Measurement, suspicions: Sequence[Suspicion], eval_set: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[SuspectedTrigger, ...]:
+    measured: detect.Measurement,
+    suspicions: Sequence[Suspicion[int | None]],
+    eval_set: detect.EvalSet,
+    limits: AuditLimits,
+    /,
+) -> tuple[Suspicion[int], ...]:
     """The triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
-        (trigger, eval_set.classes.index(probe.target))
+        Suspicion(trigger, eval_set.classes.index(probe.target))
         for trigger, probe in led
         if probe.excess_interval[0] > limits.max_excess
     )
@@ -180,12 +181,6 @@ def shown_by_search(
     under = examples(request, clip, under_found, audit.measured)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
-
-
-def new_among(triggers: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
-    """The triggers that a search found, except those named like one that is measured already."""
-    there = {trigger.spec for trigger, _ in suspicions}
-    return tuple((trigger, target) for trigger, target in triggers if trigger.spec not in there)
 
 
 def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
@@ -218,21 +213,23 @@ class FirstAudit:
     """The audit of the original model, and the triggers that it points at."""
 
     audit: AuditResult
-    suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
-    acting: tuple[SuspectedTrigger, ...]  # those that act, and all that were found for a class that the search names
+    suspicions: tuple[
+        Suspicion[int | None], ...
+    ]  # triggers that were named, are of the panel, or were found, each once
+    acting: tuple[Suspicion[int], ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[SuspectedTrigger, ...] = ()  # known ones that act, natural ones too, the strongest first
-    leading: tuple[SuspectedTrigger, ...] = ()  # those found for the classes with the highest scores
+    patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
+    leading: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
 
     @property
-    def to_remove(self) -> tuple[SuspectedTrigger, ...]:
+    def to_remove(self) -> tuple[Suspicion[int], ...]:
         """The triggers that a cleaning is told which may cost more: those of the leading classes too, since the first may be wrong."""
         # A recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with
         # the class next to it 0.059 and 0.313.
         return self.to_rehearse if self.acting else ()
 
     @property
-    def to_rehearse(self) -> tuple[SuspectedTrigger, ...]:
+    def to_rehearse(self) -> tuple[Suspicion[int], ...]:
         """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
         # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
         # model lost 1.0 points either way.
@@ -256,10 +253,11 @@ class FirstAudit:
         class in doubt counts too, and sooner than in a verdict: what is natural costs a cleaning little, and test backdoors in a copy cost it
         three times as long. A patch whose class was in no doubt was left at 0.113 where it was not shown, at 0.011 where it was.
         """
-        sure = {trigger.spec for trigger, _ in eval_set.suspicions}
+        by_user = named_in(eval_set)
+        sure = {suspicion.trigger.spec for suspicion in by_user}
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
-            suspicions = distinct([*eval_set.suspicions, *of_panel(eval_set, led)])
+            suspicions = distinct([*by_user, *of_panel(eval_set, led)])
             return cls(audit, suspicions, acting(audit.measured, suspicions, eval_set, limits), frozenset(sure))
         findings = partial(search_findings, audit, images=len(eval_set.pixels))
         named = suspected(findings, audit, limits)
@@ -269,8 +267,8 @@ class FirstAudit:
         leading = distinct([trigger for suspect in first if suspect.name in names for trigger in telling(suspect)])
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         searched = distinct([trigger for suspect in first if suspect.name in named for trigger in telling(suspect)])
-        known = acting(audit.measured, distinct(eval_set.suspicions), eval_set, limits)
-        known = (*known, *new_among(searched, eval_set.suspicions))
+        known = acting(audit.measured, distinct(by_user), eval_set, limits)
+        known = (*known, *new_among(searched, by_user))
         sure |= {finding.trigger for finding in findings(limits=limits) if finding.trigger and finding.level == "error"}
         # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
         # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
@@ -288,25 +286,25 @@ class FirstAudit:
         patterns = tuple(of_panel(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts}))
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
-        more = ((trigger, target) for target, trigger in strongest.items())
+        more = (Suspicion(trigger, target) for target, trigger in strongest.items())
         beside = beside_base(audit, eval_set, limits)
-        watched = distinct([*eval_set.suspicions, *searched, *beside, *more])
+        watched = distinct([*by_user, *searched, *beside, *more])
         acting_ones = distinct([*known, *beside, *patterns])
         return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading)
 
 
-def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[SuspectedTrigger]:
+def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
     """The triggers that act on the model and not on its base, each with its target."""
     named = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     return [
-        (difference.made, eval_set.classes.index(difference.target))
+        Suspicion(difference.made, eval_set.classes.index(difference.target))
         for difference in differences
         if (difference.trigger, difference.target) in named
     ]
 
 
-def telling(suspect: detect.Suspect, /) -> list[SuspectedTrigger]:
+def telling(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     """The triggers found for a class that make it suspicious, each with its target."""
     return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
 
@@ -338,7 +336,7 @@ def suspected(findings: Callable[..., Sequence[Finding]], audit: AuditResult, li
     return frozenset(next(filter(None, named), ()))
 
 
-def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion], /) -> list[Watched]:
+def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[Watched]:
     """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
     acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
     return [
@@ -366,16 +364,3 @@ def stayed(what: str, way: Way, /) -> Finding:
         "allowed, and the audit found no sure backdoor, so the weights stay as they were."
     )
     return finding("CC063", words, level="warning", measure="accuracy lost", value=best.accuracy_lost)
-
-
-def targets(suspected: Sequence[Suspicion], /) -> list[int]:
-    """The places of the classes that are known of triggers."""
-    return [target for _, target in suspected if target is not None]
-
-
-def distinct(suspected: Sequence[tuple[detect.TriggerLike, Place]], /) -> tuple[tuple[detect.TriggerLike, Place], ...]:
-    """Each trigger once: a report could not distinguish two with the same spec."""
-    first: dict[str, tuple[detect.TriggerLike, Place]] = {}
-    for suspicion in suspected:
-        first.setdefault(suspicion[0].spec, suspicion)
-    return tuple(first.values())

@@ -14,13 +14,13 @@ from clipclean.config.recipe import Recipe
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
 from clipclean.jobs import inputs, judging
-from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.limit import Limit
 from clipclean.jobs.one_recipe_result import RecipeRun
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
+from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
 from clipclean.train import ALONE, Group, Run
@@ -100,11 +100,11 @@ def judged_again(
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
     weights = model.copy_weights(bench.clip)
     own = aims.searched.strongest() if aims.searched else ()
-    suspected = judging.distinct([*before.suspicions, *judging.new_among(own, before.suspicions)])
+    suspected = distinct([*before.suspicions, *new_among(own, before.suspicions)])
     original = before.audit.measured
     there = {probe.trigger for probe in original.known}
     # A search has named others than the user, and the panel is looked at on fewer images.
-    if more := tuple(suspicion for suspicion in suspected if suspicion[0].spec not in there):
+    if more := tuple(suspicion for suspicion in suspected if suspicion.trigger.spec not in there):
         bench.put(bench.original)
         measured = inputs.measure(bench.clip, replace(bench.eval_set, suspicions=more, panel=()))
         original = replace(original, known=(*original.known, *measured.known), sure=before.sure)
@@ -117,7 +117,7 @@ def judged_again(
             walks=cleaning_inputs.recipe.audit.walk_back and bool(trained.record.steps),
         )
     bench.put_between(bench.original, weights, share=way.taken.share)
-    pointed = judging.targets(suspected)
+    pointed = targets(suspected)
     try:
         # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
         audit = bench.audit(suspected, pointed=pointed, what="after")
@@ -131,7 +131,7 @@ def walked(
     bench: Workbench,
     original: detect.Measurement,
     weights: dict[str, Tensor],
-    suspected: tuple[Suspicion, ...],
+    suspected: tuple[Suspicion[int | None], ...],
     /,
     *,
     walks: bool,

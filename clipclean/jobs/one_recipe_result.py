@@ -9,10 +9,10 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding, finding
 from clipclean.jobs import cleaning, judging
-from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
+from clipclean.methods.suspicion import Suspicion
 from clipclean.methods.training import Training
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages, Report
@@ -24,7 +24,7 @@ class RecipeRun:
 
     before: FirstAudit  # of the original
     original: detect.Measurement  # with all suspected triggers, those too that the method found by itself
-    suspicions: tuple[Suspicion, ...]
+    suspicions: tuple[Suspicion[int | None], ...]
     trained: Training
     searched: bool  # whether the method searched by itself
     weights: dict[str, Tensor]  # at the end of the training

@@ -7,7 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import estimate, judging, shared_inputs
+from clipclean.jobs import estimate, shared_inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import clip_normalised
@@ -203,7 +203,7 @@ def of_audit(request: requests.Audit, /) -> Plan:
     clip, shown = audit_inputs.loaded.clip, audit_inputs.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {audit_inputs.effort}: at most {most:,} passes of an image"
-    planted = f"plant {judging.CANARIES} test backdoors, each in a copy, and search each copy alike"
+    planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
             **_of_model(audit_inputs),
@@ -234,7 +234,7 @@ def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
     work = (tested + len(audit_inputs.shared.clean_models)) * one_audit
     if audit_inputs.planting:
         planting = power.planting_of(pairs=len(audit_inputs.planting))
-        work += judging.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
+        work += power.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
     return estimate.estimated(
         clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=audit_inputs.effort, spared=spared
     )

@@ -10,6 +10,7 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs
+from clipclean.methods.suspicion import Suspicion
 from clipclean.schema.results import PlantedModel
 from clipclean.train import Run
 
@@ -29,7 +30,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    opened = inputs.opened(request, [(trigger, target)])
+    opened = inputs.opened(request, [Suspicion(trigger, target)])
     cache = inputs.image_cache(recipe, opened.architecture)
     clean = clean_pairs.taught(request, recipe, vocabulary, cache)
     labelled = clean_pairs.labelled(request, cache, vocabulary)
@@ -41,10 +42,10 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     loaded = inputs.build(opened, clean, device=device)
     shown = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
-        loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
+        loaded.clip, recipe, shown, vocabulary=vocabulary, named=(Suspicion(trigger, target),), panel=False
     )
     before = inputs.measure(loaded.clip, measured_on)
-    implants = poison.implants([(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
+    implants = poison.implants([Suspicion(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
     run = Run(request.seed, recipe.train.precision)
     poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=implants, run=run)
     after = inputs.measure(loaded.clip, measured_on)

@@ -15,6 +15,7 @@ from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs, results
+from clipclean.methods.suspicion import Suspicion
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
@@ -34,7 +35,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
-    opened = inputs.opened(request, [(trigger, None) for trigger in named])
+    opened = inputs.opened(request, [Suspicion(trigger, None) for trigger in named])
     cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
     clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:

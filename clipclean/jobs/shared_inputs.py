@@ -11,8 +11,9 @@ from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Suspicion, Words
+from clipclean.jobs.inputs import LoadedModel, Opened, Words
 from clipclean.jobs.results import Judge
+from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import say, stage
 
 Request = requests.Audit | requests.Sanitize
@@ -24,7 +25,7 @@ class SharedInputs:
 
     judge: Judge  # of the findings
     vocabulary: Words
-    named: tuple[Suspicion, ...]  # triggers, with the classes that they lead to
+    named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
     clean_models: tuple[Opened, ...]  # to compare with, the base among them

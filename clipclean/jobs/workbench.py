@@ -13,10 +13,10 @@ from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding
 from clipclean.jobs import inputs, judging, searching
-from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
+from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import say
 from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState
@@ -75,7 +75,9 @@ class Workbench:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
         self.put(walk_back.between(original, cleaned, share=share))
 
-    def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
+    def audit(
+        self, suspicions: Sequence[Suspicion[int | None]], /, *, pointed: Sequence[int], what: str
+    ) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it.
 
         Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.

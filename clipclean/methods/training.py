@@ -5,20 +5,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clipclean import data, deadline, detect, machine, model, train
+from clipclean import data, deadline, detect, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
-from clipclean.findings import plain
-from clipclean.methods import undo, unlearning
+from clipclean.methods import training_record, undo, unlearning
 from clipclean.methods.losses import objective
-from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.methods.suspicion import Suspicion
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.resume import Run, interruptible, walk
@@ -48,7 +46,7 @@ class Aims:
 
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier of the model
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
-    rehearsed: tuple[SuspectedTrigger, ...] = ()  # for the other methods: triggers that are put on some images
+    rehearsed: tuple[Suspicion[int], ...] = ()  # for the other methods: triggers that are put on some images
     original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
     base: model.Clip | None = None  # for undo: the model that this one was finetuned from
 
@@ -60,22 +58,6 @@ class Training:
     record: TrainingRecord  # the report's ``training``
     unlearned: unlearning.SearchedModel | None = None  # the end of an unlearning
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
-
-
-def recorded(losses: Iterable[Mapping[str, float]], /, *, pairs: int, seconds: float, **more: Any) -> TrainingRecord:
-    """The report's ``training``, with rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one.
-
-    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not ready.
-    """
-    return TrainingRecord(
-        losses=tuple(LossRecord.model_validate(plain(dict(entry))) for entry in losses),
-        pairs=pairs,
-        seconds=seconds,
-        pairs_per_second=pairs / seconds if seconds else 0.0,
-        peak_memory_bytes=machine.peak_memory(),
-        peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        **more,
-    )
 
 
 def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
@@ -108,7 +90,7 @@ def aims_of(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    known: tuple[SuspectedTrigger, ...],
+    known: tuple[Suspicion[int], ...],
     run: Run,
     controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Aims:
@@ -170,7 +152,7 @@ def recover(
     original: model.Clip,
     /,
     *,
-    rehearsed: Sequence[SuspectedTrigger],
+    rehearsed: Sequence[Suspicion[int]],
     run: Run,
 ) -> TrainingRecord:
     """Bring clean images back to the embeddings of ``original``, in place, and images under ``rehearsed`` triggers to those without.
@@ -208,7 +190,7 @@ def recover(
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
     pairs, seconds = steps * own.batch_size, time.monotonic() - started
-    return recorded([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
+    return training_record.recorded([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
 
 
 def recovering_rate(own: Train, /) -> dict[str, float | None]:
@@ -223,7 +205,7 @@ def undone(
     base: model.Clip,
     /,
     *,
-    rehearsed: Sequence[SuspectedTrigger],
+    rehearsed: Sequence[Suspicion[int]],
     run: Run,
 ) -> Training:
     """Take out of a finetune of ``base`` what a clean finetune does not do, in place, and bring clean images to where the model had them.
@@ -260,7 +242,9 @@ def undone(
         )
     steps, how = recipe.unlearn.steps, recipe.train
     last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}
-    return Training(recorded([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started))
+    return Training(
+        training_record.recorded([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started)
+    )
 
 
 def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, Tensor]:
@@ -323,7 +307,7 @@ def unlearn(
     losses = [
         {"step": (number + 1) * round_steps - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)
     ]
-    record = recorded(
+    record = training_record.recorded(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
@@ -379,7 +363,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         done = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
-    record = recorded(
+    record = training_record.recorded(
         losses,
         steps=done,
         pairs=done * options.batch_size,
@@ -437,7 +421,7 @@ def fed(
     /,
     *,
     plan: Sequence[tuple[int, Sequence[int]]],
-    rehearsed: Sequence[SuspectedTrigger],
+    rehearsed: Sequence[Suspicion[int]],
     seed: int,
     first_step: int,
     group: train.Group = train.ALONE,

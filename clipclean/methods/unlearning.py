@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from clipclean import checkpoint, data, detect, model, train
+from clipclean import data, detect, model, train
 from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
 from clipclean.detect.zeroshot import attack_success, standing
 from clipclean.errors import Inconclusive
 from clipclean.methods.losses import forgetting
+from clipclean.methods.suspicion import Suspicion, identities
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState, loader
@@ -33,8 +34,6 @@ MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved
 MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
-SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -48,7 +47,7 @@ class Scene:
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    known: tuple[SuspectedTrigger, ...] = ()
+    known: tuple[Suspicion[int], ...] = ()
     controls: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
@@ -101,7 +100,7 @@ class State:
 
 # What a round forgets: the ``newest`` triggers, and any found or known so far, ``earlier``, where those are others; so are the copies in a
 # batch called.
-RoundTriggers = Mapping[str, Sequence[SuspectedTrigger]]
+RoundTriggers = Mapping[str, Sequence[Suspicion[int]]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class SearchedModel:
             ),
         )
 
-    def strongest(self) -> tuple[SuspectedTrigger, ...]:
+    def strongest(self) -> tuple[Suspicion[int], ...]:
         """The most abnormal trigger of each suspected class in the first search, as suspicions to measure."""
         best: dict[int, RecoveredTrigger] = {}
         for catch in sorted(self.state.catches, key=lambda catch: -catch.score):
@@ -298,17 +297,9 @@ def unlearn(
         yield state
 
 
-def identities(led: Sequence[tuple[detect.TriggerLike, int | None]], /) -> list[list[str | int | None]]:
-    """Triggers and their classes in JSON: names, places, and the digest of a found one, whose name has no parameters."""
-    return [
-        [t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else ""]
-        for t, target in led
-    ]
-
-
-def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[SuspectedTrigger, ...]:
+def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
     """Triggers with their targets."""
-    return tuple((catch.found, catch.target) for catch in catches)
+    return tuple(Suspicion(catch.found, catch.target) for catch in catches)
 
 
 def forget(
@@ -419,7 +410,7 @@ def triggered(
         if mixed:
             pixels = data.mix(pixels, share=mixed, generator=generator)
         copies = {
-            name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
+            name: jittered(some[_draw(len(some), generator)].trigger, pixels, how, generator=generator)
             for name, some in triggers.items()
         }
         yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
@@ -447,7 +438,7 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
 
 
 def some_triggered(
-    pixels: Tensor, /, *, leads: Sequence[SuspectedTrigger], share: float, how: Unlearn, generator: Generator
+    pixels: Tensor, /, *, leads: Sequence[Suspicion[int]], share: float, how: Unlearn, generator: Generator
 ) -> Tensor:
     """Copies of images (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
     # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.

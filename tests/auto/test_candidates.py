@@ -14,6 +14,7 @@ from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import UsageError
 from clipclean.methods import training
+from clipclean.methods.suspicion import Suspicion
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run
@@ -133,16 +134,16 @@ def test_what_was_cleaned_alike_is_not_cleaned_again_nor_is_a_shared_beginning(c
     assert are_equal(first.weights, again.weights)
     assert first.training == again.training
     assert clean(chain("mmcl"), origin={"canaries": 6})[1] == ["finetuning"]
-    assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == ["finetuning"]
-    assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == []
-    clean(chain("unlearn"), known=((PATCH, 1),))
-    assert clean(chain("unlearn", "mmcl"), known=((PATCH, 1),))[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"canaries": 6}, known=(Suspicion(PATCH, 1),))[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"canaries": 6}, known=(Suspicion(PATCH, 1),))[1] == []
+    clean(chain("unlearn"), known=(Suspicion(PATCH, 1),))
+    assert clean(chain("unlearn", "mmcl"), known=(Suspicion(PATCH, 1),))[1] == ["finetuning"]
 
 
 @pytest.mark.parametrize("before", [(), ("unlearn",)])
 def test_a_finetuning_rehearses_the_known_triggers_whatever_came_before(clean, loaded, tmp_path, before):
     clip, samples, original = loaded
-    known = ((PATCH, 1),)
+    known = (Suspicion(PATCH, 1),)
     start = clean(chain(*before), known=known)[0].weights if before else original
     cleaned, _ = clean(chain(*before, "mmcl"), known=known)
 

@@ -9,6 +9,7 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.methods import training
+from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Run, RunState
 
 SMALL = ["train.batch_size=16", "train.max_steps=12", "train.warmup_steps=1", "data.min_pairs=16", "train.walk=1"]
@@ -109,7 +110,9 @@ def test_a_run_that_the_deadline_cut_goes_on_to_the_same_weights(student, tmp_pa
 def test_the_original_sees_clean_images_and_known_triggers_are_on_the_others_alone():
     grey = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = how("unlearn.strength=[1, 1]", "augment.triggered_share=0.25")
-    (shown,) = training.fed([grey], Samples((), None), quiet, plan=(), rehearsed=[(white, 1)], seed=4, first_step=0)
+    (shown,) = training.fed(
+        [grey], Samples((), None), quiet, plan=(), rehearsed=[Suspicion(white, 1)], seed=4, first_step=0
+    )
     torch.testing.assert_close(shown.inputs["pixels"], torch.full((400, 3, 8, 8), 0.2))
     is_white = (shown.inputs["disturbed"] == 1).flatten(1).all(1)
     assert 0.18 < is_white.float().mean() < 0.32

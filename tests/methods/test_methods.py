@@ -7,6 +7,7 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.methods import training
+from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Run, loader
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
@@ -81,7 +82,7 @@ def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and
     assert not torch.allclose(first, second, atol=0.05)
     assert torch.equal(whole[0].inputs["pixel_views"], ramps(6) / 255)
     shown = recipe.override(chosen, ["augment.triggered_share=1", "unlearn.strength=[1, 1]", "unlearn.shift=0"])
-    (triggered,) = pixels_of(fed(batches[:1], shown, rehearsed=[(corner, 1)]))
+    (triggered,) = pixels_of(fed(batches[:1], shown, rehearsed=[Suspicion(corner, 1)]))
     assert (triggered[:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
     torch.testing.assert_close(triggered[:, :, 4:], first[:, :, 4:])
     quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
@@ -105,7 +106,7 @@ def white(pixels, places):
 
 @pytest.mark.parametrize("name", ["mmcl", "par", "supervised"])
 def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
-    batch, triggers = train.Batch({"pixels": full(400, 8)}, ("a",) * 400), {"rehearsed": [(white, 1)]}
+    batch, triggers = train.Batch({"pixels": full(400, 8)}, ("a",) * 400), {"rehearsed": [Suspicion(white, 1)]}
     quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
     still = ["augment.least_part=1", "augment.mirrored=0"]
     chosen = recipe.override(recipe.load(name), [*quiet, *still])
@@ -118,14 +119,14 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     (last,) = pixels_of(fed([batch], chosen, **triggers, first=1))
     assert torch.equal(last, whole[1])
     pixels = full(8, 8)  # without a trigger or a share, images stay as they are
-    for changes, rehearsed in (([], ()), (["augment.triggered_share=0"], [(white, 1)])):
+    for changes, rehearsed in (([], ()), (["augment.triggered_share=0"], [Suspicion(white, 1)])):
         plain = recipe.override(recipe.load("mmcl"), [*changes, *still])
         assert pixels_of(fed([train.Batch({"pixels": pixels}, ())], plain, rehearsed=rehearsed))[0] is pixels
 
 
 def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
     batch = train.Batch({"pixels": full(8, 8), "pixel_views": full(8, 8)}, ("a",) * 8)
-    (shown,) = fed([batch], recipe.load("cleanclip"), rehearsed=[(white, 1)])
+    (shown,) = fed([batch], recipe.load("cleanclip"), rehearsed=[Suspicion(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
     viewed = {name for name in recipe.names() if isinstance(training.views_of(recipe.load(name)), loader.Views)}
@@ -135,7 +136,7 @@ def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_
 
 # The recovery of the image tower.
 
-PATCH = (triggers.parse(tiny.TRIGGER), 1)
+PATCH = Suspicion(triggers.parse(tiny.TRIGGER), 1)
 SMALL = ["train.batch_size=16", "train.max_steps=6", "train.warmup_steps=1", "train.lr=0.005", "data.min_pairs=16"]
 HOW = ["train.moves=image tower", *SMALL]
 

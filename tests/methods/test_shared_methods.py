@@ -20,6 +20,7 @@ from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
+from clipclean.methods.suspicion import Suspicion
 from clipclean.train import distributed
 from clipclean.data import Samples
 from clipclean.train.loader import batches
@@ -54,7 +55,7 @@ with distributed.joined("cpu") as group:
     run = Run(0, "fp32", lambda *_: None, None, group)
     for name, *more in (CLEANCLIP, *OTHERS):
         clip, how = fresh(), chosen(name, *more)
-        aims = training.Aims(classifier, rehearsed=((white, 1),))
+        aims = training.Aims(classifier, rehearsed=(Suspicion(white, 1),))
         trained = training.finetune(clip, Samples(some, labels), how, aims=aims, run=run)
         kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
         losses |= {f"losses.{name}": torch.tensor([each.loss for each in trained.record.losses])}
@@ -70,7 +71,7 @@ with distributed.joined("cpu") as group:
         views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
-        clip, original, fed, {"newest": [(white, 1)], "earlier": [(white, 1)]}, how,
+        clip, original, fed, {"newest": [Suspicion(white, 1)], "earlier": [Suspicion(white, 1)]}, how,
         generator=torch.Generator().manual_seed(0), run=run,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))

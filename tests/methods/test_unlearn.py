@@ -13,6 +13,7 @@ from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.jobs import judging
 from clipclean.methods import unlearning
+from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
@@ -226,8 +227,8 @@ def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already
     assert unlearning.answers(Corner(), scene(pixels), pixels, None).tolist() == [1] * 2 + [0] * 128
     assert unlearning.answers(Corner(), scene(pixels), pixels, painted).tolist() == [1] * 130
     grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
-    known = [(painted, 1), (painted, 0)]
-    assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey, known))] == [(painted, 1)]
+    known = [Suspicion(painted, 1), Suspicion(painted, 0)]
+    assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey, known))] == [Suspicion(painted, 1)]
     assert unlearning.still_acting(Corner(), scene(white, known)) == ()
 
 
@@ -294,7 +295,7 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
     pixels = torch.full((8, 3, 16, 16), 0.5)
-    patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
+    patch, stripes = (Suspicion(SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
     done = unlearning.SearchedModel(scene(pixels, [patch]), state, 3.0)
     unlearning.save(saved, done, {})
     assert unlearning.restored(saved, done.scene) == (done, {})

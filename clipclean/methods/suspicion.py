@@ -1,0 +1,50 @@
+"""A suspicion: a trigger, and the class that it is suspected of leading to."""
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from clipclean import checkpoint, detect
+
+Place = TypeVar("Place", bound=int | None)
+Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
+
+
+class Suspicion(NamedTuple, Generic[Place_co]):
+    """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
+
+    trigger: detect.TriggerLike
+    target: Place_co
+
+
+def named_in(eval_set: detect.EvalSet, /) -> tuple[Suspicion[int | None], ...]:
+    """The suspicions that a model is measured under."""
+    return tuple(Suspicion(trigger, target) for trigger, target in eval_set.suspicions)
+
+
+def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:
+    """The numbers of the classes that are known of triggers."""
+    return [suspicion.target for suspicion in suspicions if suspicion.target is not None]
+
+
+def distinct(suspicions: Sequence[Suspicion[Place]], /) -> tuple[Suspicion[Place], ...]:
+    """Each trigger once: a report could not distinguish two with the same spec."""
+    first: dict[str, Suspicion[Place]] = {}
+    for suspicion in suspicions:
+        first.setdefault(suspicion.trigger.spec, suspicion)
+    return tuple(first.values())
+
+
+def new_among(
+    suspicions: Sequence[Suspicion[int]], measured: Sequence[Suspicion[int | None]], /
+) -> tuple[Suspicion[int], ...]:
+    """The suspicions, except those whose trigger is named like one that is measured already."""
+    there = {suspicion.trigger.spec for suspicion in measured}
+    return tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
+
+
+def identities(suspicions: Sequence[Suspicion[int | None]], /) -> list[list[str | int | None]]:
+    """Triggers and their classes in JSON: names, numbers, and the digest of a found one, whose name has no parameters."""
+    return [
+        [t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else ""]
+        for t, target in suspicions
+    ]
