@@ -144,7 +144,7 @@ def choose(
     limits: AuditLimits,
     is_sure: bool,
     is_late: Callable[[], bool],
-    tried: Callable[[Candidate], Considered],
+    try_out: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Considered]:
@@ -155,7 +155,7 @@ def choose(
         limits: of the run.
         is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
-        tried: a candidate -> the same with its trials on the canaries.
+        try_out: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
         tell: takes what is tried next, and how it went.
 
@@ -169,7 +169,7 @@ def choose(
             if considered and is_late():
                 break
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
-            considered.append(tried(candidate))
+            considered.append(try_out(candidate))
             # Without a canary the model itself shows what a candidate leaves.
             if not considered[-1].trials or considered[-1].trials[0].passes(limits):
                 considered[-1] = _ran(considered[-1], run)
@@ -317,20 +317,20 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     cleaned = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
     own = new_among(cleaned.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *own])
-    tried = None
+    cleaned_copy = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
-        tried = CleanedCopy(bench, candidate, copy, known, trials)
-    way = _walked_model(bench, cleaned, suspected, tried)
-    if tried:
+        cleaned_copy = CleanedCopy(bench, candidate, copy, known, trials)
+    way = _walked_model(bench, cleaned, suspected, cleaned_copy)
+    if cleaned_copy:
         started = time.monotonic()
         # The copy may have walked another way than the model.
-        is_gone = tried.at(1.0).removes_all(bench.limits)
-        if way.taken.share < 1 and is_gone and not tried.refinetuned(way.taken.share).removes_all(bench.limits):
+        is_gone = cleaned_copy.at(1.0).removes_all(bench.limits)
+        if way.taken.share < 1 and is_gone and not cleaned_copy.refinetuned(way.taken.share).removes_all(bench.limits):
             way = replace(way, taken=way.points[0])
-            tried.refinetuned(1.0)
+            cleaned_copy.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
-        considered = replace(considered, trials=tried.ordered(considered.trials[0].share), seconds=seconds)
+        considered = replace(considered, trials=cleaned_copy.ordered(considered.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, cleaned, way, suspected, before.audit)
     if cleaned.changed:
         bench.put_between(bench.original, cleaned.weights, share=way.taken.share)
@@ -340,19 +340,23 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 
 
 def _walked_model(
-    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion[int | None]], tried: CleanedCopy | None, /
+    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion[int | None]], cleaned_copy: CleanedCopy | None, /
 ) -> Way:
     """The walk back on the model, with the canaries of the copy as further witnesses."""
     # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
     eval_set = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
     bench.put(bench.original)
     original = bench.measure(eval_set, what="walking back")
-    watched = [*judging.to_watch(original, suspected), *(tried.watched if tried else ())]
+    watched = [*judging.to_watch(original, suspected), *(cleaned_copy.watched if cleaned_copy else ())]
 
     def measure(share: float) -> detect.Measurement:
         bench.put_between(bench.original, cleaned.weights, share=share)
         measured = bench.measure(eval_set, what="walking back")
-        return replace(measured, known=(*measured.known, *tried.at(share).measured.known)) if tried else measured
+        return (
+            replace(measured, known=(*measured.known, *cleaned_copy.at(share).measured.known))
+            if cleaned_copy
+            else measured
+        )
 
     return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if cleaned.changed else 1.0)
 

@@ -213,14 +213,14 @@ def clean(
             run=own,
         )
         aims = replace(aims, rehearsed=rehearsed, original=original, base=bench.base.clip if bench.base else None)
-        done, remaining = _cleaned(clip, samples, recipe, aims, own, state)
-        if done.unlearned:
+        trained, remaining = _cleaned(clip, samples, recipe, aims, own, state)
+        if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*known, *unlearning.leads(done.unlearned.state.catches))
-        parts.append(done)
-    leads = tuple(lead for done in parts if done.unlearned for lead in done.unlearned.strongest())
-    return Cleaned(model.copy_weights(clip), training.merged([done.record for done in parts]), leads, remaining)
+            rehearsed = (*known, *unlearning.leads(trained.unlearned.state.catches))
+        parts.append(trained)
+    leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
+    return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)
 
 
 def _cleaned(

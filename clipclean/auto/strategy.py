@@ -90,7 +90,7 @@ def tried_all(
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
         return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
-    def tried(candidate: Candidate) -> Considered:
+    def try_out(candidate: Candidate) -> Considered:
         if unfit := candidate.unfit(bench.samples):
             return Considered(candidate, unfit)
         # The base shows on the model itself what is undone.
@@ -111,7 +111,7 @@ def tried_all(
         limits=bench.limits,
         is_sure=bool(before.sure),
         is_late=is_late,
-        tried=tried,
+        try_out=try_out,
         run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         tell=bench.say,
     )

@@ -92,8 +92,8 @@ class LoadedBase:
         known = [trigger for trigger in eval_set.tried if trigger.spec in moving]  # no other can act
         named = [trigger for trigger, _ in eval_set.suspicions]
         reached = [hit.found for search in audit.searches for hit in search.targeted if hit.candidate.is_reached]
-        tried = {trigger.spec: trigger for trigger in (*named, *known, *reached)}
-        return replace(audit, beside_base=_compared(clip, self.clip, eval_set, [*tried.values()]))
+        triggers = {trigger.spec: trigger for trigger in (*named, *known, *reached)}
+        return replace(audit, beside_base=_compared(clip, self.clip, eval_set, [*triggers.values()]))
 
     def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""

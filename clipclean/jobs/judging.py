@@ -125,8 +125,8 @@ def with_natural_marked(
     except detect.NoSearch:
         return measured
     moving = {probe.trigger for probe in measured.panel if probe.excess >= detect.MOVES}  # no other can act
-    tried = [trigger for trigger in eval_set.panel if trigger.spec in moving]
-    strengths = detect.strengths(clip.embed_images, pixels, tried, canonical=canonical)
+    moving_triggers = [trigger for trigger in eval_set.panel if trigger.spec in moving]
+    strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
     named = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 

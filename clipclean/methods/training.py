@@ -32,10 +32,10 @@ RAN_OUT = (
 
 RECOVERS = 0.5  # of the walk of the finetuning
 RECOVERS_AT = 0.4  # of its learning rate, where it has one
-MOMENTS, FEW_IMAGES = (
-    8,
-    16,
-)  # batches of clean images, by which steps are weighed that spare them; images of a large model at a time
+RECOVERY_PRESERVES = 4  # weight of clean images in it, to that of images under triggers
+RECOVERY_WARMUP = 32  # of its steps one in so many warms up
+MOMENTS = 8  # batches of clean images, by which steps are weighed that spare them
+FEW_IMAGES = 16  # of a large model at a time
 # Each replaces a pair's number in draws of a whole step or run.
 PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
 
@@ -138,11 +138,11 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
     if not (recipe.train.recover_steps and aims.rehearsed):
         return finetune(clip, samples, recipe, aims=aims, run=run)
     original = aims.original or model.frozen_copy(clip)
-    done = finetune(clip, samples, recipe, aims=aims, run=run)
-    if done.cut:
-        return done
+    trained = finetune(clip, samples, recipe, aims=aims, run=run)
+    if trained.cut:
+        return trained
     after = recover(clip, samples, recipe, original, rehearsed=aims.rehearsed, run=run)
-    return replace(done, record=merged([done.record, after]))
+    return replace(trained, record=merged([trained.record, after]))
 
 
 def recover(
@@ -167,8 +167,8 @@ def recover(
     steps, own = recipe.train.recover_steps, recipe.train
     how = recipe.model_copy(
         update={
-            "train": own.model_copy(update={**recovering_rate(own), "warmup_steps": steps // 32}),
-            "loss": recipe.loss.model_copy(update={"preserve_weight": 4 * recipe.loss.restore_weight}),
+            "train": own.model_copy(update={**recovering_rate(own), "warmup_steps": steps // RECOVERY_WARMUP}),
+            "loss": recipe.loss.model_copy(update={"preserve_weight": RECOVERY_PRESERVES * recipe.loss.restore_weight}),
             "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
         }
     )
@@ -296,12 +296,12 @@ def unlearn(
         )
         try:
             for state in rounds:
-                done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
-                unlearning.save(run.state, done, clip.net.state_dict())
+                searched_model = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+                unlearning.save(run.state, searched_model, clip.net.state_dict())
         except deadline.OutOfTime:  # the weights are those of the last step
             is_cut = True
     clip.net.eval()
-    done = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+    searched_model = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     steps = len(state.losses) * round_steps
     peak = train.peak_rate(options, total=round_steps)
     losses = [
@@ -311,17 +311,17 @@ def unlearn(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
-        seconds=done.seconds,
+        seconds=searched_model.seconds,
         resumed_at=len(searched.state.losses) * round_steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),
         micro_batch=None,
         notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
-        unlearning=done.record(),
+        unlearning=searched_model.record(),
         walk=options.walk and len(state.losses) * options.walk,
     )
-    return Training(record, done, (steps, total) if is_cut else None)
+    return Training(record, searched_model, (steps, total) if is_cut else None)
 
 
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:

@@ -270,7 +270,8 @@ def unlearn(
         acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
-        if not state.losses if settles else state.rounds >= most:
+        nothing_acts, is_last = settles and not state.losses, not settles and state.rounds >= most
+        if nothing_acts or is_last:
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
         generator = Generator().manual_seed((1000 * run.seed + number) % SEEDS)

@@ -28,7 +28,7 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
         return replace(considered, attempt=result)
 
     asked = {"limits": LIMITS, "is_sure": is_sure, "is_late": lambda: len(ran) in late}
-    return choose([candidate(name) for name in attempts], tried=tried, run=run, **asked), ran
+    return choose([candidate(name) for name in attempts], try_out=tried, run=run, **asked), ran
 
 
 def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_the_model_decides():
