@@ -16,8 +16,9 @@ from clipclean.config.effort import Effort
 from clipclean.detect import FAMILIES, inversion
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
+from clipclean.methods.suspicion import Suspicion
 
-PATCH = (triggers.parse(tiny.TRIGGER), 1)
+PATCH = Suspicion(triggers.parse(tiny.TRIGGER), 1)
 CLASSIFIER = F.normalize(torch.randn(12, 8, generator=Generator().manual_seed(0)), dim=-1)
 QUIET = train.Run(0, "fp32", lambda *_: None)
 IN_PARTS = ("cleanclip", "train.micro_batch=4", "train.checkpoint_activations=true", "train.grad_clip=1")
