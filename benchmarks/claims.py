@@ -482,11 +482,8 @@ def sealed_area(comparison: str) -> str:
 
 
 def runs_of_now() -> list[dict]:
-    """On the models of the sealed test, and on large ones of the half that reports."""
-    return [
-        *common.cells(RESULTS / "sealed-cleaning"),
-        *filter(photo_cleaning.is_large, common.cells(RESULTS / "auto-now")),
-    ]
+    """On the models of the sealed test; on large, clean and compared ones of the half that reports."""
+    return [*common.cells(RESULTS / "sealed-cleaning"), *common.cells(RESULTS / "auto-now")]
 
 
 def now(*, large: bool = False, beside: bool = False, on_victims: bool = True) -> list[dict]:
@@ -516,12 +513,6 @@ def now_gone(cells: list[dict]) -> str:
 def now_kept(cells: list[dict]) -> str:
     """In how many at most 0.05 returns."""
     return f"{sum(photo_cleaning.returned(cell) <= 0.05 for cell in cells)} of {len(cells)}"
-
-
-def now_warp() -> str:
-    """What the default leaves of a warp."""
-    (cell,) = [cell for cell in now() if "warp" in cell["entry"]["name"]]
-    return f"{cell['before']['excess']:.2f} before and {cell['after']['excess']:.2f} after"
 
 
 def now_told() -> str:
@@ -624,7 +615,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-loss": lambda: average_loss(now()),
     "now-most": lambda: f"{max(map(photo_cleaning.lost, now())):.1f}",
     "now-told": now_told,
-    "now-warp": now_warp,
     "now-passed": now_passed,
     "now-large": lambda: str(len(now(large=True))),
     "now-large-size": lambda: million("large"),
