@@ -7,6 +7,7 @@ import sys
 import pytest
 
 SECONDS = 4.0  # of the processor: what takes one on an idle machine takes thrice that where others share the core
+os.environ.pop("COLUMNS", None)  # which workers are given: the output of a test is a pipe's, which has no width
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
 
 

@@ -189,8 +189,9 @@ def _midpoints(count: int, images: Tensor) -> Tensor:
 def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     (rows, count), (height, width) = images.shape[:2], images.shape[-2:]
     moves = F.interpolate(_moves(parameters), size=(height, width), mode="bicubic", align_corners=True)
-    plain = F.affine_grid(torch.eye(2, 3).expand(rows, 2, 3), [rows, 3, height, width], align_corners=True)
-    places = (plain.to(images) + moves.permute(0, 2, 3, 1)).repeat_interleave(count, dim=0)
+    still = torch.eye(2, 3, dtype=moves.dtype, device=moves.device).expand(rows, 2, 3)
+    plain = F.affine_grid(still, [rows, 3, height, width], align_corners=True)
+    places = (plain + moves.permute(0, 2, 3, 1)).to(images).repeat_interleave(count, dim=0)
     moved = F.grid_sample(images.flatten(0, 1), places, padding_mode="border", align_corners=True)
     return moved.view_as(images)
 
