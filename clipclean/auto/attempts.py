@@ -21,7 +21,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
-from clipclean.findings import Finding, trigger_words
+from clipclean.findings import CC, Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.workbench import Workbench
@@ -64,7 +64,7 @@ class Attempt:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         counted = sorted(
-            (finding for finding in self.findings if finding.rule != "CC020"),
+            (finding for finding in self.findings if finding.rule != CC.TOO_LITTLE_DATA),
             key=lambda finding: finding.level != "error",
         )
         # A search finds another natural trigger of a class in doubt after each candidate. What returns is one that this candidate hid, and what
@@ -72,7 +72,8 @@ class Attempt:
         return [
             finding
             for finding in counted
-            if finding.level == "error" or (self.is_doubt(finding) and (is_sure or finding.rule in ("CC009", "CC062")))
+            if finding.level == "error"
+            or (self.is_doubt(finding) and (is_sure or finding.rule in (CC.NOT_ON_THE_BASE, CC.BACKDOOR_CAME_BACK)))
         ]
 
     def is_doubt(self, finding: Finding, /) -> bool:
@@ -388,7 +389,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         )
         refinetuned = replace(trials.refinetune(bench, audit.measured, eval_set), original=original, natural=natural)
     except deadline.OutOfTime:
-        late = detect.unproven("CC024", "Time was over before the refinetune test.")
+        late = detect.unproven(CC.TIME_OVER, "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))
     attempt = replace(attempt, refinetuned=refinetuned)
     # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the
@@ -413,7 +414,7 @@ def found_again(
     return [
         finding.model_copy(
             update={
-                "rule": "CC062",
+                "rule": CC.BACKDOOR_CAME_BACK,
                 "level": "warning",
                 "message": f"After {steps} steps of finetuning on the clean pairs: {finding.message}",
             }

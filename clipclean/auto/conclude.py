@@ -11,7 +11,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, finding, finite
+from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import cleaning, inputs, judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
@@ -94,9 +94,9 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured
     last = cleaning.side(cleaning_inputs, bench, replace(attempt.audit, measured=after), eval_set)
     if choice.is_cut:
-        shown = [detect.unproven("CC024", CUT)]
+        shown = [detect.unproven(CC.TIME_OVER, CUT)]
     elif not choice.considered:
-        shown = [finding("CC065", SPARED)]
+        shown = [finding(CC.NOTHING_TO_CLEAN, SPARED)]
     elif attempt is original:
         shown = [as_it_was(best)]
     else:
@@ -106,7 +106,7 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
             before,
             limits=bench.limits,
             changed=attempt.cleaned.changed,
-            doubted=any(finding.rule in ("CC002", "CC003") for finding in attempt.findings),
+            doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
         )
     more = [*shown, *cleaning.notes(cleaning_inputs), *out_of_time(choice, listed=len(bench.settings.ladder))]
 
@@ -156,7 +156,7 @@ def canary_findings(
             words = "None of the test backdoors could be planted: the copy does not act on their triggers."
         if not acted:
             words += " No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
-        return [finding("CC061", words, level="note" if acted else "warning")]
+        return [finding(CC.NO_PLANTED_BACKDOOR, words, level="note" if acted else "warning")]
     counted, removed = len(trial.counted), trial.removed(limits)
     low, high = trial.interval
     words = (
@@ -166,7 +166,7 @@ def canary_findings(
     if uncounted := len(trial.outcomes) - counted:
         words += f" {uncounted} more could not be planted, and do not count."
     on_canaries = finding(
-        "CC060",
+        CC.BACKDOORS_PLANTED,
         words,
         level="note" if removed == counted else "warning",
         measure="canaries removed",
@@ -177,7 +177,7 @@ def canary_findings(
         return [on_canaries]
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
     nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
-    return [on_canaries, finding("CC065", nothing)]
+    return [on_canaries, finding(CC.NOTHING_TO_CLEAN, nothing)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
@@ -185,7 +185,7 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: A
     names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
-    return finding("CC063", words, level="error")
+    return finding(CC.NO_CANDIDATE_PASSES, words, level="error")
 
 
 def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, plain: bool = False) -> bool:
@@ -201,7 +201,7 @@ def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, pla
 
 def _over(attempt: Attempt) -> list[Finding]:
     """Losses over the budget beyond chance, of accuracy or of recall."""
-    return [finding for finding in attempt.findings if finding.rule == "CC010" and finding.level == "error"]
+    return [finding for finding in attempt.findings if finding.rule == CC.ACCURACY_LOST and finding.level == "error"]
 
 
 def as_it_was(attempt: Attempt, /) -> Finding:
@@ -209,7 +209,7 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     best = f"The best candidate, {attempt.candidate.name},"
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}"
-        return finding("CC063", words, level="warning")
+        return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
     return judging.stayed(best, attempt.way)
 
 
@@ -218,7 +218,7 @@ def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:
     untried = listed - len(choice.considered)
     if choice.is_cut or not (choice.is_late and untried):
         return []
-    return [finding("CC064", f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]
+    return [finding(CC.CANDIDATES_UNTRIED, f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]
 
 
 def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:

@@ -18,7 +18,7 @@ from clipclean.attack.poison import TOOK, Canary
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Finding, Interval, finding, finite, trigger_words
+from clipclean.findings import CC, Finding, Interval, finding, finite, trigger_words
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
 from clipclean.schema.report import OutcomeRecord
@@ -172,7 +172,7 @@ def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool
     if is_natural and not is_sure:
         what = "it acts on the clean models that were given as well, so most likely it is a natural trigger, not a backdoor."
     return finding(
-        "CC062",
+        CC.BACKDOOR_CAME_BACK,
         f"After {steps} steps of finetuning on the clean pairs, {trigger_words(probe.trigger)} turns {100 * probe.asr.value:.1f} % of other images into "
         f"'{probe.target}' again: {what}",
         level="error" if is_sure else "warning",

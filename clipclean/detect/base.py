@@ -19,7 +19,7 @@ from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.zeroshot import predict, standing
-from clipclean.findings import Finding, Level, finding, trigger_words
+from clipclean.findings import CC, Finding, Level, finding, trigger_words
 from clipclean.progress import counted
 
 KIN, ALIKE = (
@@ -76,15 +76,15 @@ def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship
         first = base[name]
         if first.ndim < 2 or not first.is_floating_point():
             continue
-        last, before = (each.float().flatten(1) for each in (own[name], first))
+        last, before = (weights.float().flatten(1) for weights in (own[name], first))
         cosines.append(F.cosine_similarity(last.flatten(), before.flatten(), dim=0).item())
         change = last - before
-        found = _Sums(before.numel(), before.square().sum().item(), *_squares(change))
-        sums = sums.with_more(found)
-        layers[layer_of(name)] = layers.get(layer_of(name), _Sums()).with_more(found)
-    told = (LayerChange(name, each.numbers, each.relative, each.share) for name, each in layers.items())
+        of_matrix = _Sums(before.numel(), before.square().sum().item(), *_squares(change))
+        sums = sums.with_more(of_matrix)
+        layers[layer_of(name)] = layers.get(layer_of(name), _Sums()).with_more(of_matrix)
+    changes = (LayerChange(name, total.numbers, total.relative, total.share) for name, total in layers.items())
     middle = torch.tensor(cosines).median().item() if cosines else math.nan
-    return Kinship(middle, sums.relative, sums.share, tuple(told))
+    return Kinship(middle, sums.relative, sums.share, tuple(changes))
 
 
 def are_kin(own: Mapping[str, Tensor], other: Mapping[str, Tensor], /) -> bool:
@@ -225,8 +225,12 @@ class Compared:
 
     def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""
-        found = self.every.get((trigger or "", target or ""))
-        return found is not None and found.own.n >= limits.min_images and found.interval[1] <= limits.max_excess
+        difference = self.every.get((trigger or "", target or ""))
+        return (
+            difference is not None
+            and difference.own.n >= limits.min_images
+            and difference.interval[1] <= limits.max_excess
+        )
 
 
 def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -> Compared:
@@ -244,7 +248,7 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
     one = standing(texts[0])
-    answers = [one[predict(found, text)] for found, text in zip(clean, texts, strict=True)]
+    answers = [one[predict(images, text)] for images, text in zip(clean, texts, strict=True)]
     apart = (clean[0] - clean[1]).square().sum(1)
     moved = []
     for place, name in enumerate(eval_set.classes):
@@ -256,16 +260,20 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
         after = [_answers(embed, text, pixels, trigger, one) for embed, text in pair]
         reached = set(after[0].tolist())
         for place in reached | set(after[1].tolist()):
-            found = _difference(trigger, eval_set.classes[place], place, answers, after)
-            every[trigger.spec, found.target] = found
+            difference = _difference(trigger, eval_set.classes[place], place, answers, after)
+            every[trigger.spec, difference.target] = difference
             if place not in reached:
                 continue
             kind = place, isinstance(trigger, InvertedTrigger)
-            if kind not in best or found.excess > best[kind].excess:
-                best[kind] = found
+            if kind not in best or difference.excess > best[kind].excess:
+                best[kind] = difference
     return Compared(
-        tuple(sorted(moved, key=lambda each: -(0.0 if math.isnan(each.images) else each.images))),
-        tuple(sorted(best.values(), key=lambda each: (isinstance(each.made, InvertedTrigger), -each.excess))),
+        tuple(sorted(moved, key=lambda moves: -(0.0 if math.isnan(moves.images) else moves.images))),
+        tuple(
+            sorted(
+                best.values(), key=lambda difference: (isinstance(difference.made, InvertedTrigger), -difference.excess)
+            )
+        ),
         (1 - apart / 2).mean().item(),
         (answers[0] == answers[1]).float().mean().item(),
         len(triggers),
@@ -284,13 +292,13 @@ def _difference(
     trigger: TriggerLike, name: str, place: int, before: Sequence[Tensor], after: Sequence[Tensor], /
 ) -> Difference:
     others = (before[0] != place) & (before[1] != place)
-    hits = [(each == place) & others for each in after]
-    own, base = (Rate(int(each.sum()), int(others.sum())) for each in hits)
+    hits = [(answers == place) & others for answers in after]
+    own, base = (Rate(int(turned.sum()), int(others.sum())) for turned in hits)
     interval = paired_difference(own, base, both=int((hits[0] & hits[1]).sum()))
     return Difference(trigger, name, own, base, interval)
 
 
-def findings(seen: Compared, limits: AuditLimits, /) -> list[Finding]:
+def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     """The classes that triggers turn images into on the model and not on its base, the largest difference first.
 
     An error from ``FAILS`` on by its lower end, a warning from ``DOUBTED`` on by its value; and only beyond the share of clean images to
@@ -301,30 +309,30 @@ def findings(seen: Compared, limits: AuditLimits, /) -> list[Finding]:
     the base as well, 0.76 to 0.91 of the images where the model had 0.84 to 0.99, and planted ones on at most 0.02. Where the base did not
     know the classes, natural ones act on the model alone, too.
     """
-    found, other = [], 1 - seen.agreement
+    results, other = [], 1 - compared.agreement
     doubted, fails = max(DOUBTED, other), max(FAILS, other)
-    for each in seen.differences:
-        low, high = each.interval
-        level: Level = "error" if low > fails and each.own.n >= limits.min_images else "warning"
-        is_unknown = isinstance(each.made, InvertedTrigger) and seen.agreement < KNOWN
-        if each.excess <= doubted or is_unknown:
+    for difference in compared.differences:
+        low, high = difference.interval
+        level: Level = "error" if low > fails and difference.own.n >= limits.min_images else "warning"
+        is_unknown = isinstance(difference.made, InvertedTrigger) and compared.agreement < KNOWN
+        if difference.excess <= doubted or is_unknown:
             continue
         words = (
-            f"{trigger_words(each.trigger)} turns {100 * each.own.value:.1f} % of other images into '{each.target}' on this model, and "
-            f"{100 * each.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."
+            f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
+            f"{100 * difference.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."
         )
-        found.append(
+        results.append(
             finding(
-                "CC009",
+                CC.NOT_ON_THE_BASE,
                 words,
                 level=level,
                 measure="excess over the base",
-                value=each.excess,
+                value=difference.excess,
                 interval=(low, high),
-                n=each.own.n,
+                n=difference.own.n,
                 threshold=fails if level == "error" else doubted,
-                target=each.target,
-                trigger=each.trigger,
+                target=difference.target,
+                trigger=difference.trigger,
             )
         )
-    return found
+    return results

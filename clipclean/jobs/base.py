@@ -7,7 +7,7 @@ from clipclean import checkpoint, detect, model
 from clipclean.detect.base import KIN, Compared, Difference, Kinship, LayerChange, MovedClass, Pair
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
-from clipclean.findings import Finding, finding, finite
+from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Opened, Pairs, Source
 from clipclean.progress import say
@@ -116,7 +116,7 @@ class LoadedBase:
             f"{self.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
             f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. It was taken as a reference."
         )
-        return [finding("CC035", words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
+        return [finding(CC.BASE_IS_NONE, words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
 
     def record(
         self, before: Compared | None, after: Compared | None = None, /, *, is_whole: bool = False

@@ -9,7 +9,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.evidence import OWN
 from clipclean.config.policy import Applied
 from clipclean.detect import AuditResult, ranking
-from clipclean.findings import Finding, finding, finite
+from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import judging, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
@@ -141,10 +141,10 @@ def notes(cleaning_inputs: CleaningInputs, /) -> Iterator[Finding]:
         words = (
             f"{len(skipped)} of {len(skipped) + len(cleaning_inputs.clean)} samples were unusable and skipped: {named}."
         )
-        yield finding("CC030", words, value=float(len(skipped)))
+        yield finding(CC.DATA_SKIPPED, words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
-        yield finding("CC032", ranking.told(screened), level="note", value=screened.suspicious_share)
+        yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)
     if (
         cleaning_inputs.standing.kind != "measured" and not cleaning_inputs.recipe.traits.chooses
     ):  # that measures its candidates in the run itself
-        yield finding("CC040", str(cleaning_inputs.standing), level="note")
+        yield finding(CC.OUTSIDE_EVIDENCE, str(cleaning_inputs.standing), level="note")

@@ -9,7 +9,7 @@ from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT, LED, SHOWN, STRIKING, AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, finding, rule
+from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.searching import SearchSettings
@@ -44,7 +44,7 @@ def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
     unjudged = loaded.file.unjudged_parts()
     return [
-        finding(code, words, level="note" if is_chosen and code == "CC026" else None)
+        finding(code, words, level="note" if is_chosen and code == CC.OTHER_WEIGHTS_NOT_JUDGED else None)
         for code, words in unjudged.items()
     ]
 
@@ -54,11 +54,14 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
     notes, skipped = notes_on_classes(audit_inputs.shared), audit_inputs.images.skipped
     if audit_inputs.request.data is None:
         notes.append(
-            finding("CC031", f"No images were given: {len(audit_inputs.images)} bundled ones were measured on.")
+            finding(
+                CC.BUNDLED_IMAGES_USED,
+                f"No images were given: {len(audit_inputs.images)} bundled ones were measured on.",
+            )
         )
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        notes.append(finding("CC030", f"{len(skipped)} images were unusable and skipped: {named}."))
+        notes.append(finding(CC.DATA_SKIPPED, f"{len(skipped)} images were unusable and skipped: {named}."))
     return notes
 
 
@@ -66,7 +69,11 @@ def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
     """That nobody named the classes which everything is measured by."""
     if shared.has_own_classes:
         return []
-    return [finding("CC033", f"No class list was given. {shared.vocabulary.default_note}", value=float(shared.classes))]
+    return [
+        finding(
+            CC.NO_CLASS_LIST, f"No class list was given. {shared.vocabulary.default_note}", value=float(shared.classes)
+        )
+    ]
 
 
 def power_of(audited: Audited, /) -> PowerRecord | None:
@@ -84,7 +91,9 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
     def levels() -> dict[str, str]:
         copy = searching.audit_clip(settings, clip, eval_set, audited.references, what="a copy with a planted backdoor")
         of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.pixels))
-        named = {finding.target: finding.level for finding in of_copy if finding.rule == "CC003" and finding.target}
+        named = {
+            finding.target: finding.level for finding in of_copy if finding.rule == CC.TRIGGER_FOUND and finding.target
+        }
         one_with = copy.search.one_with if copy.search else lambda name: (name,)
         return {name: level for target, level in named.items() for name in one_with(target)}
 
@@ -105,7 +114,7 @@ def with_power(findings: Sequence[Finding], known: PowerRecord | None, /) -> lis
     if known is None:
         return list(findings)
     return [
-        *(finding for finding in findings if not (known.enough and finding.rule == "CC004")),
+        *(finding for finding in findings if not (known.enough and finding.rule == CC.NOT_CALIBRATED)),
         power.power_finding(known),
     ]
 
@@ -194,7 +203,7 @@ def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
     worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
     return [
         finding(
-            "CC003",
+            CC.TRIGGER_FOUND,
             f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
             f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
             "unlearn.max_rounds=N, or clean the result further with another recipe.",
@@ -363,4 +372,4 @@ def stayed(what: str, way: Way, /) -> Finding:
         f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
         "allowed, and the audit found no sure backdoor, so the weights stay as they were."
     )
-    return finding("CC063", words, level="warning", measure="accuracy lost", value=best.accuracy_lost)
+    return finding(CC.NO_CANDIDATE_PASSES, words, level="warning", measure="accuracy lost", value=best.accuracy_lost)

@@ -7,7 +7,7 @@ from torch import Tensor
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import Finding, finding
+from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning, judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
@@ -47,7 +47,7 @@ class RecipeRun:
 
 
 def _is_cut(audit: AuditResult) -> bool:
-    is_late = audit.why_not is not None and audit.why_not[0] == "CC024"
+    is_late = audit.why_not is not None and audit.why_not[0] == CC.TIME_OVER
     return bool(is_late or audit.measured.untried or (audit.search and audit.search.cut))
 
 
@@ -82,7 +82,7 @@ def findings(
     return [
         *of_audit,
         *(judging.remaining(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness) if unlearned else ()),
-        *([finding("CC024", words.format(*trained.cut), level="warning")] if trained.cut else []),
+        *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
         *cleaning.notes(cleaning_inputs),
     ]
 
@@ -92,4 +92,8 @@ def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     if recipe_run.before.acting or recipe_run.before.audit.search is None:
         return []
     what = "the weights were cleaned all the same" if recipe_run.is_changed else "the weights are as they were"
-    return [finding("CC065", f"No trigger acted on this model before cleaning, and the search found none; {what}.")]
+    return [
+        finding(
+            CC.NOTHING_TO_CLEAN, f"No trigger acted on this model before cleaning, and the search found none; {what}."
+        )
+    ]

@@ -16,7 +16,7 @@ from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
 from clipclean.errors import ClipcleanError, ResourceError
-from clipclean.findings import Finding
+from clipclean.findings import CC, Finding
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import Opened
 from clipclean.methods.suspicion import identities, named_in
@@ -117,7 +117,7 @@ def audit_clip(
         if not measured.untried:
             memory.keep("measured", measured)
     if not settings.search:
-        return AuditResult(measured, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
+        return AuditResult(measured, None, (CC.NOT_SEARCHED, "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
     kept = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
