@@ -32,7 +32,7 @@ from clipclean.schema.report import (
     Verdict,
 )
 
-SPARED = "The audit passes beside the clean models that were given, so no candidate was choice, and the weights stay as they were."
+SPARED = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
 CUT = (
     "Time was over before a candidate was tried and run, so the weights stay as they were. The same command with more minutes and "
     "--force resumes."
@@ -41,7 +41,7 @@ CUT = (
 
 @dataclass(frozen=True)
 class Choice:
-    """All candidates that were choice, and the start of the run."""
+    """All candidates that were tried, and the start of the run."""
 
     before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with canaries; None where none were planted
@@ -181,7 +181,7 @@ def canary_findings(
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
-    """That an error stands after all that was choice."""
+    """That an error stands after all that was tried."""
     names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
