@@ -220,7 +220,7 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[Suspicion[int], ...]:
     """The triggers of the model that a candidate is shown."""
     if candidate.is_surgery:
-        return before.acting
+        return before.to_unlearn
     # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
     return before.to_remove if candidate.searches else before.to_rehearse
 
@@ -315,7 +315,10 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     known = shown_to(candidate, before)
-    cleaned = candidates.clean(bench, candidate, known, where="model", origin={}, controls=before.controls)
+    beside = before.beside if candidate.is_surgery else ()
+    cleaned = candidates.clean(
+        bench, candidate, known, where="model", origin={}, beside=beside, controls=before.controls
+    )
     own = new_among(cleaned.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *own])
     cleaned_copy = None

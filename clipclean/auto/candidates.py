@@ -162,6 +162,7 @@ def clean(
     *,
     where: str,
     origin: dict[str, object],
+    beside: tuple[Suspicion[int], ...] = (),
     controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
@@ -172,6 +173,7 @@ def clean(
         bench: the model, what it is trained on, and the classes that a search looks at.
         candidate: its recipes, in sequence.
         known: triggers that act, with the places of their classes, for an unlearning.
+        beside: triggers that move images as well, for surgery where the audit is not sure.
         where: names the model among those of the run; results of one are not taken for those of another.
         controls: by family, the sizes that the audit measured for classes beside the suspected ones, for an unlearning without a search.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
@@ -195,7 +197,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": identities(known),
+            "known": identities((*known, *beside)),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
@@ -209,6 +211,7 @@ def clean(
             text_classifier=classifier,
             classes=eval_set.classes,
             known=known,
+            beside=beside,
             controls=controls,
             run=own,
         )

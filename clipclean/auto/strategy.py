@@ -98,7 +98,7 @@ def tried_all(
             is_base = bench.base is not None and bench.base.kin.is_base
             return Considered(candidate, "" if is_base else "the model was not finetuned from a base that is known")
         # The model itself shows what surgery removes, in the time of a few measurements.
-        if candidate.is_surgery and before.acting:
+        if candidate.is_surgery and before.to_unlearn:
             return Considered(candidate)
         if needless and candidate.searches:
             return Considered(candidate, needless)

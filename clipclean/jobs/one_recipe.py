@@ -73,7 +73,8 @@ def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudi
         cleaning_inputs.recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        known=before.acting if cleaning_inputs.recipe.is_surgery else before.to_remove,
+        known=before.to_unlearn if cleaning_inputs.recipe.is_surgery else before.to_remove,
+        beside=before.beside if cleaning_inputs.recipe.is_surgery else (),
         controls=before.controls,
         run=run,
     )

@@ -92,11 +92,13 @@ def aims_of(
     classes: tuple[str, ...],
     known: tuple[Suspicion[int], ...],
     run: Run,
+    beside: tuple[Suspicion[int], ...] = (),
     controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Aims:
     """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.
 
-    ``controls`` are, by family, the sizes that an audit measured for other classes; without them nothing is searched for again.
+    ``beside`` are triggers that move images as well, of classes that may be the right ones. ``controls`` are, by family, the sizes that
+    an audit measured for other classes; without them nothing is searched for again.
 
     It searches on images that also serve for training, and resumes an equal run that was killed.
 
@@ -112,7 +114,7 @@ def aims_of(
     pixels = detect.stack([samples.pairs[place].image for place in chosen]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
-    scene = unlearning.Scene(pixels, text_classifier, classes, effort, known=known, controls=controls or {})
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, known, beside, controls or {})
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")

@@ -39,8 +39,8 @@ LEFT = 0.03  # excess above which a known trigger is unlearned again; chance mov
 class Scene:
     """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes.
 
-    ``known`` triggers are unlearned beside those that are found, for as long as they act. ``controls`` are, by family, the sizes that
-    other classes need, where an audit has measured them.
+    ``known`` triggers are unlearned beside those that are found, for as long as they act; those ``beside`` them in copies of their own.
+    ``controls`` are, by family, the sizes that other classes need, where an audit has measured them.
     """
 
     pixels: Tensor
@@ -48,7 +48,13 @@ class Scene:
     classes: tuple[str, ...]
     effort: Effort
     known: tuple[Suspicion[int], ...] = ()
+    beside: tuple[Suspicion[int], ...] = ()
     controls: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> list[list[str | int | None]]:
+        """The triggers that were known before a search, in JSON."""
+        return identities((*self.known, *self.beside))
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
@@ -265,7 +271,7 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = len(state.losses), (*scene.known, *leads(state.catches))
+        number, everything = len(state.losses), (*scene.known, *leads(state.catches), *scene.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
@@ -288,7 +294,10 @@ def unlearn(
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
-        if not settles:
+        # The audit of the result follows surgery of one round: a search here would decide nothing.
+        if not settles and recipe.is_surgery and state.rounds + 1 >= most:
+            state = replace(state, rounds=state.rounds + 1, scores=(*state.scores, {}))
+        elif not settles:
             again = functools.partial(
                 search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator
             )
@@ -528,14 +537,14 @@ KEPT = (State, RecoveredTrigger, detect.InvertedTrigger)
 def save(saved: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:
     """Keep what :func:`restored` reads; nothing where no state is kept."""
     if saved is not None:
-        value = [searched.state, dict(weights), searched.seconds, identities(searched.scene.known)]
+        value = [searched.state, dict(weights), searched.seconds, searched.scene.identity]
         saved.keep("rounds", value, kinds=KEPT)
 
 
 def restored(saved: RunState | None, scene: Scene, /) -> tuple[SearchedModel, dict[str, Tensor]] | None:
-    """The search and the weights (none before the first round) of an earlier run with the same known triggers."""
+    """The search and the weights (none before the first round) of an earlier run with the same triggers."""
     kept = saved.recall("rounds", kinds=KEPT) if saved else None
     if kept is None:
         return None
-    state, weights, seconds, known = kept
-    return (SearchedModel(scene, state, seconds), weights) if known == identities(scene.known) else None
+    state, weights, seconds, identity = kept
+    return (SearchedModel(scene, state, seconds), weights) if identity == scene.identity else None

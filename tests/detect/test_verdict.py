@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean import detect
+from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, InvertedTrigger, Measurement, Probe, Rate, SearchResult, TargetedResult
 from clipclean.detect.forward import Departure, Strength
@@ -537,6 +538,30 @@ def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_a
     before = judging.FirstAudit.of(seen, pictures, LIMITS)
     assert before.to_remove == ()
     assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
+
+
+def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
+    weak = hit("wave", "lemon", excess=0.3)
+    seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL), weak), None, 1.0)
+    before = judging.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
+    assert before.beside == ()
+
+
+@pytest.mark.parametrize(("margin", "beside"), [(FAILS, []), (DOUBTS, ["found:blend,class=lemon"])])
+def test_surgery_on_a_doubt_is_shown_the_triggers_of_other_classes_beside_it(margin, beside):
+    seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
+    before = judging.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
+    assert [trigger.spec for trigger, _ in before.beside] == beside
+
+
+@pytest.mark.parametrize(("hits", "is_shown"), [(950, True), (800, False)])
+def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_surgery(hits, is_shown):
+    wave = triggers.parse("sinusoid")
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), panel=(wave,))
+    seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
+    assert [trigger.spec for trigger, _ in judging.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
 
 
 @pytest.mark.parametrize(
