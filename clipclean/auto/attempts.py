@@ -176,9 +176,12 @@ def choose(
                 considered[-1] = _ran(considered[-1], run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
-            counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 : place + 2])
+            counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
             tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
-            if (attempt := considered[-1].attempt) and not attempt.is_open(is_sure=counts_doubts):
+            attempt = considered[-1].attempt
+            # Where nothing is sure, no weights over the budget are written: a gentler way may be left.
+            is_offered = attempt is not None and (is_sure or attempt.way.is_within)
+            if attempt and is_offered and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]
         waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]
@@ -220,7 +223,7 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[Suspicion[int], ...]:
     """The triggers of the model that a candidate is shown."""
     if candidate.is_surgery:
-        return before.to_unlearn
+        return before.to_unlearn if candidate.is_wide else before.acting
     # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
     return before.to_remove if candidate.searches else before.to_rehearse
 
@@ -315,7 +318,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     known = shown_to(candidate, before)
-    beside = before.beside if candidate.is_surgery else ()
+    beside = before.beside if candidate.is_wide else ()
     cleaned = candidates.clean(
         bench, candidate, known, where="model", origin={}, beside=beside, controls=before.controls
     )

@@ -56,6 +56,11 @@ class Candidate:
         return all(recipe.is_surgery for recipe in self.recipes)
 
     @property
+    def is_wide(self) -> bool:
+        """Whether it is surgery on what the audit came to for every class, for a model of which no class is sure."""
+        return self.is_surgery and all(recipe.unlearn.widely for recipe in self.recipes)
+
+    @property
     def searches_again(self) -> bool:
         """Whether it is surgery that searches for the suspected classes on its own result."""
         return self.is_surgery and any(recipe.unlearn.max_rounds > 1 for recipe in self.recipes)

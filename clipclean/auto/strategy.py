@@ -98,8 +98,11 @@ def tried_all(
             is_base = bench.base is not None and bench.base.kin.is_base
             return Considered(candidate, "" if is_base else "the model was not finetuned from a base that is known")
         # The model itself shows what surgery removes, in the time of a few measurements.
-        if candidate.is_surgery and before.to_unlearn:
-            return Considered(candidate)
+        if candidate.is_wide:
+            return Considered(candidate, "the audit is sure of a class" if before.sure else "")
+        if candidate.is_surgery and before.acting:
+            is_shown_before = not before.sure and not candidate.searches_again and any(c.is_wide for c in offered)
+            return Considered(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
         if needless and candidate.searches:
             return Considered(candidate, needless)
         considered = attempts.on_copy(bench, candidate, copy, before)

@@ -178,6 +178,10 @@ class Unlearn(Section):
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
     )
     max_rounds: int = field(8, "Largest number of rounds of search and steps.", "rounds", ge=1, le=100)
+    widely: bool = field(
+        False,
+        "Where no class is sure, unlearn what an audit found for every class that it searched; a candidate of auto then waits for such a model.",
+    )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
     outlyingness: float = _anomaly(

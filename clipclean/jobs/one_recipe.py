@@ -67,22 +67,24 @@ class OneRecipe:
 
 def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
+    recipe = cleaning_inputs.recipe
+    is_wide = recipe.is_surgery and recipe.unlearn.widely
     aims = training.aims_of(
         bench.clip,
         bench.samples,
-        cleaning_inputs.recipe,
+        recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        known=before.to_unlearn if cleaning_inputs.recipe.is_surgery else before.to_remove,
-        beside=before.beside if cleaning_inputs.recipe.is_surgery else (),
+        known=before.to_remove if not recipe.is_surgery else before.to_unlearn if is_wide else before.acting,
+        beside=before.beside if is_wide else (),
         controls=before.controls,
         run=run,
     )
-    if not cleaning_inputs.recipe.traits.undoes:
+    if not recipe.traits.undoes:
         return aims
     if bench.base is None or not bench.base.kin.is_base:
         raise Inconclusive(
-            f"The model was not finetuned from the base that was named, so {cleaning_inputs.recipe.name} has nothing to go back to. Name its own base, or "
+            f"The model was not finetuned from the base that was named, so {recipe.name} has nothing to go back to. Name its own base, or "
             "another recipe."
         )
     return replace(aims, rehearsed=before.to_remove, base=bench.base.clip)

@@ -110,3 +110,9 @@ def test_a_candidate_that_cannot_be_run_on_the_model_says_why_and_the_next_one_i
     assert (found[0].why_not, found[0].trials) == (str(error), ())
     with pytest.raises(Inconclusive, match=f"a: {error}"):  # without another nothing is concluded
         chosen(trials, {"a": error})
+
+
+@pytest.mark.parametrize(("is_sure", "ran"), [(False, ["a", "b"]), (True, ["a"])])
+def test_where_no_class_is_sure_a_run_over_the_budget_calls_the_next_candidate(is_sure, ran):
+    attempts = {"a": attempt("a", lost=0.03), "b": attempt("b", lost=0.01)}
+    assert chosen({}, attempts, copy=False, is_sure=is_sure)[1] == ran

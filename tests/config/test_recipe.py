@@ -497,7 +497,7 @@ def test_with_a_base_the_candidates_that_begin_with_it_come_after_surgery_and_on
     auto = recipe.load("auto")
     first = recipe.undoing(auto)
     own = auto.auto.ladder
-    assert first.auto.ladder == (*own[:3], *recipe.UNDOING, *own[3:])  # three of surgery
+    assert first.auto.ladder == (*own[:4], *recipe.UNDOING, *own[4:])  # four of surgery
     assert recipe.undoing(first) == first
 
 

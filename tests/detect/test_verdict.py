@@ -561,7 +561,9 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
     wave = triggers.parse("sinusoid")
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), panel=(wave,))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
-    assert [trigger.spec for trigger, _ in judging.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
+    assert [trigger.spec for trigger, _ in judging.FirstAudit.of(seen, pictures, LIMITS).moving] == [
+        wave.spec
+    ] * is_shown
 
 
 @pytest.mark.parametrize(
