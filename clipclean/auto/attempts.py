@@ -179,8 +179,8 @@ def choose(
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
             tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
             attempt = considered[-1].attempt
-            # Where nothing is sure, no weights over the budget are written: a gentler way may be left.
-            is_offered = attempt is not None and (is_sure or attempt.way.is_within)
+            # Where nothing is suspected, no weights over the budget are written: a gentler way may be left.
+            is_offered = attempt is not None and (is_sure or bool(attempt.suspicions) or attempt.way.is_within)
             if attempt and is_offered and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]

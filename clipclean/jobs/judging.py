@@ -7,7 +7,7 @@ from functools import partial
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT, LED, MOVES_MOST, SHOWN, STRIKING, AuditLimits
+from clipclean.config.thresholds import DOUBT, LED, MOVES_MOST, SHOWN, STRIKING, STRIKING_VARIANT, AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
@@ -329,8 +329,14 @@ def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimit
 
 
 def striking(audit: AuditResult, /) -> dict[str, str]:
-    """The known triggers that turn nearly all images into one class, with its name."""
-    return {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
+    """The known triggers, and variants of them, that turn nearly all images into one class, with its name."""
+    variants = {
+        variant.trigger: search.classes[variant.target]
+        for search in audit.searches
+        for variant in search.grid
+        if variant.excess >= STRIKING_VARIANT
+    }
+    return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
 
 
 def moving_images(audit: AuditResult, /) -> list[Suspicion[int]]:

@@ -517,6 +517,17 @@ def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next
     assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told
 
 
+@pytest.mark.parametrize(("excess", "is_shown"), [(0.97, True), (0.9, False)])
+def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_into_is_shown_to_a_cleaning(
+    excess, is_shown
+):
+    colour = triggers.parse("colour-filter:hue=300")
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(colour,))
+    seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
+    acting = judging.FirstAudit.of(seen, pictures, LIMITS).acting
+    assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
+
+
 def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_ones_that_act():
     other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other
