@@ -360,8 +360,8 @@ def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) 
 
 
 def suspected(findings: Callable[..., Sequence[Finding]], audit: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
-    """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, else those that half of
-    the clean models show as well, and those that a known trigger turns nearly all images into.
+    """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, or that a known trigger
+    turns nearly all images into, else those that half of the clean models show as well.
     """
     # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
     # was left at 0.113 where it was not shown, at 0.011 where it was.
@@ -369,8 +369,8 @@ def suspected(findings: Callable[..., Sequence[Finding]], audit: AuditResult, li
     in_force, looser = findings(limits=limits), findings(limits=sooner)
     levels = (
         [finding.target for finding in in_force if finding.level == "error"],
-        [finding.target for finding in in_force],
-        [*(finding.target for finding in looser), *striking(audit).values()],
+        [*(finding.target for finding in in_force), *striking(audit).values()],
+        [finding.target for finding in looser],
     )
     named = ({name for name in level if name} for level in levels)
     return frozenset(next(filter(None, named), ()))
