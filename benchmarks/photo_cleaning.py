@@ -34,7 +34,7 @@ from clipclean.attack import poison
 from clipclean.config import recipe
 from clipclean.config.methods import METHODS
 from clipclean.data import Samples
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, searching
 from clipclean.methods import training
 from clipclean.train import Run
 
@@ -118,19 +118,19 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     tested, pairs = loaded(o, entry)
     clip, more = tested.clip, {}
     evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
-    before, began = inputs.measure(clip, evidence), time.process_time()
+    before, began = searching.measure(clip, evidence), time.process_time()
     if method == AUTO:
         clip, told, more = job(o, entry, seed)
         more["beside"] = o.beside
     else:
         told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
-    after, cleaned_weights = inputs.measure(clip, evidence), model.copy_weights(clip)
+    after, cleaned_weights = searching.measure(clip, evidence), model.copy_weights(clip)
     if method != AUTO and entry["trigger"]:  # of the default command, by --along
         more["along"] = excess_along(clip, pairs, evidence)
         model.put_weights(clip, cleaned_weights)
     finetune_benignly(clip, pairs, *(USUAL_REFINETUNE if entry["arch"] == USUAL else ()))
-    sides = zip(SIDES, map(figures, (before, after, inputs.measure(clip, evidence))), strict=True)
+    sides = zip(SIDES, map(figures, (before, after, searching.measure(clip, evidence))), strict=True)
     numbers = {"seconds": seconds, "pairs": len(pairs), "images": len(evidence.pixels)}
     return {"entry": entry, "method": method, "seed": seed, "told": told, **numbers, **dict(sides), **more}
 
@@ -173,7 +173,7 @@ def excess_along(clip, pairs: list, evidence: detect.EvalSet) -> dict[str, float
     for walk in ALONG:
         finetune_benignly(clip, pairs, ALONG_STEPS, walk - walked)
         walked = walk
-        excess[str(walk)] = figures(inputs.measure(clip, evidence))["excess"]
+        excess[str(walk)] = figures(searching.measure(clip, evidence))["excess"]
     return excess
 
 

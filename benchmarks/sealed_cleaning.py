@@ -25,7 +25,7 @@ import torch
 import clipclean
 from clipclean import data, detect
 from clipclean.config import recipe
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, searching
 
 PAIRS = 1000  # to clean with; where a list has fewer images, half of them
 SHOWN = 1500  # to measure on, at most
@@ -55,7 +55,7 @@ def cleaned(o: argparse.Namespace, entry: sealed.Entry, target: str | None, /) -
     place, shown = pairs_of(images, entry, o)
     arch = str(o.zoo / entry.classes_of / "model.json")
     evidence = evidence_of(images, shown, entry, target)
-    before = inputs.measure(loaded(o.zoo / f"{entry.name}.pt", arch, place)[0], evidence)
+    before = searching.measure(loaded(o.zoo / f"{entry.name}.pt", arch, place)[0], evidence)
     folder, beside = o.out / "jobs" / f"{entry.name}{'-beside' if o.beside else ''}", {}
     if o.beside:
         beside["reference"] = [o.zoo / f"{entry.reference}.pt"]
@@ -79,7 +79,10 @@ def cleaned(o: argparse.Namespace, entry: sealed.Entry, target: str | None, /) -
     cell |= {"told": photo_cleaning.words_of(report), "seconds": seconds, "pairs": len(pairs), "images": len(shown)}
     lost = report["after"]["measurements"]["accuracy_lost"]
     cell |= {"told_lost": lost and 100 * lost["value"], "revision": sealed.revision()}
-    cell |= {"before": photo_cleaning.figures(before), "after": photo_cleaning.figures(inputs.measure(clip, evidence))}
+    cell |= {
+        "before": photo_cleaning.figures(before),
+        "after": photo_cleaning.figures(searching.measure(clip, evidence)),
+    }
     if entry.trigger:
         cell["along"] = photo_cleaning.excess_along(clip, pairs, evidence)
     return cell

@@ -1,12 +1,12 @@
-"""The way of a cleaning through the source: which files lie between its arguments and the rooms that do the work, and which of them are left
-and entered again.
+"""The way of a cleaning through the source: which files lie between its arguments and the rooms that do the work, and how often it
+returns to one that it has left.
 
     python benchmarks/way.py
     python benchmarks/way.py --recipe mmcl
 
 A cleaning of two steps is run on the bundled files. A door is a function of a lower room that reads, builds, measures, trains or writes
-(``DOORS``). Whenever one is entered, the files on the call stack above it are passed: together they are the way. A file is entered again
-where it was passed before and is on the stack no longer. What a file looks up in passing, and comes back from, is not on the way.
+(``DOORS``). Whenever one is entered, the files on the call stack above it are passed: together they are the way. It returns where it goes on
+in a file that was passed before and is on the stack no longer. What a file looks up in passing, and comes back from, is not on the way.
 """
 
 import argparse
@@ -38,11 +38,11 @@ DOORS = {  # by the file of each room, its functions that begin the work
 
 
 class Step(NamedTuple):
-    """A function on the call stack: its file, its name, and which call of it this is."""
+    """A function on the call stack: its file, its name, and its frame, kept so that no other call is taken for it."""
 
     file: str
     name: str
-    call: int
+    frame: FrameType
 
 
 def command(folder: Path, out: Path, /, *, recipe: str) -> list[str]:
@@ -70,7 +70,7 @@ def stacks(arguments: list[str], /) -> list[list[Step]]:
         stack, caller = list[Step](), frame
         while caller is not None:
             if (file := caller.f_code.co_filename).startswith(root):
-                stack.append(Step(file.removeprefix(root), caller.f_code.co_qualname, id(caller)))
+                stack.append(Step(file.removeprefix(root), caller.f_code.co_qualname, caller))
             caller = caller.f_back  # type: ignore[assignment] # None ends the loop
         entries.append(stack[::-1])
 
@@ -85,8 +85,8 @@ def stacks(arguments: list[str], /) -> list[list[Step]]:
 
 
 def walked(entries: list[list[Step]], /) -> tuple[list[str], list[str], list[str]]:
-    """The way in words, a line a door; its files in the order in which they are passed; and those entered again, as often as they are."""
-    lines, passed, again = list[str](), list[str](), list[str]()
+    """The way in words, a line a door; its files in the order in which they are passed; and those that it returns to, as often as it does."""
+    lines, passed, returns = list[str](), list[str](), dict[tuple[str, ...], str]()
     before: list[Step] = []
     for stack in entries:
         kept = next((n for n, pair in enumerate(zip(stack, before, strict=False)) if pair[0] != pair[1]), len(before))
@@ -94,26 +94,27 @@ def walked(entries: list[list[Step]], /) -> tuple[list[str], list[str], list[str
         for place, step in enumerate(steps[:-1], kept):
             if step.file in DOORS or step.file in {outer.file for outer in stack[:place]}:
                 continue
-            again += [step.file] if step.file in passed else []
+            if step.file in passed and not words:  # once, however many points of the walk back are measured
+                returns[tuple(step.name for step in steps)] = step.file
             words.append(f"{step.file}: {step.name}{' (again)' if step.file in passed else ''}")
             passed += [] if step.file in passed else [step.file]
         if steps:
             lines.append(f"{' > '.join([*words, f'[{steps[-1].file}: {steps[-1].name}]'])}")
         before = stack
-    return list(dict.fromkeys(lines)), passed, again
+    return list(dict.fromkeys(lines)), passed, [*returns.values()]
 
 
 def main() -> None:
-    """Print the way, how many files it has, and how often one is entered again."""
+    """Print the way, how many files it has, and how often it returns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="cleanclip", help="the recipe to clean by")
     recipe = parser.parse_args().recipe
     with demo.unpacked() as folder, tempfile.TemporaryDirectory(prefix="way-") as scratch:
         os.environ["CLIPCLEAN_STATE"] = scratch
-        lines, passed, again = walked(stacks(command(folder, Path(scratch) / "out", recipe=recipe)))
+        lines, passed, returns = walked(stacks(command(folder, Path(scratch) / "out", recipe=recipe)))
     print("\n".join(lines))
     print(f"files of the way: {len(passed)}: {', '.join(passed)}")
-    print(f"entered again: {len(again)}: {', '.join(again)}")
+    print(f"returns: {len(returns)}: {', '.join(returns)}")
 
 
 if __name__ == "__main__":

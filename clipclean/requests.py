@@ -886,16 +886,6 @@ def check_path(name: str, path: Path, /) -> None:
         raise UsageError(f"{name}: {printable(text[:80])}… is longer than any path. Give a shorter one.")
 
 
-def recipe_of(request: Sanitize, /) -> "Recipe":
-    """The recipe with the values that are changed; raises UsageError."""
-    from clipclean.config import recipe as recipes
-
-    recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
-    if recipe.traits.undoes and not request.base:
-        raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
-    return recipes.undoing(recipe) if request.base and recipe.traits.chooses else recipe
-
-
 def policy_of(request: Audit | Sanitize, /) -> "Policy":
     """The policy, or the default one; raises UsageError."""
     from clipclean.config import policy as policies

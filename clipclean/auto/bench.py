@@ -51,7 +51,7 @@ def bench(recipe: Recipe, request: requests.Bench, out: Path, /) -> tuple[Eviden
     cleaning_inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
     recipes.check(recipe, pairs=len(cleaning_inputs.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(cleaning_inputs, state, Run(cleaning_inputs.request.seed, cleaning_inputs.precision))
+    ground = Workbench.of(cleaning_inputs, state, Run(cleaning_inputs.seed, cleaning_inputs.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

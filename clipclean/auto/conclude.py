@@ -12,9 +12,10 @@ from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, finite
-from clipclean.jobs import cleaning, inputs, judging
+from clipclean.jobs import cleaning, judging, searching
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import Way
 from clipclean.report import PageImages
@@ -62,9 +63,9 @@ class Choice:
         """Whether a result needs no further time, so that no run has to go on from here."""
         return not self.is_cut
 
-    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> tuple[Report, PageImages]:
+    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        return concluded(bench, cleaning_inputs, self)
+        return Cleaning(*concluded(bench, cleaning_inputs, self), self.is_whole)
 
 
 def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
@@ -88,7 +89,7 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
     bench.put(bench.original)
     before = measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
-        before = inputs.measure(bench.clip, eval_set, what="measuring before")
+        before = searching.measure(bench.clip, eval_set, what="measuring before")
     first = cleaning.side(cleaning_inputs, bench, replace(choice.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured

@@ -10,11 +10,12 @@ from clipclean.auto.attempts import Considered
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.config.recipe import Recipe
+from clipclean.deadline import Limit
 from clipclean.jobs import judging
 from clipclean.jobs.job import Job
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.limit import Limit
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.suspicion import targets
 from clipclean.train import Group
@@ -53,18 +54,27 @@ class Auto:
 
     def clean(
         self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
-    ) -> Choice | None:
-        """Try and run candidates, unless the audit passes; ``auditing`` seconds an audit takes. None in all processes but the first."""
+    ) -> Cleaning | None:
+        """Try and run candidates in this time, unless the audit passes, then report; ``auditing`` seconds an audit takes.
+
+        Of several processes the first one reports; the others return None.
+        """
+        with limit.within(1.0):
+            choice = self.choice(bench, cleaning_inputs, before, limit, auditing=auditing)
+        return choice.concluded(bench, cleaning_inputs) if bench.run.group.is_first else None
+
+    def choice(
+        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+    ) -> Choice:
+        """What was tried and run: nothing where the audit passes."""
         group = bench.run.group
         if group.of_first(lambda: conclude.verdict_of(bench, cleaning_inputs, before.audit) == "pass"):
             bench.say("The audit passes: there is nothing to clean.")
-            choice = Choice(before, None, (), limit.minutes, False, limit.started)
-        else:
-            try:
-                choice = tried_all(bench, before, self.candidates, limit, auditing=auditing)
-            except deadline.OutOfTime:  # what the audit shows is told all the same
-                choice = Choice(before, None, (), limit.minutes, True, limit.started)
-        return choice if group.is_first else None
+            return Choice(before, None, (), limit.minutes, False, limit.started)
+        try:
+            return tried_all(bench, before, self.candidates, limit, auditing=auditing)
+        except deadline.OutOfTime:  # what the audit shows is told all the same
+            return Choice(before, None, (), limit.minutes, True, limit.started)
 
 
 def tried_all(

@@ -65,7 +65,7 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
     applied = judge.applied(audit_inputs.loaded, findings)
     saved = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = judging.shown_by_search(request, audit_inputs.loaded.clip, audit_inputs.eval_set, result)
+    maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
     measured, hits = result.measured.record(), result.search.targeted if result.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
     searched = result.search_record(request.effort, saved)

@@ -47,22 +47,20 @@ def pairs_of(
     return clean
 
 
-def taught(
+def read(
     request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, cache: data.ImageCache, /
-) -> data.CleanSet:
-    """The set to train on; labelled images without captions get captions from the templates that the user gave."""
-    if not recipe.traits.needs_captions:
-        return data.read_images(*request.data, images=cache, progress=partial(step, "reading the data"))
-    templates = () if request.templates is None else vocabulary.templates
-    return pairs_of(request, request.data, cache, templates=templates)
+) -> tuple[data.CleanSet, Samples | None]:
+    """The set to train on, and the labelled images to measure on, or None where the user gave none.
 
-
-def labelled(
-    request: requests.Sanitize | requests.Plant, cache: data.ImageCache, vocabulary: Words, /
-) -> Samples | None:
-    """The labelled images that the user gave to measure on, or None."""
+    Labelled images without captions that are trained on get captions from the templates that the user gave.
+    """
+    if recipe.traits.needs_captions:
+        templates = () if request.templates is None else vocabulary.templates
+        clean = pairs_of(request, request.data, cache, templates=templates)
+    else:
+        clean = data.read_images(*request.data, images=cache, progress=partial(step, "reading the data"))
     places = request.eval_data
-    return data.read_labelled(*places, images=cache, classes=vocabulary.classes) if places else None
+    return clean, data.read_labelled(*places, images=cache, classes=vocabulary.classes) if places else None
 
 
 def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
@@ -132,28 +130,33 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     return labelled_samples
 
 
-def screening_rule(request: requests.Sanitize, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+Screen = (
+    float | Literal["report", "auto", "off"]
+)  # which pairs are dropped: a share, those that stand out; none, or unscreened
+
+
+def screening_rule(screen: Screen, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
     """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
     unless pairs are to be dropped.
 
     Raises:
         UsageError: they are, and there are images without captions.
     """
-    only_reports = request.screen == "report"
-    if request.screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST_PAIRS):
+    only_reports = screen == "report"
+    if screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST_PAIRS):
         return None
     if all(pair.caption for pair in clean.pairs):
-        return request.screen
+        return screen
     if only_reports:
         return None
     raise UsageError(f"{clean.name} has images without captions, and screening compares the two. Leave --screen out.")
 
 
 def screened(
-    request: requests.Sanitize, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
+    screen: Screen, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
-    rule = screening_rule(request, clean)
+    rule = screening_rule(screen, clean)
     if rule is None:
         return clean, None
     scored = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")

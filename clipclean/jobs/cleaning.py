@@ -48,7 +48,7 @@ class Side:
 
 def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.examples(cleaning_inputs.request, bench.clip, eval_set, audit.measured)
+    shown = judging.examples(bench.clip, eval_set, audit.measured, seed=cleaning_inputs.seed)
     suspects = bench.suspects(audit)
     searched = audit.search_record(bench.settings.effort, {})
     return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
@@ -78,7 +78,7 @@ def composed(
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
-    fields = results.common_fields("sanitize", cleaning_inputs.loaded, cleaning_inputs.request.label)
+    fields = results.common_fields("sanitize", cleaning_inputs.loaded, cleaning_inputs.labels)
     fields["notes"] = (*fields["notes"], *training.notes)
     fields |= {"auto": auto} if auto else {}
     report = Report(
@@ -92,7 +92,7 @@ def composed(
         data=cleaning_inputs.clean.record().model_copy(
             update={"screened": cleaning_inputs.screened and cleaning_inputs.screened.as_json()}
         ),
-        seed=cleaning_inputs.request.seed,
+        seed=cleaning_inputs.seed,
         training=training,
         exports=(),
         cleaning=way.record(),
@@ -116,7 +116,7 @@ def recipe_of(
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=not cleaning_inputs.request.set and stands.kind in OWN,
+        validated=cleaning_inputs.is_as_shipped and stands.kind in OWN,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )

@@ -34,7 +34,7 @@ def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
 
     The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
-    request, loaded, clean = cleaning_inputs.request, cleaning_inputs.loaded, cleaning_inputs.clean
+    loaded, clean = cleaning_inputs.loaded, cleaning_inputs.clean
     decides = {
         "program": resume.program(),
         "model": loaded.file.sha256,
@@ -42,9 +42,9 @@ def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
         "preprocess": asdict(loaded.clip.architecture.preprocess),
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
-        "held_out": request.eval_data is None,
+        "held_out": cleaning_inputs.holds_out,
         "recipe": recipes.decides(cleaning_inputs.recipe),
-        "seed": request.seed,
+        "seed": cleaning_inputs.seed,
         "precision": train.resolved(cleaning_inputs.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
@@ -54,18 +54,19 @@ def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
     aims = {
         "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
         "named": identities(cleaning_inputs.shared.named),
-        "searches": request.search,  # what is found is unlearned
+        "searches": cleaning_inputs.searches,  # what is found is unlearned
     }
     return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside
 
 
-def of(cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
+def of(
+    request: Sanitize, cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /
+) -> Destination:
     """The destination of the result of a run, and its state.
 
     Raises:
         UsageError: it would replace another run's result unasked, or several processes do not work on the same.
     """
-    request = cleaning_inputs.request
     state = RunState.of(request.out, fingerprint(cleaning_inputs), group=group)
     group.check_same(state.fingerprint)
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}

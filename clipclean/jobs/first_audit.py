@@ -4,10 +4,10 @@ import time
 from dataclasses import replace
 
 from clipclean import deadline, detect
+from clipclean.deadline import Limit
 from clipclean.jobs import base as bases
 from clipclean.jobs import other_models
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.limit import Limit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
@@ -17,9 +17,9 @@ AUDIT = 0.3  # share of the time after which the first search ends with what it 
 SHOWN_CLASSES = 3  # in a message
 
 
-def compared(bench: Workbench, cleaning_inputs: CleaningInputs, /, *, started: float) -> Workbench:
+def compared(bench: Workbench, cleaning_inputs: CleaningInputs, limit: Limit, /) -> Workbench:
     """The workbench with the clean models that were given, searched like the model itself."""
-    settings, device = SearchSettings(bench.settings.effort, cleaning_inputs.request.seed), str(bench.clip.device)
+    settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
         return other_models.all_references(
@@ -32,7 +32,7 @@ def compared(bench: Workbench, cleaning_inputs: CleaningInputs, /, *, started: f
             state=bench.state,
         )
 
-    with deadline.within(cleaning_inputs.request.max_minutes, reserve=time.monotonic() - started):
+    with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
         bench = replace(bench, references=bench.run.group.of_first(references))
     named = cleaning_inputs.shared.base
     return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, cleaning_inputs.clean)) if named else bench

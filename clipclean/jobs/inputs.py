@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, data, deadline, demo, detect, model, requests
+from clipclean import checkpoint, data, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
@@ -435,23 +435,3 @@ def neighbours(labels: Tensor, most: int, /) -> int:
     """The number of neighbours that vote: at most the size of a typical class, or a class could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
-
-
-def measure(
-    clip: model.Clip, eval_set: detect.EvalSet, /, *, what: str = "", in_time: bool = False
-) -> detect.Measurement:
-    """Measure one model under the triggers of ``eval_set``; ``what`` names it in the progress.
-
-    For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
-    """
-    clip = model.fold_norms(clip)
-    images, texts = clip.embed_images, clip.embed_texts
-    if not in_time:
-        return detect.measure(images, texts, eval_set, what=what)
-    pixels, encode = eval_set.pixels.to(clip.device), deadline.watched(clip.encode_images)
-
-    def may_round(text_classifier: Tensor) -> bool:
-        with model.freezing(clip.net):
-            return detect.may_round(encode, pixels, text_classifier)
-
-    return detect.measure(deadline.watched(images), deadline.watched(texts), eval_set, what=what, may_round=may_round)

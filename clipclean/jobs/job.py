@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 
 from clipclean import requests
+from clipclean.config import recipe as recipes
 from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
+from clipclean.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Job:
     @classmethod
     def of(cls, request: requests.Sanitize, /) -> "Job":
         """The job of a request; raises UsageError where recipe or policy is none."""
-        recipe, policy = requests.recipe_of(request), requests.policy_of(request)
+        recipe, policy = recipe_of(request), requests.policy_of(request)
         return cls(replace(request, policy=policy, ignore=()), recipe, policy)
 
     def on(self, device: str, /) -> "Job":
@@ -35,3 +37,11 @@ class Job:
     def device(self) -> str:
         """Where it computes."""
         return self.request.device
+
+
+def recipe_of(request: requests.Sanitize, /) -> Recipe:
+    """The recipe with the values that are changed; raises UsageError."""
+    recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
+    if recipe.traits.undoes and not request.base:
+        raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
+    return recipes.undoing(recipe) if request.base and recipe.traits.chooses else recipe

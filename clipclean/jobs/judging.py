@@ -13,7 +13,7 @@ from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.searching import SearchSettings
-from clipclean.jobs.shared_inputs import AuditInputs, Request, SharedInputs
+from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.methods import unlearning
 from clipclean.methods.suspicion import Suspicion, distinct, named_in, new_among
 from clipclean.methods.unlearning import SearchedModel
@@ -169,25 +169,25 @@ def acting(
 
 
 def examples(
-    request: Request, clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
+    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
     shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
     if not shown:
         return example_images.ModelImages()
     classifier = measured.text_classifier.to(clip.device)
-    look = example_images.Look(clip, eval_set, *shown[0], classifier, request.seed)
+    look = example_images.Look(clip, eval_set, *shown[0], classifier, seed)
     with stage("drawing examples and maps"):
         return example_images.ModelImages(look.examples(), look.maps())
 
 
 def shown_by_search(
-    request: Request, clip: model.Clip, eval_set: detect.EvalSet, audit: AuditResult, /
+    clip: model.Clip, eval_set: detect.EvalSet, audit: AuditResult, /, *, seed: int
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = audit.search.targeted if audit.search else ()
     under_found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
-    under = examples(request, clip, under_found, audit.measured)
+    under = examples(clip, under_found, audit.measured, seed=seed)
     alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 

@@ -1,4 +1,4 @@
-"""Cleaning by one recipe that the user named: clean, walk back, audit again; what it made is the result.
+"""Cleaning by one recipe that the user named: clean, walk back, audit again; what it made is the result, which is reported as it is.
 
 It is judged like a candidate of ``auto``, by the same audits, and never replaced by the original: what it left, and what it cost, is told.
 Without a search the same is measured under known triggers alone.
@@ -9,15 +9,17 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import deadline, detect, model
+from clipclean import deadline, detect
 from clipclean.config.recipe import Recipe
+from clipclean.config.thresholds import AuditLimits
+from clipclean.deadline import Limit
 from clipclean.detect import AuditResult
 from clipclean.errors import Inconclusive
-from clipclean.jobs import inputs, judging
+from clipclean.findings import CC, Finding, finding
+from clipclean.jobs import cleaning, judging
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.limit import Limit
-from clipclean.jobs.one_recipe_result import RecipeRun
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
 from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
@@ -28,6 +30,82 @@ from clipclean.train import ALONE, Group, Run
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
 # walk back little beside it; measuring alone takes as long again, and the walk as long as that.
 SEARCHED, MEASURED = 1.25, 2.5
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """A cleaning by one recipe, with the audits around it."""
+
+    before: FirstAudit  # of the original
+    original: detect.Measurement  # with all suspected triggers, those too that the method found by itself
+    suspicions: tuple[Suspicion[int | None], ...]
+    trained: Training
+    searched: bool  # whether the method searched by itself
+    weights: dict[str, Tensor]  # at the end of the training
+    way: Way
+    audit: AuditResult  # at the end of the walk back
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether any weight changed: an unlearning that finds nothing changes none."""
+        return bool(self.trained.record.steps)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left out at a deadline, so that no run has to go on from here."""
+        return not (self.trained.cut or any(_is_cut(audit) for audit in (self.before.audit, self.audit)))
+
+    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> Cleaning:
+        """The report and its images; afterwards the model has the reported weights."""
+        shown = replace(bench.eval_set, suspicions=self.suspicions)
+        bench.put(bench.original)
+        first = cleaning.side(cleaning_inputs, bench, replace(self.before.audit, measured=self.original), shown)
+        bench.put_between(bench.original, self.weights, share=self.way.taken.share)
+        last = cleaning.side(cleaning_inputs, bench, self.audit, shown)
+        applied = cleaning_inputs.shared.judge.applied(
+            cleaning_inputs.loaded, lambda limits: findings(bench, cleaning_inputs, self, limits)
+        )
+        report, images = cleaning.composed(cleaning_inputs, first, last, self.trained.record, self.way, applied)
+        return Cleaning(cleaning.beside_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
+
+
+def _is_cut(audit: AuditResult) -> bool:
+    is_late = audit.why_not is not None and audit.why_not[0] == CC.TIME_OVER
+    return bool(is_late or audit.measured.untried or (audit.search and audit.search.cut))
+
+
+def findings(
+    bench: Workbench, cleaning_inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /
+) -> list[Finding]:
+    """The findings of the result by these limits: of its audit, of what it cost, and of what was not finished."""
+    after, trained, unlearned = recipe_run.audit.measured, recipe_run.trained, recipe_run.trained.unlearned
+    words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
+    if bench.searches:
+        of_audit = [
+            *replace(bench, limits=limits).findings(recipe_run.audit),
+            *detect.of_accuracy(recipe_run.original, after, limits=limits),
+            *nothing_acted(recipe_run),
+        ]
+    else:
+        of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
+    return [
+        *of_audit,
+        *(judging.remaining(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness) if unlearned else ()),
+        *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
+        *cleaning.notes(cleaning_inputs),
+    ]
+
+
+def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
+    """That nothing acted before, so that nothing shows what the cleaning removes."""
+    if recipe_run.before.acting or recipe_run.before.audit.search is None:
+        return []
+    what = "the weights were cleaned all the same" if recipe_run.is_changed else "the weights are as they were"
+    return [
+        finding(
+            CC.NOTHING_TO_CLEAN, f"No trigger acted on this model before cleaning, and the search found none; {what}."
+        )
+    ]
 
 
 @dataclass(frozen=True)
@@ -48,21 +126,22 @@ class OneRecipe:
 
     def clean(
         self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
-    ) -> RecipeRun | None:
-        """Clean, walk back and audit again; ``auditing`` seconds an audit takes.
+    ) -> Cleaning | None:
+        """Clean, walk back and audit again in this time, then report; ``auditing`` seconds an audit takes.
 
         Of several processes the first one audits; the others train with it, and return None.
         """
         run = replace(bench.run, state=bench.state)
-        aims = aims_of(bench, cleaning_inputs, before, run)
-        with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * auditing):
-            run.group.check_time()
-            trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
-        if not run.group.is_first:
-            return None
-        alone = replace(bench, run=replace(bench.run, group=ALONE))  # the others are done
         with limit.within(1.0):
-            return judged_again(alone, cleaning_inputs, before, aims, trained, reserve=auditing)
+            aims = aims_of(bench, cleaning_inputs, before, run)
+            with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * auditing):
+                run.group.check_time()
+                trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
+            if not run.group.is_first:
+                return None
+            alone = replace(bench, run=replace(bench.run, group=ALONE))  # the others are done
+            recipe_run = judged_again(alone, cleaning_inputs, before, aims, trained, reserve=auditing)
+        return recipe_run.concluded(alone, cleaning_inputs)
 
 
 def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
@@ -101,7 +180,7 @@ def judged_again(
     reserve: float,
 ) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
-    weights = model.copy_weights(bench.clip)
+    weights = bench.weights()
     own = aims.searched.strongest() if aims.searched else ()
     suspected = distinct([*before.suspicions, *new_among(own, before.suspicions)])
     original = before.audit.measured
@@ -109,7 +188,7 @@ def judged_again(
     # A search has named others than the user, and the panel is looked at on fewer images.
     if more := tuple(suspicion for suspicion in suspected if suspicion.trigger.spec not in there):
         bench.put(bench.original)
-        measured = inputs.measure(bench.clip, replace(bench.eval_set, suspicions=more, panel=()))
+        measured = bench.measure(replace(bench.eval_set, suspicions=more, panel=()), what="", in_time=False)
         original = replace(original, known=(*original.known, *measured.known), sure=before.sure)
     with deadline.within(None, reserve=reserve):
         way = walked(
@@ -150,7 +229,7 @@ def walked(
         if share < 1:
             deadline.check()
         bench.put_between(bench.original, weights, share=share)
-        return inputs.measure(bench.clip, eval_set, what="walking back")
+        return bench.measure(eval_set, what="walking back", in_time=False)
 
     watched = judging.to_watch(original, suspected)
     return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if walks else 1.0)

@@ -7,7 +7,9 @@ from clipclean.jobs import results
 from clipclean.jobs.destination import Destination
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.report import PageImages, Report
+from clipclean.jobs.strategy import Cleaning
+from clipclean.report import Report
+from clipclean.requests import Sanitize
 
 
 def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
@@ -26,14 +28,13 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
 
 
 def publish(
+    request: Sanitize,
     cleaning_inputs: CleaningInputs,
-    result: Report,
+    cleaning: Cleaning,
     measured_on: detect.EvalSet,
     /,
     *,
     to: Destination,
-    images: PageImages,
-    is_whole: bool = True,
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
@@ -44,7 +45,7 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    request, loaded = cleaning_inputs.request, cleaning_inputs.loaded
+    loaded, result = cleaning_inputs.loaded, cleaning.report
     is_over = any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in result.findings)
     stays = still_acting(result, limit=cleaning_inputs.shared.judge.limits.max_excess)
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
@@ -65,15 +66,15 @@ def publish(
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
         paths = results.paths_of(request, result)
-        report.write(result, "html", new / "report.html", images, paths)
+        report.write(result, "html", new / "report.html", cleaning.images, paths)
         if exported:
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
         placing.place(new, request.out, earlier=to.present.earlier, run=to.digest)
-    if exported and is_whole:
+    if exported and cleaning.is_whole:
         to.state.discard()
-    elif is_whole:
+    elif cleaning.is_whole:
         to.state.finish()
     placing.close_run(request.out)
-    return Outcome(result, images, exported, paths)
+    return Outcome(result, cleaning.images, exported, paths)

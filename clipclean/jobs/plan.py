@@ -7,7 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, trigger_files, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import estimate, shared_inputs
+from clipclean.jobs import clean_pairs, estimate, shared_inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import clip_normalised
@@ -33,7 +33,7 @@ def of_sanitize(
 ) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
     clip, recipe = cleaning_inputs.loaded.clip, cleaning_inputs.recipe
-    screened = cleaning_inputs.pairs_to_screen(request)
+    screened = pairs_to_screen(request, cleaning_inputs)
     size = size_of(cleaning_inputs)
     expected = estimate_cleaning(cleaning_inputs, ladder, screened=screened)
     estimate.warn_of_time(expected, request.max_minutes)
@@ -61,6 +61,12 @@ def of_sanitize(
     )
 
 
+def pairs_to_screen(request: requests.Sanitize, cleaning_inputs: CleaningInputs, /) -> int:
+    """How many pairs a request screens; raises what ``clean_pairs.screening_rule`` raises."""
+    clean = cleaning_inputs.clean
+    return 0 if clean_pairs.screening_rule(request.screen, clean) is None else len(clean.pairs)
+
+
 def estimate_cleaning(
     cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0
 ) -> Estimate:
@@ -72,7 +78,7 @@ def estimate_cleaning(
         len(cleaning_inputs.shared.clean_models),
     )
     normalisations = _normalisations(cleaning_inputs.loaded.clip)
-    effort: str | None = recipe.auto.effort if cleaning_inputs.request.search else None
+    effort: str | None = recipe.auto.effort if cleaning_inputs.searches else None
     trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
@@ -120,19 +126,16 @@ def _precision(cleaning_inputs: CleaningInputs) -> str:
 
 def size_of(cleaning_inputs: CleaningInputs, /) -> Size:
     """The size of a cleaning."""
-    request, recipe, words = cleaning_inputs.request, cleaning_inputs.recipe, cleaning_inputs.shared.vocabulary
-    are_asked = (
-        request.search or request.panel or cleaning_inputs.shared.named or cleaning_inputs.to_measure.labels is not None
-    )
+    recipe, words, panel = cleaning_inputs.recipe, cleaning_inputs.shared.vocabulary, cleaning_inputs.tries_panel
+    tries_triggers = cleaning_inputs.searches or panel or cleaning_inputs.shared.named
+    are_asked = tries_triggers or cleaning_inputs.to_measure.labels is not None
     return Size(
         images=min(len(cleaning_inputs.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
-        panel=len(triggers.panel(recipe.audit.panel_seed)) if request.panel else 0,
+        panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
         named=len(cleaning_inputs.shared.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed))
-        if cleaning_inputs.shared.clean_models and request.panel
-        else 0,
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if cleaning_inputs.shared.clean_models and panel else 0,
         pairs=len(cleaning_inputs.to_train.pairs),
     )
 
@@ -143,7 +146,7 @@ def _cleaning(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]
     half = 100 * recipe.audit.max_accuracy_loss / 2
     returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
     back = [returning] if recipe.audit.walk_back else []
-    after = "audit the cleaned model like the original" if cleaning_inputs.request.search else "measure after: the same"
+    after = "audit the cleaned model like the original" if cleaning_inputs.searches else "measure after: the same"
     if not recipe.traits.chooses:
         return [_training(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
@@ -284,7 +287,7 @@ def _of_cleaning(cleaning_inputs: CleaningInputs) -> dict[str, str]:
             images=min(measured, cleaning_inputs.recipe.audit.images),
             least=cleaning_inputs.shared.judge.limits.min_images,
             doubts=_doubts(cleaning_inputs, compares=bool(references)),
-            condition="" if cleaning_inputs.request.search else ", pass only if a trigger acts before and not after",
+            condition="" if cleaning_inputs.searches else ", pass only if a trigger acts before and not after",
         ),
     }
 
@@ -313,11 +316,15 @@ def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
     }
 
 
-def _doubts(job_inputs: CleaningInputs, *, compares: bool) -> list[str]:
+def _doubts(cleaning_inputs: CleaningInputs, *, compares: bool) -> list[str]:
     """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
-    if job_inputs.request.search:
+    if cleaning_inputs.searches:
         return [] if compares else [NO_CLEAN_MODEL]
-    return [] if job_inputs.shared.named or job_inputs.request.panel else [NO_SEARCH, "no trigger named (--trigger)"]
+    return (
+        []
+        if cleaning_inputs.shared.named or cleaning_inputs.tries_panel
+        else [NO_SEARCH, "no trigger named (--trigger)"]
+    )
 
 
 def _of_verdict(

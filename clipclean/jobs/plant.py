@@ -9,7 +9,7 @@ from clipclean.attack import poison
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.findings import finite
-from clipclean.jobs import clean_pairs, inputs
+from clipclean.jobs import clean_pairs, inputs, searching
 from clipclean.methods.suspicion import Suspicion
 from clipclean.schema.results import PlantedModel
 from clipclean.train import Run
@@ -32,8 +32,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     device = inputs.device_of(request.device)
     opened = inputs.opened(request, [Suspicion(trigger, target)])
     cache = inputs.image_cache(recipe, opened.architecture)
-    clean = clean_pairs.taught(request, recipe, vocabulary, cache)
-    labelled = clean_pairs.labelled(request, cache, vocabulary)
+    clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
         raise UsageError(
@@ -44,11 +43,11 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=(Suspicion(trigger, target),), panel=False
     )
-    before = inputs.measure(loaded.clip, measured_on)
+    before = searching.measure(loaded.clip, measured_on)
     implants = poison.implants([Suspicion(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
     run = Run(request.seed, recipe.train.precision)
     poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=implants, run=run)
-    after = inputs.measure(loaded.clip, measured_on)
+    after = searching.measure(loaded.clip, measured_on)
 
     def write(partial: Path) -> None:
         if request.out.suffix == ".safetensors":

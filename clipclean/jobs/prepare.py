@@ -1,8 +1,9 @@
 """Preparing a cleaning: everything read, checked and built before the first measurement."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, model, requests
+from clipclean import data, detect, model
 from clipclean.config import evidence
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
@@ -27,22 +28,23 @@ class CleaningInputs:
     screened: ScreenedRecord | None  # the report's data.screened
     to_train: Samples
     to_measure: Samples
+    holds_out: bool  # whether the images to measure on are some of the pairs
     loaded: LoadedModel
-    request: requests.Sanitize
     recipe: Recipe
+    is_as_shipped: bool  # whether the user changed none of its values
     precision: str
     wanted: formats.ExportOptions
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
+    searches: bool  # whether audits search for unknown triggers
+    tries_panel: bool  # whether audits try the known triggers
+    seed: int
+    labels: Mapping[str, str]  # of the report
 
-    def pairs_to_screen(self, request: requests.Sanitize, /) -> int:
-        """How many pairs a request screens; raises what ``clean_pairs.screening_rule`` raises."""
-        return 0 if clean_pairs.screening_rule(request, self.clean) is None else len(self.clean.pairs)
-
-    def eval_set(self, *, panel: bool) -> detect.EvalSet:
-        """The images to measure the model on, with the triggers that were named, and those of the panel or not."""
-        words, named = self.shared.vocabulary, self.shared.named
+    def eval_set(self) -> detect.EvalSet:
+        """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""
+        clip, words, named = self.loaded.clip, self.shared.vocabulary, self.shared.named
         return inputs.eval_set(
-            self.loaded.clip, self.recipe, self.to_measure, vocabulary=words, named=named, panel=panel
+            clip, self.recipe, self.to_measure, vocabulary=words, named=named, panel=self.tries_panel
         )
 
 
@@ -59,20 +61,19 @@ def prepare(job: Job, /) -> CleaningInputs:
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)
-    clean = clean_pairs.taught(request, chosen, vocabulary, cache)
-    labelled = clean_pairs.labelled(request, cache, vocabulary)
+    clean, labelled = clean_pairs.read(request, chosen, vocabulary, cache)
     hold_out = labelled is None
     to_train, held_out = clean_pairs.divided(clean, chosen, vocabulary, hold_out=hold_out)
-    numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
-    subject = Subject(model.kind_of(opened.architecture), numbers, len(to_train.pairs), len(vocabulary.classes))
-    recipe = with_fitting_warmup(chosen, request, pairs=len(to_train.pairs))
+    recipe = with_fitting_warmup(chosen, request.set, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
         loaded = inputs.build(opened, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
+    kind, parameters = model.kind_of(loaded.clip.architecture), model.parameter_count(loaded.clip.net)
+    subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     standing = standing_of(chosen, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
-    clean, screened = clean_pairs.screened(request, loaded.clip, clean, triggers)
+    clean, screened = clean_pairs.screened(request.screen, loaded.clip, clean, triggers)
     if screened and screened.dropped:
         to_train, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
@@ -84,21 +85,26 @@ def prepare(job: Job, /) -> CleaningInputs:
         screened=screened,
         to_train=to_train,
         to_measure=to_measure,
+        holds_out=hold_out,
         loaded=loaded,
-        request=request,
         recipe=recipe,
+        is_as_shipped=not request.set,
         precision=request.precision or chosen.train.precision,
         wanted=wanted,
         standing=standing,
+        searches=request.search,
+        tries_panel=request.panel,
+        seed=request.seed,
+        labels=request.label,
     )
 
 
 # The recipe.
 
 
-def with_fitting_warmup(recipe: Recipe, request: requests.Sanitize, /, *, pairs: int) -> Recipe:
+def with_fitting_warmup(recipe: Recipe, changes: Sequence[str], /, *, pairs: int) -> Recipe:
     """The recipe with a warm-up that leaves room for training, and a message about it; unchanged if the user set the warm-up."""
-    is_chosen = any(change.partition("=")[0].strip() == "train.warmup_steps" for change in request.set)
+    is_chosen = any(change.partition("=")[0].strip() == "train.warmup_steps" for change in changes)
     fitting = recipe if is_chosen else recipes.with_fitting_warmup(recipe, pairs=pairs)
     if fitting is recipe:
         return recipe

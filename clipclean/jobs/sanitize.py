@@ -8,12 +8,13 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from clipclean import deadline
+from clipclean.deadline import Limit
 from clipclean.errors import Inconclusive
 from clipclean.jobs import destination, first_audit, outputs, plan, prepare
 from clipclean.jobs.job import Job
-from clipclean.jobs.limit import Limit
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.strategy import Strategy
@@ -39,22 +40,18 @@ def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcom
     strategy = strategy.fitted(cleaning_inputs)
     plan.tell_cleaning(cleaning_inputs, strategy.ladder, minutes=job.request.max_minutes)
     strategy.check(group)
-    to = destination.of(cleaning_inputs, present, group)
+    to = destination.of(job.request, cleaning_inputs, present, group)
     if destination.is_finished(to, group):
         return destination.finished(job.request, to.state) if group.is_first else None
     with destination.working(job.request, to, group), _in_time(job, strategy.needs):
         run = Run(job.request.seed, cleaning_inputs.precision, group=group)
-        bench = first_audit.compared(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, started=started)
-        limit = Limit.of(cleaning_inputs, started)
+        minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, cleaning_inputs)
+        limit = Limit.of(minutes, started, measuring=measuring)
+        bench = first_audit.compared(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, limit)
         with limit.within(1.0):
             bench, before, seconds = first_audit.audited(bench, limit)
-            cleaning = strategy.clean(bench, cleaning_inputs, before, limit, auditing=seconds)
-        if cleaning is None:
-            return None
-        report, images = cleaning.concluded(bench, cleaning_inputs)
-        return outputs.publish(
-            cleaning_inputs, report, bench.eval_set, to=to, images=images, is_whole=cleaning.is_whole
-        )
+        cleaning = strategy.clean(bench, cleaning_inputs, before, limit, auditing=seconds)
+        return outputs.publish(job.request, cleaning_inputs, cleaning, bench.eval_set, to=to) if cleaning else None
 
 
 def planned(job: Job, strategy: Strategy, /) -> Plan:

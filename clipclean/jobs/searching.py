@@ -91,6 +91,26 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
+def measure(
+    clip: model.Clip, eval_set: detect.EvalSet, /, *, what: str = "", in_time: bool = False
+) -> detect.Measurement:
+    """Measure one model under the triggers of ``eval_set``; ``what`` names it in the progress.
+
+    For a search, ``in_time``, OutOfTime ends it, and the panel is looked at in bfloat16 where that changes few answers.
+    """
+    clip = model.fold_norms(clip)
+    images, texts = clip.embed_images, clip.embed_texts
+    if not in_time:
+        return detect.measure(images, texts, eval_set, what=what)
+    pixels, encode = eval_set.pixels.to(clip.device), deadline.watched(clip.encode_images)
+
+    def may_round(text_classifier: Tensor) -> bool:
+        with model.freezing(clip.net):
+            return detect.may_round(encode, pixels, text_classifier)
+
+    return detect.measure(deadline.watched(images), deadline.watched(texts), eval_set, what=what, may_round=may_round)
+
+
 def audit_clip(
     settings: SearchSettings,
     clip: model.Clip,
@@ -113,7 +133,7 @@ def audit_clip(
     tower = model.fold_norms(clip)
     measured: detect.Measurement | None = memory.recall("measured")
     if measured is None:
-        measured = inputs.measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
+        measured = measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
         if not measured.untried:
             memory.keep("measured", measured)
     if not settings.search:
@@ -192,7 +212,7 @@ def of_references(
         if detect.are_kin(own, opened.file.tensors):
             findings.append(detect.kin_reference(opened.place.name))
         clip = inputs.build(opened, pairs, device=device).clip
-        findings += detect.strange_reference(opened.place.name, inputs.measure(clip, brief))
+        findings += detect.strange_reference(opened.place.name, measure(clip, brief))
     return findings
 
 

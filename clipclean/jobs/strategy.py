@@ -1,26 +1,23 @@
 """What a way of cleaning is to the job that calls it: by one recipe, or by trying several."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from clipclean.config.recipe import Recipe
+from clipclean.deadline import Limit
 from clipclean.jobs.judging import FirstAudit
-from clipclean.jobs.limit import Limit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import PageImages, Report
 from clipclean.train import Group
 
 
-class Cleaning(Protocol):
-    """What a strategy has done: weights, the audits around them, and what they come to."""
+class Cleaning(NamedTuple):
+    """What a strategy has done: the report of the model before and after, and its images. The model has the reported weights."""
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing was left out at a deadline, so that no run has to go on from here."""
-
-    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> tuple[Report, PageImages]:
-        """The report and its images; afterwards the model has the reported weights."""
+    report: Report
+    images: PageImages
+    is_whole: bool  # whether nothing was left out at a deadline, so that no run has to go on from here
 
 
 class Strategy(Protocol):
@@ -43,4 +40,4 @@ class Strategy(Protocol):
     def clean(
         self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
-        """Clean and audit again; ``auditing`` seconds an audit takes. None in all processes but the first."""
+        """Clean and audit again in this time, then report; ``auditing`` seconds an audit takes. None in all processes but the first."""

@@ -12,7 +12,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult
 from clipclean.findings import Finding
-from clipclean.jobs import inputs, judging, searching
+from clipclean.jobs import judging, searching
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
@@ -47,8 +47,8 @@ class Workbench:
     @classmethod
     def of(cls, cleaning_inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.request.search
-        eval_set = cleaning_inputs.eval_set(panel=cleaning_inputs.request.panel)
+        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.searches
+        eval_set = cleaning_inputs.eval_set()
         return cls(
             clip=clip,
             original=model.copy_weights(clip),
@@ -66,6 +66,10 @@ class Workbench:
     def say(self, words: str, /) -> None:
         """Tell people how far the run is."""
         say(words)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the current weights."""
+        return model.copy_weights(self.clip)
 
     def put(self, weights: dict[str, Tensor], /) -> None:
         """Put in other weights."""
@@ -87,7 +91,7 @@ class Workbench:
 
         def audited() -> AuditResult:
             if not self.searches:
-                measured = inputs.measure(self.clip, eval_set, what=f"measuring {what}")
+                measured = searching.measure(self.clip, eval_set, what=f"measuring {what}")
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
             result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
@@ -95,14 +99,15 @@ class Workbench:
 
         return self.run.group.of_first(audited)
 
-    def measure(self, eval_set: detect.EvalSet, /, *, what: str) -> detect.Measurement:
+    def measure(self, eval_set: detect.EvalSet, /, *, what: str, in_time: bool = True) -> detect.Measurement:
         """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
 
         Raises:
-            OutOfTime: the deadline is over.
+            OutOfTime: the deadline is over, where it has to be done ``in_time``.
         """
-        self.run.group.check_time()
-        return self.run.group.of_first(lambda: inputs.measure(self.clip, eval_set, what=what, in_time=True))
+        if in_time:
+            self.run.group.check_time()
+        return self.run.group.of_first(lambda: searching.measure(self.clip, eval_set, what=what, in_time=in_time))
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""

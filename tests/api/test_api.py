@@ -22,6 +22,7 @@ from clipclean.cli.options import Shell
 from clipclean.config import policy
 from clipclean.errors import ClipcleanError, UsageError
 from clipclean.jobs import inputs
+from clipclean.jobs.job import recipe_of
 
 ROOT = Path(__file__).parents[2]
 KNOWN = requests.options(requests.Audit) | requests.options(requests.Sanitize)
@@ -228,7 +229,7 @@ def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(gi
 def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
     def chosen(changes):
         given = {"recipe": "mmcl", "set": arguments.completed("set", KNOWN["set"], changes)}
-        return requests.recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
+        return recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
     assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)

@@ -6,7 +6,7 @@ import tiny
 
 from clipclean import checkpoint, cli, detect, progress
 from clipclean.data import captions
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import searching
 
 FAR = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
 SHORT = f"train.walk=0.05, {FAR}"
@@ -29,7 +29,7 @@ def unsearched(monkeypatch, request):
     """The search takes seconds even here, and has tests of its own."""
 
     def measured(settings, clip, evidence, references, /, *, what, **_):
-        found = inputs.measure(clip, evidence, what=f"measuring {what}", in_time=True)
+        found = searching.measure(clip, evidence, what=f"measuring {what}", in_time=True)
         return detect.AuditResult(found, None, request.param, 0.0)
 
     monkeypatch.setattr(searching, "audit_clip", measured)

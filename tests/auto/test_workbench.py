@@ -71,7 +71,7 @@ def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_
 
 
 def test_a_benign_finetuning_moves_the_weights(bench):
-    before = inputs.measure(bench.clip, bench.eval_set)
+    before = searching.measure(bench.clip, bench.eval_set)
     test = trials.refinetune(bench, before, bench.eval_set)
     assert (test.steps, test.before, test.after.known) == (2, before, ())
     assert test.seconds > 0
@@ -115,7 +115,7 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
     candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF),))
-    seen, copy = sight(inputs.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
+    seen, copy = sight(searching.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
     assert (
         attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
     )  # so small a model learns no canary
@@ -204,9 +204,9 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     drawn = (poison.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked, original = poison.measured_on(evidence, drawn), model.copy_weights(clip)
     assert asked.panel == ()
-    before = inputs.measure(clip, asked)
+    before = searching.measure(clip, asked)
     model.put_weights(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
-    planted = inputs.measure(clip, asked)
+    planted = searching.measure(clip, asked)
     model.put_weights(clip, original)
     assert max(p.excess for p in before.known) < 0.3
     assert all(o.took for o in trials.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
