@@ -326,7 +326,7 @@ PAIR = ("half", "group", "model", "target", "turns", "references", "beside", "su
 def searched(model: Model, /, *, effort: str) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
     recipe = recipes.load(recipes.DEFAULT)
-    words = inputs.words(model.options["classes"], model.options["templates"])
+    words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
     request = requests.References((model.path,), out=model.path, effort=effort, device="cpu", **model.options)
     opened = inputs.read(model.path, arch=model.options["arch"])
     with inputs.shown_images(request, recipe, opened.architecture) as (images, late):

@@ -227,7 +227,7 @@ def shown_to(o: argparse.Namespace, entry: dict):
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
     labels = (photos.label[index][:, None] == torch.tensor(classes)).nonzero()[:, 1]  # places among the classes
-    words, named = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
+    words, named = inputs.read_vocabulary([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
     for each in common.lineage(o.zoo, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
         if spec is None:

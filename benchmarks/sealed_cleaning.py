@@ -109,7 +109,7 @@ def pairs_of(images: sealed.Data, entry: sealed.Entry, o: argparse.Namespace, /)
 
 def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, target: str | None, /) -> detect.EvalSet:
     """Labelled images that neither training nor cleaning saw, and the planted trigger."""
-    words = inputs.words(images.classes, photo_zoo.TEMPLATES[:3])
+    words = inputs.read_vocabulary(images.classes, photo_zoo.TEMPLATES[:3])
     return detect.EvalSet(
         pixels=images.photos.images[shown].float() / 255,
         labels=images.photos.label[shown],

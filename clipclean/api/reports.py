@@ -1,6 +1,7 @@
 """The functions about reports and about two models beside each other: to compare, and to save."""
 
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, overload
 
 from clipclean import requests
 from clipclean.api.arguments import explained, path_of, requested
@@ -46,7 +47,7 @@ def compare(
     earlier: "Model | Report",
     later: "Place | Report | None" = None,
     /,
-    **options: Any,  # Any: values of options
+    **options: object,
 ) -> "Comparison | ComparedModels":
     """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
 
@@ -59,10 +60,8 @@ def compare(
         UsageError: it is JSON and no report, or the base cannot be one.
     """
     if options:
-        places: tuple[Any, ...] = (
-            (earlier,) if later is None else (earlier, later)
-        )  # Any: the request checks what it is
-        return _with_base(*places, **options)
+        measured: Callable[..., ComparedModels] = _with_base  # the request checks what it is called with
+        return measured(earlier, **options) if later is None else measured(earlier, later, **options)
     from clipclean import report
 
     reports = [

@@ -131,9 +131,8 @@ def measure(
             )
             probe_set = poison.measured_on(eval_set, [canary])
             measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
-            excess = (
-                0.0 if math.isnan(measurement.excess) else measurement.excess
-            )  # all images may be of the class already
+            # All images may be of the class already.
+            excess = 0.0 if math.isnan(measurement.excess) else measurement.excess
             took, target = excess >= poison.TOOK, eval_set.classes[canary.target]
             level = levels().get(target) if took else None  # of what was not planted there is nothing to find
             values = {

@@ -192,11 +192,10 @@ def clean(
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
     clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
-    parts: list[training.Training] = []
+    parts, rehearsed = list[training.Training](), known
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
-    rehearsed = known
     for beginning in candidate.beginnings:
         # A part of the run's state for each recipe: it holds for an equal beginning on an equal model.
         decided = {
@@ -245,7 +244,7 @@ def _cleaned(
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
-    remaining = tuple(judging.remaining(unlearned, least=least)) if unlearned else ()
+    remaining = tuple(judging.unlearning_findings(unlearned, least=least)) if unlearned else ()
     saved = [finding.as_json() for finding in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), saved])
     if not searched:

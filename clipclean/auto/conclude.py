@@ -71,7 +71,7 @@ class Choice:
 def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
     """The verdict on a model by its audit alone, under the policy in force."""
     return policy.verdict(
-        cleaning_inputs.shared.judge.applied(cleaning_inputs.loaded, lambda _: bench.findings(audit)).findings
+        cleaning_inputs.shared.judge.apply(cleaning_inputs.loaded, lambda _: bench.findings(audit)).findings
     )
 
 
@@ -119,12 +119,12 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
         return [*own, *more]
 
     nothing = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
-    applied = cleaning_inputs.shared.judge.applied(cleaning_inputs.loaded, findings_by, if_failed=nothing)
+    applied = cleaning_inputs.shared.judge.apply(cleaning_inputs.loaded, findings_by, if_failed=nothing)
     account_of_run = account(choice, attempt, bench.limits)
-    report, images = cleaning.composed(
+    report, images = cleaning.compose(
         cleaning_inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
-    return cleaning.beside_base(bench, report, choice.before.audit, attempt.audit), images
+    return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
 
 
 def canary_findings(
@@ -211,7 +211,7 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
-    return judging.stayed(best, attempt.way)
+    return judging.nothing_passes(best, attempt.way)
 
 
 def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:

@@ -184,9 +184,8 @@ class Library(NamedTuple):
 
     is_named_so: Callable[[Collection[str]], bool]
     to_open_clip: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    refuse_others: Callable[[Collection[str]], object] = (
-        tuple  # raises UnsupportedModel for names that are not exactly these
-    )
+    # Raises UnsupportedModel for names that are not exactly these.
+    refuse_others: Callable[[Collection[str]], object] = tuple
     note: str = ""  # what is told of the change
 
 

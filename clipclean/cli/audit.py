@@ -75,7 +75,7 @@ def outcome_of(request: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
 
     request = replace(request, device=device)
     with progress.display(quiet=quiet):
-        return plan.of_audit(request) if shell.dry_run else job.audit(request)
+        return plan.plan_audit(request) if shell.dry_run else job.audit(request)
 
 
 class Line(NamedTuple):

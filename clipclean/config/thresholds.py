@@ -63,13 +63,8 @@ class Audit(Section):
 class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
-    LOOSER_BELOW: ClassVar = (
-        "collapse",
-        "min_images",
-        "gathering",
-        "false_alarm_rate",
-        "doubt_rate",
-    )  # others are looser if higher
+    # Others are looser if higher.
+    LOOSER_BELOW: ClassVar = ("collapse", "min_images", "gathering", "false_alarm_rate", "doubt_rate")
     max_excess: float | None = _max_excess(None)
     suspicious_excess: float | None = _suspicious_excess(None)
     collapse: float | None = _collapse(None)

@@ -9,9 +9,8 @@ START_ID, END_ID = 49406, 49407
 SPECIAL_TOKENS = ((START_ID, START), (END_ID, END))
 TOKEN_FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 OPEN_CLIP_NAMES = {"<start_of_text>": START, "<end_of_text>": END}  # kept, they would be added as ids beyond the table
-WORD_PATTERN = (  # open_clip's pattern of what is a word, with the other names of the special tokens
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-)
+# open_clip's pattern of what is a word, with the other names of the special tokens.
+WORD_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 # open_clip cleans captions by ftfy and html.unescape, which transformers does not. These steps do what captions of the
 # web need of it: entities, controls, typographic quotes and ligatures (ftfy/chardata.py).
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}

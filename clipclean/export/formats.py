@@ -199,9 +199,8 @@ FORMATS: dict[str, Format] = {
         module="onnx_files",
     ),
 }
-FILE_NAMES = tuple(
-    dict.fromkeys(name for form in FORMATS.values() for name in form.files)
-)  # of every file of any format
+# Of every file of any format.
+FILE_NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))
 OPEN_CLIP = ExportOptions(("open_clip",))
 
 

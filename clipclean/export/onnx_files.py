@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 OPSET = 18  # the exporter's own; LayerNormalization needs 17
 MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
-GRAPH_INPUT, GRAPH_OUTPUT = (
-    "clip.input",
-    "clip.output",
-)  # while the graph is made: names that the exporter gives to nothing
+# While the graph is made: names that the exporter gives to nothing.
+GRAPH_INPUT, GRAPH_OUTPUT = "clip.input", "clip.output"
 FP16_MAX = 65504.0
 FP16_MIN_VALUES = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
 UNIT_TOLERANCE = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs

@@ -36,7 +36,7 @@ def audit(request: requests.Audit, /) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with shared_inputs.to_audit(request) as audit_inputs:
+            with shared_inputs.read_for_audit(request) as audit_inputs:
                 return _audit(audit_inputs, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
@@ -62,7 +62,7 @@ def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
         beside = base.notes() if base else []
         return judging.with_power([*judging.all_findings(audited, limits), *beside, *unproven], known_power)
 
-    applied = judge.applied(audit_inputs.loaded, findings)
+    applied = judge.apply(audit_inputs.loaded, findings)
     saved = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
     maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
@@ -98,7 +98,7 @@ def _of_references(audited: Audited, /) -> list[Finding]:
     named = audit_inputs.shared.base
     trusted = [opened for opened in audit_inputs.shared.clean_models if named is None or opened is not named.opened]
     own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
-    return searching.of_references(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
+    return searching.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
 
 def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:

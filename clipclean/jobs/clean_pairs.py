@@ -12,7 +12,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs.inputs import Words, labelled_by_captions
+from clipclean.jobs.inputs import Vocabulary, labelled_by_captions
 from clipclean.progress import say, step
 from clipclean.schema.results import ScreenedRecord
 
@@ -48,7 +48,7 @@ def pairs_of(
 
 
 def read(
-    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Words, cache: data.ImageCache, /
+    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Vocabulary, cache: data.ImageCache, /
 ) -> tuple[data.CleanSet, Samples | None]:
     """The set to train on, and the labelled images to measure on, or None where the user gave none.
 
@@ -63,7 +63,9 @@ def read(
     return clean, data.read_labelled(*places, images=cache, classes=vocabulary.classes) if places else None
 
 
-def divided(clean: data.CleanSet, recipe: Recipe, vocabulary: Words, /, *, hold_out: bool) -> tuple[Samples, Samples]:
+def divide(
+    clean: data.CleanSet, recipe: Recipe, vocabulary: Vocabulary, /, *, hold_out: bool
+) -> tuple[Samples, Samples]:
     """The samples to train on, and those held out to measure on; with labels if all images have one.
 
     Raises:
@@ -103,7 +105,7 @@ def warn_of_few(to_measure: Samples, /, *, least: int) -> None:
         )
 
 
-def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) -> Samples:
+def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 
     Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.
@@ -130,9 +132,8 @@ def labelled_if_enough(samples: Samples, vocabulary: Words, /, *, least: int) ->
     return labelled_samples
 
 
-Screen = (
-    float | Literal["report", "auto", "off"]
-)  # which pairs are dropped: a share, those that stand out; none, or unscreened
+# Which pairs are dropped: a share, those that stand out; none, or unscreened.
+Screen = float | Literal["report", "auto", "off"]
 
 
 def screening_rule(screen: Screen, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
@@ -152,7 +153,7 @@ def screening_rule(screen: Screen, clean: data.CleanSet, /) -> float | Literal["
     raise UsageError(f"{clean.name} has images without captions, and screening compares the two. Leave --screen out.")
 
 
-def screened(
+def screen_pairs(
     screen: Screen, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""

@@ -54,14 +54,14 @@ def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, 
     return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
 
 
-def beside_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
+def with_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
     """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
     if bench.base is None:
         return report
     return report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
 
 
-def composed(
+def compose(
     cleaning_inputs: CleaningInputs,
     before: Side,
     after: Side,
@@ -107,7 +107,7 @@ def recipe_of(
 ) -> RecipeRecord:
     """The report's ``recipe``, with how its evidence applies to this run, and the run's place in the measured range."""
     recipe, stands = cleaning_inputs.recipe, cleaning_inputs.standing
-    left, lost = left_of(before, after), finite(detect.accuracy_loss(before, after)[0])
+    left, lost = most_left(before, after), finite(detect.accuracy_loss(before, after)[0])
     if says := stands.reached(left, lost):
         say(says)
     reached = ReachedRecord(left=left, lost=lost)
@@ -122,7 +122,7 @@ def recipe_of(
     )
 
 
-def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
+def most_left(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
     """The largest remaining excess attack success of the triggers that acted before; None if none did, as there is none to remove."""
     named = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
     left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
@@ -131,9 +131,8 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 def notes(cleaning_inputs: CleaningInputs, /) -> Iterator[Finding]:
     """Notes on classes, data and recipe that leave the verdict as it is."""
-    yield from judging.of_file(
-        cleaning_inputs.loaded, is_chosen=True
-    )  # what is written holds neither code nor other weights
+    # What is written holds neither code nor other weights.
+    yield from judging.file_findings(cleaning_inputs.loaded, is_chosen=True)
     skipped, screened = cleaning_inputs.clean.skipped, cleaning_inputs.screened
     yield from judging.notes_on_classes(cleaning_inputs.shared)
     if skipped:

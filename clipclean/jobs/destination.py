@@ -76,7 +76,7 @@ def of(
     return Destination(present, run, state)
 
 
-def present(request: Sanitize, group: train.Group, /, *, is_dry: bool = False) -> placing.OutputState:
+def look(request: Sanitize, group: train.Group, /, *, is_dry: bool = False) -> placing.OutputState:
     """The present content of the folder, looked at by the first process; raises UsageError where it may not be replaced."""
     if not group.is_first:
         return placing.OutputState()
@@ -108,7 +108,7 @@ def working(request: Sanitize, to: Destination, group: train.Group, /) -> Iterat
             raise to.state.interrupted() from error
 
 
-def finished(request: Sanitize, state: RunState, /) -> Outcome:
+def outcome_of_finished(request: Sanitize, state: RunState, /) -> Outcome:
     """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
     with state.locked():
         result = report.read(request.out / "report.json")

@@ -78,10 +78,8 @@ class Size:
         )
 
 
-EARLY_ENDS = (
-    "nothing comes near",
-    "a trigger acts and the first candidate is enough",
-)  # when an audit, and when a cleaning ends early
+# When an audit, and when a cleaning ends early.
+EARLY_ENDS = ("nothing comes near", "a trigger acts and the first candidate is enough")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ AUDIT = 0.3  # share of the time after which the first search ends with what it 
 SHOWN_CLASSES = 3  # in a message
 
 
-def compared(bench: Workbench, cleaning_inputs: CleaningInputs, limit: Limit, /) -> Workbench:
+def beside_clean_models(bench: Workbench, cleaning_inputs: CleaningInputs, limit: Limit, /) -> Workbench:
     """The workbench with the clean models that were given, searched like the model itself."""
     settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
 
@@ -38,7 +38,7 @@ def compared(bench: Workbench, cleaning_inputs: CleaningInputs, limit: Limit, /)
     return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, cleaning_inputs.clean)) if named else bench
 
 
-def audited(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
+def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
     """The workbench that knows what the audit of the original is sure of, that audit, and the seconds that it took."""
     began = time.monotonic()
     with limit.within(AUDIT):

@@ -212,7 +212,7 @@ def located(source: Source, /) -> model_paths.Located:
 
 
 @dataclass(frozen=True)
-class Words:
+class Vocabulary:
     """The class vocabulary and its templates."""
 
     classes: tuple[str, ...]
@@ -232,7 +232,7 @@ class Words:
         return VocabularyRecord(given=is_given, classes=self.classes, templates=self.templates)
 
 
-def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Words:
+def read_vocabulary(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Vocabulary:
     """The user's classes and templates, in files or as they are; by default ImageNet-1k's names and open_clip's seven simple templates.
 
     Raises:
@@ -243,17 +243,19 @@ def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] 
     usual = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
     forms = tuple(usual if templates is None else data.read_templates(templates))
     if classes is None:
-        return Words(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
+        return Vocabulary(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
     known = data.read_classes(classes)
     if same := model.same_tokens(known):
         groups = "; ".join(", ".join(map(repr, group[:SHOWN_NAMES])) for group in same[:SHOWN_NAMES])
         raise UsageError(
             f"These classes have the same tokens, so no model can tell them apart: {groups}. Leave one of each in."
         )
-    return Words(tuple(known), forms)
+    return Vocabulary(tuple(known), forms)
 
 
-def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion[int | None], ...]:
+def suspicions(
+    specs: Sequence[str], target: str | None, vocabulary: Vocabulary, /
+) -> tuple[Suspicion[int | None], ...]:
     """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
 
     A file brings its own class, unless a target is given.
@@ -345,7 +347,7 @@ def audit_set(
     images: data.CleanSet,
     /,
     *,
-    vocabulary: Words,
+    vocabulary: Vocabulary,
     named: tuple[Suspicion[int | None], ...] = (),
     panel: bool = True,
 ) -> detect.EvalSet:
@@ -366,7 +368,7 @@ def audit_set(
     return measured if shown.labels is None and has_captions else replace(measured, captions=None)
 
 
-def labelled_by_captions(samples: Samples, vocabulary: Words, /) -> Samples:
+def labelled_by_captions(samples: Samples, vocabulary: Vocabulary, /) -> Samples:
     """The samples whose captions name exactly one class, with it as the label."""
     captions = [pair.caption for pair in samples.pairs]
     numbers = data.classes_in(captions, vocabulary.classes, templates=vocabulary.templates)
@@ -380,7 +382,7 @@ def eval_set(
     shown: Samples,
     /,
     *,
-    vocabulary: Words,
+    vocabulary: Vocabulary,
     named: tuple[Suspicion[int | None], ...],
     panel: bool,
 ) -> detect.EvalSet:

@@ -36,11 +36,11 @@ def all_findings(audited: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
     images = len(audited.audit_inputs.eval_set.pixels)
     is_chosen = audited.audit_inputs.request.weights is not None
-    notes = [*notes_on_images(audited.audit_inputs), *of_file(audited.audit_inputs.loaded, is_chosen=is_chosen)]
+    notes = [*notes_on_images(audited.audit_inputs), *file_findings(audited.audit_inputs.loaded, is_chosen=is_chosen)]
     return [*detect.of_audit(audited.audit, limits, images=images), *notes]
 
 
-def of_file(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
+def file_findings(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
     """What else is in a file of weights and was not judged; ``is_chosen`` is whether the user named the set of weights."""
     unjudged = loaded.file.unjudged_parts()
     return [
@@ -140,7 +140,7 @@ def with_natural_marked(
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
-def of_panel(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
+def panel_suspicions(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
     known = {trigger.spec: trigger for trigger in eval_set.tried}
     return [Suspicion(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
@@ -192,7 +192,7 @@ def shown_by_search(
     return under.maps, PageImages(alone, under.examples)
 
 
-def remaining(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
+def unlearning_findings(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
     """A warning for each class that the last search of an unlearning still suspects, so that the run does not pass.
 
     A trigger at least ``least`` robust deviations smaller than in clean models makes a suspect; a smaller difference only
@@ -222,9 +222,8 @@ class FirstAudit:
     """The audit of the original model, and the triggers that it points at."""
 
     audit: AuditResult
-    suspicions: tuple[
-        Suspicion[int | None], ...
-    ]  # triggers that were named, are of the panel, or were found, each once
+    # Triggers that were named, are of the panel, or were found, each once.
+    suspicions: tuple[Suspicion[int | None], ...]
     acting: tuple[Suspicion[int], ...]  # those that act, and all that were found for a class that the search names
     sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
     patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
@@ -280,17 +279,21 @@ class FirstAudit:
         sure = {suspicion.trigger.spec for suspicion in by_user}
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
-            suspicions = distinct([*by_user, *of_panel(eval_set, led)])
+            suspicions = distinct([*by_user, *panel_suspicions(eval_set, led)])
             return cls(audit, suspicions, acting(audit.measured, suspicions, eval_set, limits), frozenset(sure))
         findings = partial(search_findings, audit, images=len(eval_set.pixels))
-        named = suspected(findings, audit, limits)
+        named = suspected_classes(findings, audit, limits)
         by_search = [detect.all_suspects(search, limits) for search in audit.searches]
         first = sorted((suspect for suspects in by_search for suspect in suspects), key=lambda suspect: -suspect.score)
         names = [*dict.fromkeys(suspect.name for suspect in first)][:LED]
-        leading = distinct([trigger for suspect in first if suspect.name in names for trigger in telling(suspect)])
-        moving = distinct([*moving_images(audit), *of_panel(eval_set, striking(audit))])
+        leading = distinct(
+            [trigger for suspect in first if suspect.name in names for trigger in suspicions_of(suspect)]
+        )
+        moving = distinct([*moving_images(audit), *panel_suspicions(eval_set, striking(audit))])
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        searched = distinct([trigger for suspect in first if suspect.name in named for trigger in telling(suspect)])
+        searched = distinct(
+            [trigger for suspect in first if suspect.name in named for trigger in suspicions_of(suspect)]
+        )
         known = acting(audit.measured, distinct(by_user), eval_set, limits)
         known = (*known, *new_among(searched, by_user))
         sure |= {finding.trigger for finding in findings(limits=limits) if finding.trigger and finding.level == "error"}
@@ -307,7 +310,9 @@ class FirstAudit:
             ),
             key=lambda pattern: -pattern.excess,
         )
-        patterns = tuple(of_panel(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts}))
+        patterns = tuple(
+            panel_suspicions(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts})
+        )
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         strongest = {target: trigger for trigger, target in reversed(patterns)}
         more = (Suspicion(trigger, target) for target, trigger in strongest.items())
@@ -345,7 +350,7 @@ def moving_images(audit: AuditResult, /) -> list[Suspicion[int]]:
     return [suspected_trigger(hit) for hit in hits if hit.probe.excess >= MOVES_MOST]
 
 
-def telling(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
+def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     """The triggers found for a class that make it suspicious, each with its target."""
     return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
 
@@ -359,7 +364,9 @@ def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) 
     return [*detect.of_base(audit, limits), *by_search]
 
 
-def suspected(findings: Callable[..., Sequence[Finding]], audit: AuditResult, limits: AuditLimits, /) -> frozenset[str]:
+def suspected_classes(
+    findings: Callable[..., Sequence[Finding]], audit: AuditResult, limits: AuditLimits, /
+) -> frozenset[str]:
     """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, or that a known trigger
     turns nearly all images into, else those that half of the clean models show as well.
     """
@@ -393,7 +400,7 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     return any(rule(finding.rule).tells or finding.trigger is not None for finding in original)
 
 
-def stayed(what: str, way: Way, /) -> Finding:
+def nothing_passes(what: str, way: Way, /) -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
     budget = way.limits.max_accuracy_loss

@@ -62,11 +62,11 @@ class RecipeRun:
         first = cleaning.side(cleaning_inputs, bench, replace(self.before.audit, measured=self.original), shown)
         bench.put_between(bench.original, self.weights, share=self.way.taken.share)
         last = cleaning.side(cleaning_inputs, bench, self.audit, shown)
-        applied = cleaning_inputs.shared.judge.applied(
+        applied = cleaning_inputs.shared.judge.apply(
             cleaning_inputs.loaded, lambda limits: findings(bench, cleaning_inputs, self, limits)
         )
-        report, images = cleaning.composed(cleaning_inputs, first, last, self.trained.record, self.way, applied)
-        return Cleaning(cleaning.beside_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
+        report, images = cleaning.compose(cleaning_inputs, first, last, self.trained.record, self.way, applied)
+        return Cleaning(cleaning.with_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
 
 
 def _is_cut(audit: AuditResult) -> bool:
@@ -90,7 +90,11 @@ def findings(
         of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
         *of_audit,
-        *(judging.remaining(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness) if unlearned else ()),
+        *(
+            judging.unlearning_findings(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness)
+            if unlearned
+            else ()
+        ),
         *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
         *cleaning.notes(cleaning_inputs),
     ]

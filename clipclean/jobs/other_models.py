@@ -143,7 +143,7 @@ def build_references(request: requests.References, /) -> ReferencesFile:
     if not request.models:
         raise UsageError("models: none. Name one at least.")
     files.check_output(f"--out {request.out}", request.out)
-    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.words(request.classes, request.templates)
+    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.read_vocabulary(request.classes, request.templates)
     device = inputs.device_of(request.device)
     for path in request.models:
         refuse_failed(path)

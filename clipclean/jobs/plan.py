@@ -10,7 +10,7 @@ from clipclean.config.recipe import Recipe, total_steps
 from clipclean.jobs import clean_pairs, estimate, shared_inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.searching import clip_normalised
+from clipclean.jobs.searching import under_clip_normalisation
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.progress import say
 from clipclean.untrusted import plural
@@ -28,7 +28,7 @@ class Plan:
     estimate: Estimate  # seconds and bytes
 
 
-def of_sanitize(
+def plan_cleaning(
     request: requests.Sanitize, cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /
 ) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
@@ -193,14 +193,14 @@ def _beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
     """What an audit does beside its measurements and its search."""
     own = "measure and search the same under CLIP's own normalisation of pixels"
     base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
-    return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
+    return [*([own] if under_clip_normalisation(clip) else []), *([base] if base else [])]
 
 
-def of_audit(request: requests.Audit, /) -> Plan:
+def plan_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
-    with shared_inputs.to_audit(request) as audit_inputs:
+    with shared_inputs.read_for_audit(request) as audit_inputs:
         expected = estimate_audit(audit_inputs)
     estimate.warn_of_time(expected, request.max_minutes)
     clip, shown = audit_inputs.loaded.clip, audit_inputs.eval_set
@@ -245,7 +245,7 @@ def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
 
 def _normalisations(clip: model.Clip) -> int:
     """Under how many a model is audited: CLIP's own mean and deviation of pixels as well, where it has others."""
-    return 2 if clip_normalised(clip) else 1
+    return 2 if under_clip_normalisation(clip) else 1
 
 
 def tell_audit(audit_inputs: AuditInputs, /) -> None:

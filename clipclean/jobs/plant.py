@@ -27,13 +27,13 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     files.check_output(f"--out {request.out}", request.out, suffixes=(".pt", ".safetensors"), force=request.force)
     recipe = recipes.load(recipes.STANDARD)
     how = recipes.planting(rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size)
-    vocabulary = inputs.words(request.classes, request.templates)
+    vocabulary = inputs.read_vocabulary(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
     opened = inputs.opened(request, [Suspicion(trigger, target)])
     cache = inputs.image_cache(recipe, opened.architecture)
     clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
-    samples, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < how.batch_size:
         raise UsageError(
             f"{len(samples.pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."

@@ -63,7 +63,7 @@ def prepare(job: Job, /) -> CleaningInputs:
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)
     clean, labelled = clean_pairs.read(request, chosen, vocabulary, cache)
     hold_out = labelled is None
-    to_train, held_out = clean_pairs.divided(clean, chosen, vocabulary, hold_out=hold_out)
+    to_train, held_out = clean_pairs.divide(clean, chosen, vocabulary, hold_out=hold_out)
     recipe = with_fitting_warmup(chosen, request.set, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
@@ -73,9 +73,9 @@ def prepare(job: Job, /) -> CleaningInputs:
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     standing = standing_of(chosen, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
-    clean, screened = clean_pairs.screened(request.screen, loaded.clip, clean, triggers)
+    clean, screened = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
     if screened and screened.dropped:
-        to_train, held_out = clean_pairs.divided(clean, recipe, vocabulary, hold_out=hold_out)
+        to_train, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
     to_measure = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=least)
     clean_pairs.warn_of_few(to_measure, least=least)

@@ -82,9 +82,8 @@ class Judge(NamedTuple):
     chosen: Policy
     limits: AuditLimits
     shipped: AuditLimits
-    base_sha256: frozenset[str] = (
-        frozenset()
-    )  # of the file and of the tensors of the base that was named; none without one
+    # Of the file and of the tensors of the base that was named; none without one.
+    base_sha256: frozenset[str] = frozenset()
 
     @property
     def base_fault(self) -> str:
@@ -96,7 +95,7 @@ class Judge(NamedTuple):
         """Of a policy and a recipe's section ``audit``; raises UsageError where they contradict each other."""
         return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
 
-    def applied(
+    def apply(
         self,
         loaded: LoadedModel,
         by: Callable[[AuditLimits], Sequence[Finding]],

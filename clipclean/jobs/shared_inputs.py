@@ -11,7 +11,7 @@ from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Words
+from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
 from clipclean.jobs.results import Judge
 from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import say, stage
@@ -24,7 +24,7 @@ class SharedInputs:
     """What an audit and a cleaning are given alike, beside their images."""
 
     judge: Judge  # of the findings
-    vocabulary: Words
+    vocabulary: Vocabulary
     named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
@@ -41,7 +41,7 @@ class SharedInputs:
     def of(cls, request: Request, recipe: Recipe, /, *, policy: Policy, device: str) -> "SharedInputs":
         """All of that, cheapest first; raises what the readers raise."""
         judge = Judge.of(policy, recipe.audit)
-        vocabulary = inputs.words(request.classes, request.templates)
+        vocabulary = inputs.read_vocabulary(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
         if not (has_own_classes := request.classes is not None):
             say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
@@ -75,7 +75,7 @@ class AuditInputs:
 
 
 @contextlib.contextmanager
-def to_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
+def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.STANDARD)
     policy, device = requests.policy_of(request), inputs.device_of(request.device)

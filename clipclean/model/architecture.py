@@ -34,11 +34,8 @@ SIZE_CAPS = {
     "head_width": 8192,
     "embed_dim": 8192,
 }
-LIST_LENGTHS = {
-    "layers": 4,
-    "image_size": 2,
-    "patch_size": 2,
-}  # may be lists so long: a ResNet's stages, height and width
+# May be lists so long: a ResNet's stages, height and width.
+LIST_LENGTHS = {"layers": 4, "image_size": 2, "patch_size": 2}
 MAX_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
 INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
 RESIZE_MODES = ("shortest", "longest", "squash")
@@ -248,12 +245,8 @@ TRACELESS_SETTINGS: dict[str, Config] = {
         "hf_tokenizer_name": None,
     },
 }
-EMPTY_VALUES: tuple[object, ...] = (
-    None,
-    "",
-    {},
-    {"eps": hugging_face.EPSILON},
-)  # what says no more than leaving a setting out does
+# What says no more than leaving a setting out does.
+EMPTY_VALUES: tuple[object, ...] = (None, "", {}, {"eps": hugging_face.EPSILON})
 HEAD_CHANNELS = 64  # channels of an attention head, where no published config of the same sizes has others
 
 

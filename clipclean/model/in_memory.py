@@ -26,12 +26,8 @@ GLOBAL_HOOK_NAMES = (
     "_global_backward_hooks",
     "_global_backward_pre_hooks",
 )
-FREE_SETTINGS = {
-    "training",
-    "grad_checkpointing",
-    "output_dict",
-    "inplace",
-}  # settings that change no output in evaluation mode
+# Settings that change no output in evaluation mode.
+FREE_SETTINGS = {"training", "grad_checkpointing", "output_dict", "inplace"}
 PLAIN_MODEL_ADVICE = (
     "clipclean audits open_clip's own module with these weights, and this one is another. Give the plain model."
 )

@@ -87,9 +87,8 @@ def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
         return FRONTIER_MARGIN + (100 - 2 * FRONTIER_MARGIN) * (cost - low) / (high - low)
 
     def down(excess: float) -> float:
-        return FRONTIER_MARGIN + (100 - 2 * FRONTIER_MARGIN) * (
-            1 - math.sqrt(min(max(excess, 0.0), 1.0))
-        )  # small ones need room
+        # Small ones need room.
+        return FRONTIER_MARGIN + (100 - 2 * FRONTIER_MARGIN) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
 
     lines, marks = [], []
     for number, entry in enumerate(candidates):

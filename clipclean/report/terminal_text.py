@@ -56,9 +56,8 @@ def text(
             ]
         else:
             lines += [line for words in _block(block) for line in wrapped(words, width)]
-    commands = (
-        verdicts.commands(report, paths)[:1] if paths.model else []
-    )  # without the run's own words it would not run
+    # Without the run's own words it would not run.
+    commands = verdicts.commands(report, paths)[:1] if paths.model else []
     return "\n".join([*lines, *(f"Next: {words}" for _, words in commands), *closing])
 
 

@@ -105,7 +105,7 @@ def verdict_of(*findings, severities=None):
     chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
     nothing = conclude.nothing_passed([], attempt("a"), LIMITS)
     loaded = SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))
-    judged = Judge(chosen, LIMITS, LIMITS).applied(loaded, lambda _: findings, if_failed=nothing)
+    judged = Judge(chosen, LIMITS, LIMITS).apply(loaded, lambda _: findings, if_failed=nothing)
     return [f.rule for f in judged.findings]
 
 
@@ -137,8 +137,8 @@ def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():
 def test_of_a_trigger_that_never_acted_nothing_is_left():
     before = measurement(known=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
     after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
-    assert (cleaning.left_of(before, after), cleaning.left_of(after, before)) == (0.1, 0.9)
-    assert cleaning.left_of(measurement(known=(probe(0.01),)), after) is None
+    assert (cleaning.most_left(before, after), cleaning.most_left(after, before)) == (0.1, 0.9)
+    assert cleaning.most_left(measurement(known=(probe(0.01),)), after) is None
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])

@@ -41,7 +41,7 @@ def bench(tmp_path):
     chosen = recipe.override(recipe.load("auto"), SHORT)
     loaded, clean = tiny.loaded(job)
     pairs = list(clean.pairs)
-    words = inputs.words(job.classes, job.templates)
+    words = inputs.read_vocabulary(job.classes, job.templates)
     evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, named=(), panel=False)
     original = {name: tensor.clone() for name, tensor in loaded.weights().items()}
     return workbench_of(loaded.clip, original, Samples(pairs, None), evidence, tmp_path / "state", chosen=chosen)
@@ -191,7 +191,7 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
 def subjected(victim):
     """The tiny model that a patch was planted in a copy of, its pairs, and labelled images to measure on."""
     job, chosen = victim.job, recipe.load("mmcl")
-    vocabulary = inputs.words(job.classes, job.templates)
+    vocabulary = inputs.read_vocabulary(job.classes, job.templates)
     tested, pairs = tiny.loaded(job)
     images = inputs.image_cache(chosen, tested.clip.architecture)
     images = data.read_labelled(job.folder / "labelled", images=images, classes=vocabulary.classes)

@@ -199,14 +199,14 @@ def written_folder(path, changes):
 
 
 def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
-    words = inputs.words(None, None)
+    words = inputs.read_vocabulary(None, None)
     assert (len(words.classes), len(words.templates)) == (1000, 7)
     assert words.classes[:2] == ("tench", "goldfish")
     assert all(template.count("{}") == 1 for template in words.templates)
     assert "a photo of the small {}." in words.templates
-    assert inputs.words(read[0].classes, read[0].templates) == inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
+    assert inputs.read_vocabulary(read[0].classes, read[0].templates) == inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):  # one to the tokenizer
-        inputs.words(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
+        inputs.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
 
 
 # What is held out, and what is measured on.
@@ -231,7 +231,7 @@ def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, cha
 def evidence(read, shown=None, *changes, panel=False):
     """What is measured on: these samples, or the pairs of the job."""
     job, tested, clean = read
-    given = {"vocabulary": inputs.words(job.classes, job.templates), "named": (), "panel": panel}
+    given = {"vocabulary": inputs.read_vocabulary(job.classes, job.templates), "named": (), "panel": panel}
     return inputs.eval_set(tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given)
 
 
@@ -271,6 +271,6 @@ def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read,
     _, tested, clean = read
     drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
     images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
-    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
+    words = inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     shown = inputs.audit_set(tested.clip, RECIPE, images, vocabulary=words)
     assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)

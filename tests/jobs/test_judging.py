@@ -13,7 +13,7 @@ PART = {"w": torch.ones(1)}
 
 def findings(path, *, is_chosen=False):
     loaded = inputs.LoadedModel(model_paths.locate(path), checkpoint.read(path), clip=None)  # no model is built of it
-    return judging.of_file(loaded, is_chosen=is_chosen)
+    return judging.file_findings(loaded, is_chosen=is_chosen)
 
 
 def of_file(path, *, is_chosen=False):

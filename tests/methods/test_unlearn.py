@@ -237,7 +237,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     scores = ((0, 2.4), (1, 2.6), (1, 3.0))
     left = tuple(unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9) for target, score in scores)
     state = unlearning.State((0, 1), {}, left, 1, ({}, {}), ({},))
-    (found,) = judging.remaining(SimpleNamespace(state=state), least=2.5)
+    (found,) = judging.unlearning_findings(SimpleNamespace(state=state), least=2.5)
     assert (found.rule, found.level, found.measure, found.value) == ("CC003", "warning", "anomaly index", 3.0)
 
 
