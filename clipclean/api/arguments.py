@@ -93,16 +93,16 @@ def completed(name: str, known: Opt, value: object, /) -> object:
         value = [f"{key}={item}" for key, item in value.items()]
     values: object = None
     if known.takes is requests.TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
-        values = tuple(_one(name, Opt(), item) for item in value)
+        values = tuple(_checked(name, Opt(), item) for item in value)
     elif known.is_several:
         many = value if isinstance(value, list | tuple) else () if value is None else (value,)
-        values = tuple(_one(name, known, item) for item in many)
+        values = tuple(_checked(name, known, item) for item in many)
     elif value is not None:
-        values = _one(name, known, value)
+        values = _checked(name, known, value)
     return known.gather(values) if known.gather else values
 
 
-def _one(name: str, known: Opt, value: object) -> object:
+def _checked(name: str, known: Opt, value: object) -> object:
     if isinstance(value, str):
         value = str.__str__(value)  # of a class of the caller's own nothing but its text counts
     if (kind := known.kind) is not None and not isinstance(kind, click.Path):
@@ -131,7 +131,7 @@ def _one(name: str, known: Opt, value: object) -> object:
 
 def path_of(name: str, value: object, /) -> Path:
     """A place that is given to a function; raises UsageError for what is none."""
-    return Path(str(_one(name, Opt(reads="path"), value)))
+    return Path(str(_checked(name, Opt(reads="path"), value)))
 
 
 def _text_of(name: str, value: str | os.PathLike[str]) -> str:

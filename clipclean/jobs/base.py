@@ -64,12 +64,15 @@ def beside(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, 
     """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
     if base is None:
         return tuple(references)
-    its = checkpoint.digest(base.opened.file.tensors)
-    return (base.opened, *(reference for reference in references if checkpoint.digest(reference.file.tensors) != its))
+    base_digest = checkpoint.digest(base.opened.file.tensors)
+    return (
+        base.opened,
+        *(reference for reference in references if checkpoint.digest(reference.file.tensors) != base_digest),
+    )
 
 
-def _fit(one: Opened, other: Opened) -> bool:
-    shapes = ({name: tensor.shape for name, tensor in of.file.tensors.items()} for of in (one, other))
+def _fit(first: Opened, second: Opened) -> bool:
+    shapes = ({name: tensor.shape for name, tensor in opened.file.tensors.items()} for opened in (first, second))
     return next(shapes) == next(shapes)
 
 

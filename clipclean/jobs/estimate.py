@@ -43,14 +43,14 @@ class Work:
     glanced: float = 0.0  # images forward, in bfloat16
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(*(own + its for own, its in zip(astuple(self), astuple(other), strict=True)))
+        return Work(*(own + more for own, more in zip(astuple(self), astuple(other), strict=True)))
 
     def __rmul__(self, times: float) -> "Work":
         return Work(*(times * own for own in astuple(self)))
 
-    def seconds(self, one: "Work", /) -> float:
-        """How long it takes if each of its items takes what ``one`` holds."""
-        return float(sum(count * own for count, own in zip(astuple(self), astuple(one), strict=True)))
+    def seconds(self, rates: "Work", /) -> float:
+        """How long it takes if each of its items takes what ``rates`` holds."""
+        return float(sum(count * amount for count, amount in zip(astuple(self), astuple(rates), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -134,18 +134,24 @@ def looks(images: float, /) -> Work:
     return Work(images / EXACT_ONE_IN, glanced=images)
 
 
-def searching(how: efforts.Effort, size: Size, /) -> Work:
+def searching(effort: efforts.Effort, size: Size, /) -> Work:
     """The search of an audit: its passes forward and back, and those forward only."""
     variants = looks(size.grid * min(size.images, forward.GLANCED))
-    return variants + Work(searched=how.cost(size.classes)) + forward_alone(how, images=size.images, panel=size.panel)
+    return (
+        variants
+        + Work(searched=effort.cost(size.classes))
+        + forward_alone(effort, images=size.images, panel=size.panel)
+    )
 
 
-def spared(how: efforts.Effort, size: Size, /) -> Work:
+def spared(effort: efforts.Effort, size: Size, /) -> Work:
     """What an audit without clean models leaves out where no class comes near."""
     always = [name for name, family in efforts.FAMILIES.items() if family.is_local or family.is_unlike]
     others = [name for name in efforts.FAMILIES if name not in always]
-    every, least = (forward_alone(how, images=size.images, panel=0, among=one) for one in (efforts.FAMILIES, always))
-    return Work(searched=how.towards(others, targets=min(size.classes, how.most))) + every + -1 * least
+    every, least = (
+        forward_alone(effort, images=size.images, panel=0, among=names) for names in (efforts.FAMILIES, always)
+    )
+    return Work(searched=effort.towards(others, targets=min(size.classes, effort.most))) + every + -1 * least
 
 
 def screening(pairs: int, /) -> Work:
@@ -155,7 +161,7 @@ def screening(pairs: int, /) -> Work:
 
 def training(recipe: Recipe, size: Size, /) -> Work:
     """The training of a recipe, and its own search if it has one."""
-    method, how = recipe.traits, recipe.unlearn
+    method, unlearning = recipe.traits, recipe.unlearn
     steps, recovering = min(total_steps(recipe, pairs=size.pairs), 10**9), recipe.train.recover_steps
     # An unlearning and a recovery show each image clean and under two triggers, and preservation once more, beside the original.
     if method.searches:
@@ -169,11 +175,11 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     work = Work(compared, pairs=pairs, shown=alone + 3 * recovering)
     work = recipe.train.batch_size * work + Work(captions=size.classes * size.templates)
     if method.searches:
-        effort = replace(efforts.EFFORTS[how.effort], halves=False)
+        effort = replace(efforts.EFFORTS[unlearning.effort], halves=False)
         # Between rounds suspects alone are searched for, in half of the steps; most are none after the first search.
         again = replace(effort, steps=-(-effort.steps // 2), restarts=0)
-        passes = effort.cost(size.classes) + how.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
-        work += Work(searched=passes) + forward_alone(effort, images=how.images, panel=0)
+        passes = effort.cost(size.classes) + unlearning.max_rounds * again.passes(targets=effort.suspects // 2, swept=0)
+        work += Work(searched=passes) + forward_alone(effort, images=unlearning.images, panel=0)
     return work
 
 
@@ -197,13 +203,15 @@ def choosing(
 
     With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
-    how = recipe.auto
-    batch = min(how.batch_size, size.pairs)
-    again = Work(pairs=how.rebound_steps * batch) + measuring(replace(size, panel=0, named=how.canaries))
-    tested = walking_back(size, triggers=how.canaries) + again
+    settings = recipe.auto
+    batch = min(settings.batch_size, size.pairs)
+    again = Work(pairs=settings.rebound_steps * batch) + measuring(replace(size, panel=0, named=settings.canaries))
+    tested = walking_back(size, triggers=settings.canaries) + again
     beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
     parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
-    copies = sum(parts, Work(pairs=how.plant_steps * batch)) + len(candidates) * tested if how.canaries else Work()
+    copies = (
+        sum(parts, Work(pairs=settings.plant_steps * batch)) + len(candidates) * tested if settings.canaries else Work()
+    )
     if is_least:
         candidates, copies = candidates[:1], Work()
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
@@ -218,21 +226,25 @@ def audits(recipe: Recipe, size: Size, /, *, count: int) -> Work:
     return count * (measuring(size, is_audit=True) + searching(efforts.EFFORTS[recipe.auto.effort], size)) + patterns
 
 
-def forward_alone(how: efforts.Effort, /, *, images: int, panel: int, among: Collection[str] = detect.FAMILIES) -> Work:
+def forward_alone(
+    effort: efforts.Effort, /, *, images: int, panel: int, among: Collection[str] = detect.FAMILIES
+) -> Work:
     """Images that a search sends forward alone, towards classes ``among`` these families."""
     on = min(round(SEARCHED * images), MOST_IMAGES)
-    ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * how.restarts * on
-    judged = how.suspects * len(among) * min(images - on, JUDGING)
+    ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * effort.restarts * on
+    judged = effort.suspects * len(among) * min(images - on, JUDGING)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
     pasted = forward.SINGLE * min(on, forward.TILED) + (forward.TILES - forward.SINGLE) * min(on, forward.SCANNED)
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
 
-def together(how: efforts.Effort, /, *, side: int) -> int:
+def together(effort: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
-    row = max(efforts.SECOND_ROUND_FACTOR * how.images, how.free_images)  # the images of one trigger are never divided
-    every = max(how.most * how.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
+    row = max(
+        efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images
+    )  # the images of one trigger are never divided
+    every = max(effort.most * effort.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
     return max(row, min(inversion.CHUNK // (3 * side * side), every))
 
 
@@ -275,7 +287,7 @@ def estimated(
             return torch.autograd.grad(clip.encode_images(pixels[:count]).sum() + texts, learned, allow_unused=True)
 
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
-        one = Work(  # seconds of each
+        rates = Work(  # seconds of each
             images=_seconds(lambda count: tower.embed_images(pixels[:count]), clip.device),
             captions=_seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
             searched=SEARCH_FACTOR * _seconds(back, clip.device) if work.searched else 0.0,
@@ -286,10 +298,10 @@ def estimated(
         if effort is not None and is_reduced:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2)
         memory = before + weights(clip) + _kept(clip, tower, pixels[:1], tokens[:1], effort=effort, recipes=recipes)
-    seconds = work.seconds(one) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
+    seconds = work.seconds(rates) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
-    early = seconds - spared.seconds(one) if spared else None
+    early = seconds - spared.seconds(rates) if spared else None
     when, chosen = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, memory, free, chosen, clip.device.type, early, when)
 

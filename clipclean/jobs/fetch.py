@@ -72,7 +72,9 @@ def fetched(request: Request, /) -> Request:
         return Path(fetch(str(source))) if isinstance(source, Path) else source
 
     named = {name: getattr(request, name) for name, known in requests.options(request).items() if known.is_model}
-    places = {name: tuple(map(place, it)) if isinstance(it, tuple) else place(it) for name, it in named.items()}
+    places = {
+        name: tuple(map(place, value)) if isinstance(value, tuple) else place(value) for name, value in named.items()
+    }
     return dataclasses.replace(request, **places)  # type: ignore[type-var] # a dataclass
 
 

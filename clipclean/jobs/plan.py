@@ -38,11 +38,11 @@ def plan_cleaning(
     expected = estimate_cleaning(cleaning_inputs, ladder, screened=screened)
     estimate.warn_of_time(expected, request.max_minutes)
     classes, others = len(cleaning_inputs.shared.vocabulary.classes), len(cleaning_inputs.shared.clean_models)
-    measured = f"{plural(size.images, 'image')}, {_triggers(size.named, size.panel)}, {classes:,} classes"
+    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.named, size.panel)}, {classes:,} classes"
     return Plan(
         {
-            **_of_model(cleaning_inputs),
-            **_of_cleaning(cleaning_inputs),
+            **_model_facts(cleaning_inputs),
+            **_cleaning_facts(cleaning_inputs),
             **(
                 {} if recipe.traits.chooses else {"evidence": str(cleaning_inputs.standing)}
             ),  # auto measures its candidates itself
@@ -52,8 +52,8 @@ def plan_cleaning(
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *(_beside(cleaning_inputs.shared, clip) if request.search else []),
-            *_cleaning(cleaning_inputs, ladder),
+            *(_steps_beside(cleaning_inputs.shared, clip) if request.search else []),
+            *_cleaning_steps(cleaning_inputs, ladder),
             f"export as {', '.join(cleaning_inputs.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/",),
@@ -77,7 +77,7 @@ def estimate_cleaning(
         None,
         len(cleaning_inputs.shared.clean_models),
     )
-    normalisations = _normalisations(cleaning_inputs.loaded.clip)
+    normalisations = _normalisation_count(cleaning_inputs.loaded.clip)
     effort: str | None = recipe.auto.effort if cleaning_inputs.searches else None
     trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
     if recipe.traits.chooses:
@@ -96,9 +96,9 @@ def estimate_cleaning(
             else 2 * estimate.measuring(size)
         )
         effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
-    work, how = work + estimate.screening(screened), _precision(cleaning_inputs)
+    work, precision = work + estimate.screening(screened), _precision(cleaning_inputs)
     return estimate.estimated(
-        cleaning_inputs.loaded.clip, work, precision=how, effort=effort, recipes=trained, spared=spared
+        cleaning_inputs.loaded.clip, work, precision=precision, effort=effort, recipes=trained, spared=spared
     )
 
 
@@ -107,7 +107,7 @@ def tell_cleaning(
 ) -> None:
     """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
     clip, precision = cleaning_inputs.loaded.clip, _precision(cleaning_inputs)
-    _tell(_of_cleaning(cleaning_inputs))
+    _tell_facts(_cleaning_facts(cleaning_inputs))
     estimate.tell(clip, lambda: estimate_cleaning(cleaning_inputs, ladder), precision=precision, minutes=minutes)
 
 
@@ -140,7 +140,7 @@ def size_of(cleaning_inputs: CleaningInputs, /) -> Size:
     )
 
 
-def _cleaning(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
+def _cleaning_steps(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
     recipe, pairs, own = cleaning_inputs.recipe, len(cleaning_inputs.to_train.pairs), cleaning_inputs.recipe.auto
     half = 100 * recipe.audit.max_accuracy_loss / 2
@@ -148,12 +148,12 @@ def _cleaning(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]
     back = [returning] if recipe.audit.walk_back else []
     after = "audit the cleaned model like the original" if cleaning_inputs.searches else "measure after: the same"
     if not recipe.traits.chooses:
-        return [_training(recipe, pairs), *back, after]
+        return [_training_words(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
     again = ", and search it again" if cleaning_inputs.shared.clean_models else ""
     candidates = [
-        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training(step, pairs) for step in recipes)}"
+        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training_words(step, pairs) for step in recipes)}"
         for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
     ]
     return [
@@ -170,26 +170,30 @@ def _condition(recipes: Sequence[Recipe]) -> str:
     return " (if a class is suspected)" if any(recipe.traits.searches for recipe in recipes) else ""
 
 
-def _training(recipe: Recipe, pairs: int) -> str:
+def _training_words(recipe: Recipe, pairs: int) -> str:
     """What a recipe runs on so many pairs: its steps, as many as there can be, and how far they go."""
-    how, steps = recipe.train, total_steps(recipe, pairs=pairs)
-    rate = f"learning rate {how.lr:g}" if how.lr else f"as far as {how.walk:g} times the size of the weights"
+    training, steps = recipe.train, total_steps(recipe, pairs=pairs)
+    rate = (
+        f"learning rate {training.lr:g}"
+        if training.lr
+        else f"as far as {training.walk:g} times the size of the weights"
+    )
     if recipe.traits.searches:
         verb = "search and unlearn" if recipe.unlearn.search else "unlearn"
         return f"{verb}: at most {steps // recipe.unlearn.steps} rounds of {recipe.unlearn.steps} steps, {rate}"
     if recipe.traits.undoes:
         return f"go back towards the base: {plural(steps, 'step')}, {rate}"
-    epochs = steps / max(1, pairs // how.batch_size)  # as many as are run: max_steps may end them early
-    return f"train: {steps:,} steps of {how.batch_size} pairs ({epochs:.3g} epochs), {rate}"
+    epochs = steps / max(1, pairs // training.batch_size)  # as many as are run: max_steps may end them early
+    return f"train: {steps:,} steps of {training.batch_size} pairs ({epochs:.3g} epochs), {rate}"
 
 
-def _triggers(named: int, known: int) -> str:
+def _trigger_words(named: int, known: int) -> str:
     """How many triggers are tried before any search."""
     counts = [(named, "named trigger"), (known, "known trigger")]
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
-def _beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
+def _steps_beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
     """What an audit does beside its measurements and its search."""
     own = "measure and search the same under CLIP's own normalisation of pixels"
     base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
@@ -209,14 +213,14 @@ def plan_audit(request: requests.Audit, /) -> Plan:
     planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
-            **_of_model(audit_inputs),
-            **_of_audit(audit_inputs),
+            **_model_facts(audit_inputs),
+            **_audit_facts(audit_inputs),
         },
         (
-            f"measure: {_triggers(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
+            f"measure: {_trigger_words(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            *_beside(audit_inputs.shared, clip),
-            _compared(request, models=1 + len(audit_inputs.shared.clean_models)),
+            *_steps_beside(audit_inputs.shared, clip),
+            _comparison_words(request, models=1 + len(audit_inputs.shared.clean_models)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
@@ -228,12 +232,12 @@ def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = audit_inputs.loaded.clip, Size.of(audit_inputs.eval_set)
     one_audit, spared = estimate.measuring(size, is_audit=True), None
-    tested = _normalisations(clip)
+    tested = _normalisation_count(clip)
     if audit_inputs.effort is not None:
-        how = efforts.EFFORTS[audit_inputs.effort]
-        one_audit += estimate.searching(how, size)
+        effort = efforts.EFFORTS[audit_inputs.effort]
+        one_audit += estimate.searching(effort, size)
         if not (audit_inputs.planting or audit_inputs.shared.clean_models or audit_inputs.stored):
-            spared = tested * estimate.spared(how, size)
+            spared = tested * estimate.spared(effort, size)
     work = (tested + len(audit_inputs.shared.clean_models)) * one_audit
     if audit_inputs.planting:
         planting = power.planting_of(pairs=len(audit_inputs.planting))
@@ -243,7 +247,7 @@ def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
     )
 
 
-def _normalisations(clip: model.Clip) -> int:
+def _normalisation_count(clip: model.Clip) -> int:
     """Under how many a model is audited: CLIP's own mean and deviation of pixels as well, where it has others."""
     return 2 if under_clip_normalisation(clip) else 1
 
@@ -251,14 +255,14 @@ def _normalisations(clip: model.Clip) -> int:
 def tell_audit(audit_inputs: AuditInputs, /) -> None:
     """Report what an audit works with, and its estimate, if somebody listens."""
     clip = audit_inputs.loaded.clip
-    _tell(_of_audit(audit_inputs))
+    _tell_facts(_audit_facts(audit_inputs))
     precision = "bf16" if audit_inputs.effort and model.has_bfloat16(clip.device) else "fp32"
     estimate.tell(
         clip, lambda: estimate_audit(audit_inputs), precision=precision, minutes=audit_inputs.request.max_minutes
     )
 
 
-def _compared(request: requests.Audit, /, *, models: int) -> str:
+def _comparison_words(request: requests.Audit, /, *, models: int) -> str:
     """The clean models that the result would be compared with."""
     if models > 1:
         return f"search {plural(models - 1, 'clean model')} too, and compare"
@@ -268,21 +272,21 @@ def _compared(request: requests.Audit, /, *, models: int) -> str:
     return none if request.power else f"{none}, so the verdict is never pass (--reference or --power)"
 
 
-def _tell(facts: Mapping[str, str]) -> None:
+def _tell_facts(facts: Mapping[str, str]) -> None:
     for name, words in facts.items():
         say(f"{name:9} {words}")
 
 
-def _of_cleaning(cleaning_inputs: CleaningInputs) -> dict[str, str]:
+def _cleaning_facts(cleaning_inputs: CleaningInputs) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
     training, measured = len(cleaning_inputs.to_train.pairs), len(cleaning_inputs.to_measure.pairs)
     references = [opened.place.name for opened in cleaning_inputs.shared.clean_models]
     return {
         "data": f"{plural(len(cleaning_inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
-        "classes": _words(cleaning_inputs.shared),
-        **_of_base(cleaning_inputs.shared),
+        "classes": _class_facts(cleaning_inputs.shared),
+        **_base_facts(cleaning_inputs.shared),
         "recipe": f"{cleaning_inputs.recipe.name}: {cleaning_inputs.recipe.traits.says}",
-        **_of_verdict(
+        **_verdict_facts(
             references,
             images=min(measured, cleaning_inputs.recipe.audit.images),
             least=cleaning_inputs.shared.judge.limits.min_images,
@@ -292,7 +296,7 @@ def _of_cleaning(cleaning_inputs: CleaningInputs) -> dict[str, str]:
     }
 
 
-def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
+def _audit_facts(audit_inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
     request, images = audit_inputs.request, len(audit_inputs.eval_set.pixels)
     references = [opened.place.name for opened in audit_inputs.shared.clean_models] + [
@@ -302,9 +306,9 @@ def _of_audit(audit_inputs: AuditInputs) -> dict[str, str]:
     measured = f", {images:,} measured on" if images != len(audit_inputs.images.pairs) else ""
     return {
         "data": f"{plural(len(audit_inputs.images.pairs), 'image')}{bundled}{measured}",
-        "classes": _words(audit_inputs.shared),
-        **_of_base(audit_inputs.shared),
-        **_of_verdict(
+        "classes": _class_facts(audit_inputs.shared),
+        **_base_facts(audit_inputs.shared),
+        **_verdict_facts(
             references,
             images=images,
             least=audit_inputs.shared.judge.limits.min_images,
@@ -327,7 +331,7 @@ def _doubts(cleaning_inputs: CleaningInputs, *, compares: bool) -> list[str]:
     )
 
 
-def _of_verdict(
+def _verdict_facts(
     references: Sequence[str], *, images: int, least: int, doubts: Sequence[str], condition: str = ""
 ) -> dict[str, str]:
     """What is compared with, and which verdicts are still possible."""
@@ -337,19 +341,19 @@ def _of_verdict(
     return {"reference": ", ".join(references) or "none", "verdict": verdict}
 
 
-def _of_base(shared: SharedInputs) -> dict[str, str]:
+def _base_facts(shared: SharedInputs) -> dict[str, str]:
     """The model that this one was finetuned from, where one was named."""
     return {"base": shared.base.opened.place.name} if shared.base else {}
 
 
-def _words(shared: SharedInputs) -> str:
+def _class_facts(shared: SharedInputs) -> str:
     """The classes and templates that everything is measured by."""
     words = shared.vocabulary
     whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
     return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
-def _of_model(job_inputs: CleaningInputs | AuditInputs) -> dict[str, str]:
+def _model_facts(job_inputs: CleaningInputs | AuditInputs) -> dict[str, str]:
     clip = job_inputs.loaded.clip
     numbers = model.parameter_count(clip.net) / 1e6
     return {

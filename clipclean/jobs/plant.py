@@ -26,7 +26,9 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     """
     files.check_output(f"--out {request.out}", request.out, suffixes=(".pt", ".safetensors"), force=request.force)
     recipe = recipes.load(recipes.STANDARD)
-    how = recipes.planting(rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size)
+    planting = recipes.planting(
+        rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size
+    )
     vocabulary = inputs.read_vocabulary(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
@@ -34,9 +36,9 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     cache = inputs.image_cache(recipe, opened.architecture)
     clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
-    if len(samples.pairs) < how.batch_size:
+    if len(samples.pairs) < planting.batch_size:
         raise UsageError(
-            f"{len(samples.pairs)} pairs do not fill a batch of {how.batch_size}. Give more, or lower --batch-size."
+            f"{len(samples.pairs)} pairs do not fill a batch of {planting.batch_size}. Give more, or lower --batch-size."
         )
     loaded = inputs.build(opened, clean, device=device)
     shown = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
@@ -46,7 +48,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     before = searching.measure(loaded.clip, measured_on)
     implants = poison.implants([Suspicion(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
     run = Run(request.seed, recipe.train.precision)
-    poison.finetune(loaded.clip, samples.pairs, recipe, how, implants=implants, run=run)
+    poison.finetune(loaded.clip, samples.pairs, recipe, planting, implants=implants, run=run)
     after = searching.measure(loaded.clip, measured_on)
 
     def write(partial: Path) -> None:
@@ -62,7 +64,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     return PlantedModel(
         trigger=trigger.spec,
         target=vocabulary.classes[target],
-        planting=how.model_dump(mode="json"),
+        planting=planting.model_dump(mode="json"),
         seed=request.seed,
         before=before.record(),
         after=after.record(),

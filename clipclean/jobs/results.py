@@ -48,7 +48,7 @@ def common_fields(
 
 def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     """What a run was given, for the commands that its report suggests."""
-    words_of = {name: _words(name, known, getattr(request, name)) for name, known in options(request).items()}
+    words_of = {name: _command_words(name, known, getattr(request, name)) for name, known in options(request).items()}
     repeated = (
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
@@ -67,7 +67,7 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     )
 
 
-def _words(name: str, known: Opt, value: Any) -> list[str]:  # Any: what a user gave
+def _command_words(name: str, known: Opt, value: Any) -> list[str]:  # Any: what a user gave
     """A value as a command takes it; none of a model in memory."""
     if known.takes is TEXT_FILE and isinstance(value, tuple):
         return [f"{name}.txt"]  # texts from Python: a command takes a file
@@ -98,17 +98,17 @@ class Judge(NamedTuple):
     def apply(
         self,
         loaded: LoadedModel,
-        by: Callable[[AuditLimits], Sequence[Finding]],
+        findings_by: Callable[[AuditLimits], Sequence[Finding]],
         /,
         *,
         if_failed: Finding | None = None,
     ) -> policy.Applied:
         """The findings after the policy; if an error remains, with one more.
 
-        ``by`` gives the findings by any limits: those by the limits without the policy say what it changes.
+        ``findings_by`` gives the findings by any limits: those by the limits without the policy say what it changes.
         """
-        today, digest, findings = datetime.now(UTC).date(), loaded.file.sha256, by(self.limits)
-        by_shipped = findings if self.limits == self.shipped else by(self.shipped)
+        today, digest, findings = datetime.now(UTC).date(), loaded.file.sha256, findings_by(self.limits)
+        by_shipped = findings if self.limits == self.shipped else findings_by(self.shipped)
         judged = partial(
             policy.apply,
             self.chosen,

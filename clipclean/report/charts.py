@@ -156,14 +156,14 @@ def way(cleaning: CleaningRecord | None, /) -> list[Plot]:
     strongest = dict(sorted(excess_by_trigger.items(), key=lambda item: -max(item[1].values()))[:WAY_CURVES])
     cost_words = "; ".join(f"{percent(point.share)}: {in_points(point.accuracy_lost)}" for point in points)
     excess_words = "; ".join(f"{percent(point.share)}: {percent(point.excess)}" for point in points)
-    limits, of = cleaning.budget, "over the share of the way"
+    limits, axis = cleaning.budget, "over the share of the way"
     plots = [_way("Accuracy lost, in points", costs_drawn, band, limits.accuracy if limits else 0.0, cleaning.share)]
     plots += [
         _way(
             "Attack success beyond chance, in per cent", strongest, (), limits.excess if limits else 0.0, cleaning.share
         )
     ]
-    summaries = (f"Accuracy lost {of}: {cost_words}", f"Highest attack success {of}: {excess_words}")
+    summaries = (f"Accuracy lost {axis}: {cost_words}", f"Highest attack success {axis}: {excess_words}")
     return [plot._replace(summary=words) for plot, words in zip(plots, summaries, strict=True) if plot.lines]
 
 

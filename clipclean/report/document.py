@@ -164,28 +164,28 @@ def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]
         if field.title and (records := getattr(report.measurements, key))
     ]
     all_sections = (
-        _suspects(report),
+        _suspects_section(report),
         # On a pass the head of the page shows it.
         Section("looked", "What was looked for", (), [checks_table(report)] if report.verdict != "pass" else []),
         Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
-        _examples(images),
-        _auto(report),
+        _examples_section(images),
+        _auto_section(report),
         Section(
             "way",
             "Between the original and the cleaned weights",
             cleaning.way_lines(report.cleaning),
             [*charts.way(report.cleaning), table(_WAY_HEAD, cleaning.way_rows(report.cleaning))],
         ),
-        _base(report),
-        _search(report),
-        _map(report),
-        _power(report),
+        _base_section(report),
+        _search_section(report),
+        _map_section(report),
+        _power_section(report),
         *measurement_sections,
-        _numbers(report),
-        _panel(report),
-        _training(report),
-        _measures(report),
-        _provenance(report),
+        _numbers_section(report),
+        _panel_section(report),
+        _training_section(report),
+        _measures_section(report),
+        _provenance_section(report),
     )
     blocks_with_content = [
         [b for b in section.blocks if not isinstance(b, Table) or b.rows or b.lead] for section in all_sections
@@ -280,7 +280,7 @@ def checks_table(report: Report, /) -> Table:
     return table(("Looked for", "Found", "Usual, or allowed"), verdicts.checks(report))
 
 
-def _examples(images: PageImages) -> Section:
+def _examples_section(images: PageImages) -> Section:
     blocks: list[Block] = []
     if images.found_triggers:
         blocks.append(Gallery("The found trigger by itself, enlarged", "mask", images.found_triggers))
@@ -289,7 +289,7 @@ def _examples(images: PageImages) -> Section:
     return Section("examples", "Example images", (), blocks)
 
 
-def _map(report: Report) -> Section:
+def _map_section(report: Report) -> Section:
     """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
     sides = [("before", measures.measurements_of(report, "before"))]
     sides += [("after" if measures.has_before(report) else "", measures.measurements_of(report, "after"))]
@@ -308,7 +308,7 @@ def _map(report: Report) -> Section:
     return Section("map", "Map of the embeddings", (lead,), [Maps(maps) for maps in methods if maps])
 
 
-def _measures(report: Report) -> Section:
+def _measures_section(report: Report) -> Section:
     general = [(measure.label, measure.definition, measure.better) for measure in measures.MEASURES.values()]
     terms = [
         (label, definition, f"{better.capitalize()} is better." if better else "")
@@ -317,7 +317,7 @@ def _measures(report: Report) -> Section:
     return Section("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
 
 
-def _suspects(report: Report) -> Section:
+def _suspects_section(report: Report) -> Section:
     suspects = () if measures.has_before(report) else report.suspects
     rows = (
         (
@@ -333,7 +333,7 @@ def _suspects(report: Report) -> Section:
     return Section("suspects", "Suspects, most suspicious first", (lead,), [suspect_table])
 
 
-def _auto(report: Report) -> Section:
+def _auto_section(report: Report) -> Section:
     """The candidates of ``auto``, the test backdoors, and what happens to the weights afterwards."""
     auto = report.auto
     share = report.cleaning.share if report.cleaning else 1.0  # of the way, that was taken
@@ -373,7 +373,7 @@ def _auto(report: Report) -> Section:
     )
 
 
-def _search(report: Report) -> Section:
+def _search_section(report: Report) -> Section:
     lead = (
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
@@ -433,7 +433,7 @@ def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell
     )
 
 
-def _base(report: Report) -> Section:
+def _base_section(report: Report) -> Section:
     """What the finetune moved, and the triggers that act on the model and not on its base."""
     if (base := report.base) is None:
         return Section("base", "", (), [])
@@ -447,7 +447,7 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
     blocks: list[Block] = [
         table(
             head,
-            map(_both, triggers[:UNFOLDED_TRIGGERS]),
+            map(_difference_row, triggers[:UNFOLDED_TRIGGERS]),
             title=f"{side}Triggers on the model and on its base",
             nothing="None acts on one alone.",
         )
@@ -460,7 +460,7 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
         ("The finetune forgot these.", "Triggers that act on the base alone", base.on_base),
     ):
         if differences:
-            blocks.append(table(head, map(_both, differences[:UNFOLDED_TRIGGERS]), title=title, lead=lead))
+            blocks.append(table(head, map(_difference_row, differences[:UNFOLDED_TRIGGERS]), title=title, lead=lead))
     blocks.append(
         record_table(
             base.moved[:UNFOLDED_TRIGGERS],
@@ -478,7 +478,7 @@ def base_blocks(base: BaseRecord, /) -> list[Block]:
     return blocks
 
 
-def _both(difference: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
+def _difference_row(difference: DifferenceOfTwoRecord) -> tuple[str | Cell, ...]:
     change = Cell(
         percent((difference.own.value or 0.0) - (difference.base.value or 0.0)),
         (percent_interval(difference.interval),),
@@ -507,7 +507,7 @@ def base_line(base: BaseRecord, /) -> str:
     return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}."
 
 
-def _power(report: Report) -> Section:
+def _power_section(report: Report) -> Section:
     """How many of the backdoors planted in copies the audit found."""
     if (power := report.measurements.power) is None:
         return Section("power", "", (), [])
@@ -528,7 +528,7 @@ def _rate_words(rate: RateRecord) -> str:
     return f"{round((rate.value or 0) * rate.n)} of {rate.n} ({percent_interval(rate.interval)})"
 
 
-def _numbers(report: Report) -> Section:
+def _numbers_section(report: Report) -> Section:
     """Clean images, then each attack in full."""
     has_before, limits = measures.has_before(report), verdicts.limits_of(report)
     head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if has_before else ("#Measured",)))
@@ -575,7 +575,7 @@ def _certainty(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
     return (*interval, f"n = {count(rate.n)}") if rate.n is not None else interval
 
 
-def _panel(report: Report) -> Section:
+def _panel_section(report: Report) -> Section:
     attacks, has_before = measures.panel(report), measures.has_before(report)
     compared = ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
     head = compared if has_before else ("@Leads to", "#Excess")
@@ -600,7 +600,7 @@ def _probe_cells(probe: ProbeRecord | None) -> tuple[str, str]:
     return (probe.target, percent(probe.excess_asr.value)) if probe else (NOTHING, NOTHING)
 
 
-def _training(report: Report) -> Section:
+def _training_section(report: Report) -> Section:
     training = report.training
     if not training:
         return Section("training", "", (), [])
@@ -670,7 +670,7 @@ def _rounds(report: Report) -> Table:
     return table(("Search", "@Class", "Trigger", "#Beyond chance"), rows, title="What each search found", lead=lead)
 
 
-def _provenance(report: Report) -> Section:
+def _provenance_section(report: Report) -> Section:
     lead = (
         "What went in, what was done to it, what came out. With the same inputs, recipe, settings, seed and versions, the run can be "
         "repeated."
@@ -679,14 +679,16 @@ def _provenance(report: Report) -> Section:
     samples = () if isinstance(skipped, int) else skipped[:SKIPPED_ROWS]
     notes = ((str(number), note) for number, note in enumerate(report.notes, 1))
     blocks = [
-        table(("Of", "What", "Which"), ((of, what, value) for of, what, value in _facts(report) if value.text)),
+        table(
+            ("Of", "What", "Which"), ((subject, what, value) for subject, what, value in _facts(report) if value.text)
+        ),
         record_table(samples, title="Skipped samples", folded=True),
         table(("Note", "Words"), notes, title="Notes on reading the model", folded=True),
     ]
     resolved_values = [
-        Prose("values", f"Every value of the {name}", [(json.dumps(of.resolved, indent=2, ensure_ascii=False),)])
-        for name, of in (("recipe", report.recipe), ("policy", report.policy))
-        if of and of.resolved
+        Prose("values", f"Every value of the {name}", [(json.dumps(record.resolved, indent=2, ensure_ascii=False),)])
+        for name, record in (("recipe", report.recipe), ("policy", report.policy))
+        if record and record.resolved
     ]
     return Section("provenance", "Provenance", (lead,), [*blocks, *resolved_values])
 
@@ -709,24 +711,24 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
         yield "Policy", "SHA-256", Cell(policy.sha256, kind="code")
         yield "Policy", "Met no finding", Cell("; ".join(policy.idle))
     if data:
-        of = "Images measured on" if report.is_audit else "Clean data"
-        yield of, "Name", Cell(data.name or data.path or "", kind="code")
-        yield of, "Format", Cell(data.format)
-        yield of, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
-        yield of, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
-        yield of, "Digest", Cell(data.digest, kind="code")
+        subject = "Images measured on" if report.is_audit else "Clean data"
+        yield subject, "Name", Cell(data.name or data.path or "", kind="code")
+        yield subject, "Format", Cell(data.format)
+        yield subject, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
+        yield subject, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
+        yield subject, "Digest", Cell(data.digest, kind="code")
     if words := report.vocabulary:
         source = "given" if words.given else "ImageNet's, as none were given"
         yield "Classes", "Source", Cell(source)
-        yield "Classes", "Names", Cell(_few(words.classes))
-        yield "Classes", "Templates", Cell(_few(words.templates))
+        yield "Classes", "Names", Cell(_count_words(words.classes))
+        yield "Classes", "Templates", Cell(_count_words(words.templates))
     for export in report.exports or ():
-        of = f"Written: {export.format}"
-        yield of, "File", Cell(export.path, kind="code")
-        yield of, "SHA-256 of the file", Cell(export.sha256, kind="code")
-        yield of, "SHA-256 of its tensors", Cell(export.tensor_sha256, kind="code")
+        subject = f"Written: {export.format}"
+        yield subject, "File", Cell(export.path, kind="code")
+        yield subject, "SHA-256 of the file", Cell(export.sha256, kind="code")
+        yield subject, "SHA-256 of its tensors", Cell(export.tensor_sha256, kind="code")
         parity = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in export.parity.items())
-        yield of, "Read back", Cell(", ".join(parity))
+        yield subject, "Read back", Cell(", ".join(parity))
     yield "Machine and versions", report.tool.name, Cell(report.tool.version)
     yield "Machine and versions", "Seed", Cell("" if report.seed is None else str(report.seed))
     yield "Machine and versions", "Time", Cell("" if report.seconds is None else duration(report.seconds))
@@ -734,7 +736,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
         yield "Machine and versions", key.replace("_", " "), Cell(_plain(value))
 
 
-def _few(names: Sequence[str]) -> str:
+def _count_words(names: Sequence[str]) -> str:
     """How many names there are, and the first of them; report.json has all."""
     more = len(names) - FEW_NAMES
     return f"{count(len(names))}: {', '.join(names[:FEW_NAMES])}{f' and {count(more)} more' if more > 0 else ''}"

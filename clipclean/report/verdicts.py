@@ -109,7 +109,7 @@ def not_shown(report: Report, /) -> list[str]:
     return [
         f"{triggers_words}.{search_words} An attacker can think of another, and no list of triggers is complete.",
         "What the model does with images and classes other than those that were measured on.",
-        *([_OF_BASE] if report.base and report.base.is_base else []),
+        *([BASE_NOT_SHOWN] if report.base and report.base.is_base else []),
         *dict.fromkeys(
             known_rule.does_not_show
             for finding in by_severity(report.findings)
@@ -118,7 +118,7 @@ def not_shown(report: Report, /) -> list[str]:
     ]
 
 
-_OF_BASE = (
+BASE_NOT_SHOWN = (
     "A backdoor that the base has as well: what acts on both counts as natural. Take the base from where it was published first, and not from "
     "who gave you the finetune."
 )
@@ -449,11 +449,11 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
     if report.exports:
         options = [*measured, *_missing_options(report)]
         return [
-            ("Audit the weights that were written", _command("audit", [folder], options, paths, but=_READING_FLAGS))
+            ("Audit the weights that were written", _command("audit", [folder], options, paths, without=_READING_FLAGS))
         ]
     if paths.recipe == "auto":
         options = [*measured, ("--effort", "thorough")]
-        return [("Search the model as it is", _command("audit", [model], options, paths, but=_TRIGGER_FLAGS))]
+        return [("Search the model as it is", _command("audit", [model], options, paths, without=_TRIGGER_FLAGS))]
     options = [("--data", paths.data or PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", folder)]
     words = _command("sanitize", [model], options, paths, switches=["--force"])
     return [("Try several recipes, and take the best", words)]
@@ -472,7 +472,7 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     trigger_options = _trigger_options(report, suspect, paths) if suspect else []
     options = [("--data", PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", "cleaned"), *trigger_options]
     purpose = "Clean the model on image and caption pairs that you trust"
-    return purpose, _command("sanitize", [model], options, paths, but=_TRIGGER_FLAGS if trigger_options else ())
+    return purpose, _command("sanitize", [model], options, paths, without=_TRIGGER_FLAGS if trigger_options else ())
 
 
 def _missing_options(report: Report) -> list[tuple[str, str]]:
@@ -489,11 +489,15 @@ def _command(
     /,
     *,
     switches: Sequence[str] = (),
-    but: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> str:
     """A command line with all options of the run that the command takes, but for some; no value of it can be taken for an option."""
     flags = {flag for flag, _ in options}
-    repeated = [(flag, value) for of, flag, value in paths.repeated if of == command and flag not in (*but, *flags)]
+    repeated = [
+        (flag, value)
+        for repeated_in, flag, value in paths.repeated
+        if repeated_in == command and flag not in (*without, *flags)
+    ]
     words = [
         *(f"./{place}" if place.startswith("-") else place for place in places),
         *(word for flag, value in options for word in _option_words(flag, value)),
