@@ -143,20 +143,10 @@ class Data:
     classes: list[str]
     files: Path  # the folder of ``photos.files``, of which the audit's are copied
 
-    def options(self, entry: Entry, out: Path, /) -> dict:
-        """What an audit of a model of this list is given; written where it is missing."""
-        folder = out / entry.classes_of
-        if not (folder / "model.json").exists():
-            self._write(entry, folder)
-        return {
-            "arch": str(folder / "model.json"),
-            "data": (folder / "audit",),
-            "classes": folder / "classes.txt",
-            "templates": folder / "templates.txt",
-            "device": "cpu",
-        }
-
-    def _write(self, entry: Entry, folder: Path) -> None:
+    def write(self, entry: Entry, folder: Path, /) -> None:
+        """Write what an audit of a model of this list reads into a folder, where it is missing."""
+        if (folder / "model.json").exists():
+            return
         for number, name in enumerate(self.classes):
             (folder / "audit" / name).mkdir(parents=True, exist_ok=True)
             most = max(5, AUDITED // len(self.classes))
@@ -239,7 +229,7 @@ def record(out: Path, entry: Entry, /) -> dict | None:
 def make(entry: Entry, folder: Path, images: Path, out: Path, /) -> dict:
     """Train and measure one model; its record appears last."""
     began, data = time.process_time(), data_of(entry, folder, images, out)
-    data.options(entry, out)
+    data.write(entry, out / entry.classes_of)
     with normalised(entry.normalisation):
         model, measured, rounds = trained(entry, data, out)
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
