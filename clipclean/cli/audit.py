@@ -54,7 +54,7 @@ def audit(request: requests.Audit, shell: Shell) -> int:
     from clipclean.jobs.plan import Plan
 
     if isinstance(outcome, Plan):
-        printing.show(shell.as_json, printing.as_json(outcome), printing.text(outcome))
+        printing.show(shell.as_json, printing.plan_json(outcome), printing.plan_text(outcome))
         return 0
     write_reports(shell.report_dir, labels(models)[0], outcome)
     return printing.show_report(shell, outcome, page=shell.report_dir)
@@ -67,9 +67,9 @@ EXIT_CODES_BY_HARM = (0, 4, 1, 3, 2)  # the worst last: a model without any verd
 
 def outcome_of(request: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
-    printing.first_line(shell, request.model, f"effort {request.effort}{printing.in_force(request)}")
-    printing.check_there(request)
-    device, quiet = process.begun(request.device, shell)
+    printing.first_line(shell, request.model, f"effort {request.effort}{printing.policy_in_force(request)}")
+    printing.check_inputs(request)
+    device, quiet = process.load_torch(request.device, shell)
     from clipclean.jobs import audit as job
     from clipclean.jobs import plan
 
@@ -112,7 +112,7 @@ def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) 
             lines.append(line_of(replace(request, model=model), shell, label))
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
-            lines.append(Line(verdict, str(error), error.exit_code, printing.refused(error)))
+            lines.append(Line(verdict, str(error), error.exit_code, printing.refusal_json(error)))
     rows = [
         {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
     ]
@@ -127,7 +127,7 @@ def line_of(request: requests.Audit, shell: Shell, label: str, /) -> Line:
     from clipclean.jobs.plan import Plan
 
     if isinstance(outcome, Plan):
-        return Line("planned", str(outcome.estimate), 0, printing.as_json(outcome))
+        return Line("planned", str(outcome.estimate), 0, printing.plan_json(outcome))
     write_reports(shell.report_dir, label, outcome)
     code = printing.exit_code(shell, outcome.report)
     return Line(outcome.report.verdict, report.headline(outcome.report), code, {"report": outcome.report.as_json()})

@@ -55,7 +55,7 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
             form="text",
         )
     code = exit_code(shell, result)
-    show_policy(result, on_stdout=not shell.as_json)
+    show_policy_effect(result, on_stdout=not shell.as_json)
     return code
 
 
@@ -71,7 +71,7 @@ def weights_line(outcome: "Outcome", request: requests.Sanitize, /) -> str:
     )
 
 
-def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
+def show_policy_effect(result: "Report", /, *, on_stdout: bool) -> None:
     """The last line of a run that a policy changed: nobody takes its exit code for what was found.
 
     On stderr where a report for programs went to stdout, and with --quiet as well.
@@ -144,17 +144,17 @@ def first_line(shell: Shell, model: Model, /, what: str) -> None:
     path = Path(str(model))
     name = str(model) if model_paths.is_name(str(model)) else path.name
     size = f" ({path.stat().st_size / 1e6:,.1f} MB)" if untrusted.answers_yes(path.is_file) else ""
-    words = f"{printable(name)}{size}, {what}; {plural(process.computing(), 'thread')}"
+    words = f"{printable(name)}{size}, {what}; {plural(process.thread_count(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
 
 
-def in_force(request: requests.Audit | requests.Sanitize, /) -> str:
+def policy_in_force(request: requests.Audit | requests.Sanitize, /) -> str:
     """The policy of a run, as words behind what begins; empty where there is none."""
     name = getattr(request.policy, "name", "default")
     return "" if name == "default" else f", {'' if name.startswith('-') else 'policy '}{printable(name)} in force"
 
 
-def check_there(request: requests.Audit | requests.Sanitize, /) -> None:
+def check_inputs(request: requests.Audit | requests.Sanitize, /) -> None:
     """Refuse paths that lead nowhere before torch comes, which takes seconds, and before a large model is read.
 
     Raises:
@@ -190,13 +190,13 @@ def show(as_json: bool, value: object, words: str, /) -> None:
         click.echo(words)
 
 
-def refused(error: ClipcleanError, /) -> dict[str, str]:
+def refusal_json(error: ClipcleanError, /) -> dict[str, str]:
     """Why there are no facts, and of which kind the reason is."""
     kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
     return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
 
 
-def text(plan: "Plan", /) -> str:
+def plan_text(plan: "Plan", /) -> str:
     """A line for each fact and each step; in a terminal as wide as that, with what goes on below its own words."""
     from clipclean import report
 
@@ -213,7 +213,7 @@ def text(plan: "Plan", /) -> str:
     return "\n".join(part for line in lines for part in report.wrapped(line, width, indent=" " * LABEL_COLUMNS))
 
 
-def as_json(plan: "Plan", /) -> dict[str, object]:
+def plan_json(plan: "Plan", /) -> dict[str, object]:
     """The same as plain values."""
     return {
         "dry_run": True,

@@ -126,7 +126,7 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def computing() -> int:
+def thread_count() -> int:
     """Threads that torch will compute with, as far as can be told before it is imported."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return int(threads) if threads.isdecimal() and int(threads) else machine.usable()
@@ -135,7 +135,7 @@ def computing() -> int:
 # Several processes under torchrun: which one this is, where it computes, and whether it may speak.
 
 
-def begun(device: str, shell: "Shell", /) -> tuple[str, bool]:
+def load_torch(device: str, shell: "Shell", /) -> tuple[str, bool]:
     """Load PyTorch, after all that can fail fast; the device, as PyTorch spells it, and whether no progress is shown.
 
     Raises:
@@ -147,7 +147,7 @@ def begun(device: str, shell: "Shell", /) -> tuple[str, bool]:
     with display(quiet=is_silent(shell)), progress.stage("loading PyTorch"):
         from clipclean import data
         from clipclean.jobs import inputs
-    launch = launched()
+    launch = launch_settings()
     data.use_workers(shell.workers)
     if launch is not None and launch.local_size > 1 and device != "cpu":  # each takes a GPU of its own
         if device.startswith("cuda:"):
@@ -165,7 +165,7 @@ def is_silent(shell: "Shell", /) -> bool:
     return shell.quiet or bool(os.environ.get("RANK", "0").lstrip("0"))
 
 
-def launched() -> "Launch | None":
+def launch_settings() -> "Launch | None":
     """The settings that torchrun gave this process; reports which of its variables are ignored."""
     from clipclean import train
 
@@ -176,5 +176,5 @@ def launched() -> "Launch | None":
 
 def check_single(what: str, /) -> None:
     """Raise UsageError for work that only one process can do."""
-    if os.environ.get("WORLD_SIZE", "1") != "1" and (launch := launched()) is not None and launch.size > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1" and (launch := launch_settings()) is not None and launch.size > 1:
         raise UsageError(f"{what} runs in one process, and here are {launch.size}. Start it without torchrun.")

@@ -36,10 +36,10 @@ def list_recipes(as_json: bool) -> None:
     for loaded in recipes:
         lines.append(f"{loaded.name:<{wide}}  {loaded.description}")
         lines += [f"{'':<{wide}}  - {line}" for line in _measurements(loaded)]
-    printing.show(as_json, [_facts(loaded) for loaded in recipes], "\n".join(lines))
+    printing.show(as_json, [_recipe_json(loaded) for loaded in recipes], "\n".join(lines))
 
 
-def _facts(loaded: recipe.Recipe) -> dict[str, Any]:
+def _recipe_json(loaded: recipe.Recipe) -> dict[str, Any]:
     """A recipe as JSON, with its digest and what was measured with it."""
     facts = loaded.model_dump(include={"name", "revision", "method", "description"})
     return facts | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}
@@ -106,7 +106,7 @@ def bench(request: requests.Bench, shell: Shell) -> None:
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
     loaded = {name: recipe.load(name) for name in request.names}
-    places = {name: _place(name, loaded_recipe, request) for name, loaded_recipe in loaded.items()}
+    places = {name: _destination(name, loaded_recipe, request) for name, loaded_recipe in loaded.items()}
     for place in () if request.write else places.values():
         roles.check(replace(request, out=place))
         files.check_writable(files.nearest(place.parent), place)
@@ -137,7 +137,7 @@ def bench(request: requests.Bench, shell: Shell) -> None:
             click.echo(f"written: {places[name]}")
 
 
-def _place(name: str, loaded: recipe.Recipe, request: requests.Bench) -> Path:
+def _destination(name: str, loaded: recipe.Recipe, request: requests.Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
     if request.write:
         return recipe.file(name)
@@ -171,7 +171,7 @@ def list_triggers(as_json: bool) -> None:
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
         for name, family in FAMILIES.items()
     ]
-    printing.show(as_json, [entry(*item) for item in FAMILIES.items()], "\n".join(lines))
+    printing.show(as_json, [family_json(*item) for item in FAMILIES.items()], "\n".join(lines))
 
 
 @triggers.command("show", examples=("triggers show patch", "triggers show patch --json"))
@@ -194,10 +194,10 @@ def show_family(family: str, as_json: bool) -> None:
     for key, value in trigger_family.parameters.items():
         words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
         lines.append(textwrap.fill(words, FAMILY_WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
-    printing.show(as_json, entry(family, trigger_family), "\n".join(lines))
+    printing.show(as_json, family_json(family, trigger_family), "\n".join(lines))
 
 
-def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:
+def family_json(name: str, family: "TriggerFamily", /) -> dict[str, object]:
     """One family as a JSON object."""
     parameters = {
         key: {"default": value.default, "allowed": value.allowed, "meaning": value.meaning}

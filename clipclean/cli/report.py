@@ -106,14 +106,14 @@ def compare(request: requests.Compare, shell: Shell) -> int:
         for difference in comparison.differences
     ]
     if shell.as_json and comparison.unlike:  # a list of findings has no place for it
-        printing.say(shell, unlike(comparison))
-    printing.show(shell.as_json, rows, table(comparison))
+        printing.say(shell, unlike_text(comparison))
+    printing.show(shell.as_json, rows, comparison_text(comparison))
     return int(bool(comparison.blocking(shell.fail_on)))
 
 
 def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     """Measure a model beside its base and print the result; returns the exit code."""
-    device, quiet = process.begun(request.device, shell)
+    device, quiet = process.load_torch(request.device, shell)
     from clipclean import report as reports
     from clipclean.jobs import base as job
     from clipclean.report import verdicts
@@ -128,7 +128,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     return int(any(verdicts.RANKS[finding.level] >= least for finding in result.findings))
 
 
-def table(comparison: "Comparison", /) -> str:
+def comparison_text(comparison: "Comparison", /) -> str:
     """A line for each finding, the new ones first, and the verdicts."""
     order = ("new", "worse", "not measured", "same", "gone")
     rows = sorted(comparison.differences, key=lambda difference: order.index(difference.change))
@@ -139,11 +139,11 @@ def table(comparison: "Comparison", /) -> str:
     counts = ", ".join(f"{sum(difference.change == change for difference in rows)} {change}" for change in order)
     last_lines = [
         f"{comparison.verdicts[0]} -> {comparison.verdicts[1]}: {counts}",
-        *([unlike(comparison)] if comparison.unlike else []),
+        *([unlike_text(comparison)] if comparison.unlike else []),
     ]
     return "\n".join(printable(line) for line in [*lines, *last_lines])
 
 
-def unlike(comparison: "Comparison", /) -> str:
+def unlike_text(comparison: "Comparison", /) -> str:
     """That the two runs were given other things, and what."""
     return printable(f"not the same in both, so changes may come from it: {'; '.join(comparison.unlike)}")

@@ -38,14 +38,14 @@ def sanitize(request: requests.Sanitize, shell: Shell) -> int:
 
 def run(request: requests.Sanitize, shell: Shell, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
-    printing.check_there(request)
+    printing.check_inputs(request)
     printing.check_baseline(shell)
     request = replace(request, set=recipe_changes(request.set, shell))
     from clipclean.jobs.job import Job
 
     job = Job.of(request)  # a wrong recipe or policy is refused before torch comes
-    printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.in_force(job.request)}")
-    device, quiet = process.begun(request.device, shell)
+    printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.policy_in_force(job.request)}")
+    device, quiet = process.load_torch(request.device, shell)
     from clipclean import auto, train
     from clipclean.jobs import sanitize as cleaning
 
@@ -54,7 +54,7 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
     if shell.dry_run:
         with progress.display(quiet=quiet):
             planned = cleaning.planned(job, strategy)
-        printing.show(shell.as_json, printing.as_json(planned), printing.text(planned))
+        printing.show(shell.as_json, printing.plan_json(planned), printing.plan_text(planned))
         return 0
     with train.joined(device) as group, progress.display(quiet=quiet):
         outcome = cleaning.sanitize(job, strategy, group=group)

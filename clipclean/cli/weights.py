@@ -41,7 +41,7 @@ def inspect(request: requests.Inspect, shell: Shell) -> None:
             inspection = api.inspect(path, arch=request.arch, weights=request.weights)
         except (RefusedInput, UsageError) as error:
             entries.append({"name": path.name} if is_one else {"path": str(path)})
-            entries[-1] |= printing.refused(error)
+            entries[-1] |= printing.refusal_json(error)
             refusals.append((type(error), str(error)))
         else:
             entries.append(inspection.as_json() if is_one else {"path": str(path), **inspection.as_json()})

@@ -175,7 +175,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, group
     monkeypatch.setattr(os, "environ", dict(own))
     process.be_a_good_neighbour()
     assert os.environ == own
-    assert process.computing() == 3
+    assert process.thread_count() == 3
 
 
 FAULTS = """

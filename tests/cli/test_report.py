@@ -60,11 +60,11 @@ def test_exit_0_by_a_suppression_is_said_on_the_last_line_and_what_changed_nothi
     made["suppressed"] = [found | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}]
     accepted = report.parse(made)
     assert printing.exit_code(Shell(quiet=True), accepted) == 0
-    printing.show_policy(accepted, on_stdout=on_stdout)
+    printing.show_policy_effect(accepted, on_stdout=on_stdout)
     captured = capsys.readouterr()
     last = (captured.out if on_stdout else captured.err).splitlines()[-1]
     assert all(word in last for word in ("mild", "CC001"))
-    printing.show_policy(report.parse(samples.passed()), on_stdout=on_stdout)
+    printing.show_policy_effect(report.parse(samples.passed()), on_stdout=on_stdout)
     assert capsys.readouterr() == ("", "")
 
 
