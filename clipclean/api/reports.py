@@ -44,10 +44,7 @@ def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Compariso
 @overload
 def compare(model: "Model", /, *, base: "Model", **options: object) -> "ComparedModels": ...
 def compare(
-    earlier: "Model | Report",
-    later: "Place | Report | None" = None,
-    /,
-    **options: object,
+    earlier: "Model | Report", later: "Place | Report | None" = None, /, **options: object
 ) -> "Comparison | ComparedModels":
     """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
 

@@ -48,10 +48,10 @@ def bench(recipe: Recipe, request: requests.Bench, out: Path, /) -> tuple[Eviden
     train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
     options = {name: getattr(request, name) for name in (*FILES, "device")}
     options |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
-    cleaning_inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
-    recipes.check(recipe, pairs=len(cleaning_inputs.to_train.pairs))
+    inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
+    recipes.check(recipe, pairs=len(inputs.to_train.pairs))
     state = RunState.of(out, {"bench": recipes.digest(recipe)})
-    ground = Workbench.of(cleaning_inputs, state, Run(cleaning_inputs.seed, cleaning_inputs.precision))
+    ground = Workbench.of(inputs, state, Run(inputs.seed, inputs.precision))
     ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
         return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))

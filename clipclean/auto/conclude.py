@@ -63,19 +63,17 @@ class Choice:
         """Whether a result needs no further time, so that no run has to go on from here."""
         return not self.is_cut
 
-    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> Cleaning:
+    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        return Cleaning(*concluded(bench, cleaning_inputs, self), self.is_whole)
+        return Cleaning(*concluded(bench, inputs, self), self.is_whole)
 
 
-def verdict_of(bench: Workbench, cleaning_inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
+def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
     """The verdict on a model by its audit alone, under the policy in force."""
-    return policy.verdict(
-        cleaning_inputs.shared.judge.apply(cleaning_inputs.loaded, lambda _: bench.findings(audit)).findings
-    )
+    return policy.verdict(inputs.shared.judge.apply(inputs.loaded, lambda _: bench.findings(audit)).findings)
 
 
-def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
+def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
     measured = choice.before.audit.measured
     if choice.considered:
@@ -90,10 +88,10 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
     before = measured
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = searching.measure(bench.clip, eval_set, what="measuring before")
-    first = cleaning.side(cleaning_inputs, bench, replace(choice.before.audit, measured=before), eval_set)
+    first = cleaning.side(inputs, bench, replace(choice.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured
-    last = cleaning.side(cleaning_inputs, bench, replace(attempt.audit, measured=after), eval_set)
+    last = cleaning.side(inputs, bench, replace(attempt.audit, measured=after), eval_set)
     if choice.is_cut:
         shown = [detect.unproven(CC.TIME_OVER, CUT)]
     elif not choice.considered:
@@ -109,7 +107,7 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
             changed=attempt.cleaned.changed,
             doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
         )
-    more = [*shown, *cleaning.notes(cleaning_inputs), *out_of_time(choice, listed=len(bench.settings.ladder))]
+    more = [*shown, *cleaning.notes(inputs), *out_of_time(choice, listed=len(bench.settings.ladder))]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
@@ -119,10 +117,10 @@ def concluded(bench: Workbench, cleaning_inputs: CleaningInputs, choice: Choice,
         return [*own, *more]
 
     nothing = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
-    applied = cleaning_inputs.shared.judge.apply(cleaning_inputs.loaded, findings_by, if_failed=nothing)
+    applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=nothing)
     account_of_run = account(choice, attempt, bench.limits)
     report, images = cleaning.compose(
-        cleaning_inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
+        inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
     return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
 

@@ -35,9 +35,9 @@ class Auto:
         listed = candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search)
         return cls(listed, job.recipe.auto.batch_size)
 
-    def fitted(self, cleaning_inputs: CleaningInputs, /) -> "Auto":
+    def fitted(self, inputs: CleaningInputs, /) -> "Auto":
         """The same for the pairs of a run."""
-        recipe, pairs = cleaning_inputs.recipe, len(cleaning_inputs.to_train.pairs)
+        recipe, pairs = inputs.recipe, len(inputs.to_train.pairs)
         fitted = tuple(candidate.fitted(recipe, pairs=pairs) for candidate in self.candidates)
         return Auto(fitted, trials.planting_batch(recipe.auto, pairs))
 
@@ -53,22 +53,22 @@ class Auto:
         group.check(self.planting_batch, name="auto.batch_size")
 
     def clean(
-        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Try and run candidates in this time, unless the audit passes, then report; ``auditing`` seconds an audit takes.
 
         Of several processes the first one reports; the others return None.
         """
         with limit.within(1.0):
-            choice = self.choice(bench, cleaning_inputs, before, limit, auditing=auditing)
-        return choice.concluded(bench, cleaning_inputs) if bench.run.group.is_first else None
+            choice = self.choice(bench, inputs, before, limit, auditing=auditing)
+        return choice.concluded(bench, inputs) if bench.run.group.is_first else None
 
     def choice(
-        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Choice:
         """What was tried and run: nothing where the audit passes."""
         group = bench.run.group
-        if group.of_first(lambda: conclude.verdict_of(bench, cleaning_inputs, before.audit) == "pass"):
+        if group.of_first(lambda: conclude.verdict_of(bench, inputs, before.audit) == "pass"):
             bench.say("The audit passes: there is nothing to clean.")
             return Choice(before, None, (), limit.minutes, False, limit.started)
         try:

@@ -46,9 +46,9 @@ class Side:
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
-def side(cleaning_inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
+def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.examples(bench.clip, eval_set, audit.measured, seed=cleaning_inputs.seed)
+    shown = judging.examples(bench.clip, eval_set, audit.measured, seed=inputs.seed)
     suspects = bench.suspects(audit)
     searched = audit.search_record(bench.settings.effort, {})
     return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
@@ -62,7 +62,7 @@ def with_base(bench: Workbench, report: Report, before: AuditResult, after: Audi
 
 
 def compose(
-    cleaning_inputs: CleaningInputs,
+    inputs: CleaningInputs,
     before: Side,
     after: Side,
     training: TrainingRecord,
@@ -73,12 +73,12 @@ def compose(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    agreed = detect.agreement(before.measured, after.measured, classes=cleaning_inputs.shared.vocabulary.classes)
+    agreed = detect.agreement(before.measured, after.measured, classes=inputs.shared.vocabulary.classes)
     lost = detect.accuracy_losses(before.measured, after.measured)
     beside = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
-    fields = results.common_fields("sanitize", cleaning_inputs.loaded, cleaning_inputs.labels)
+    fields = results.common_fields("sanitize", inputs.loaded, inputs.labels)
     fields["notes"] = (*fields["notes"], *training.notes)
     fields |= {"auto": auto} if auto else {}
     report = Report(
@@ -87,26 +87,22 @@ def compose(
         measurements=last.measurements,
         before=first,
         after=last,
-        recipe=recipe_of(cleaning_inputs, before.measured, after.measured),
-        vocabulary=cleaning_inputs.shared.vocabulary.record(is_given=cleaning_inputs.shared.has_own_classes),
-        data=cleaning_inputs.clean.record().model_copy(
-            update={"screened": cleaning_inputs.screened and cleaning_inputs.screened.as_json()}
-        ),
-        seed=cleaning_inputs.seed,
+        recipe=recipe_of(inputs, before.measured, after.measured),
+        vocabulary=inputs.shared.vocabulary.record(is_given=inputs.shared.has_own_classes),
+        data=inputs.clean.record().model_copy(update={"screened": inputs.screened and inputs.screened.as_json()}),
+        seed=inputs.seed,
         training=training,
         exports=(),
         cleaning=way.record(),
         **fields,
-        **cleaning_inputs.shared.judge.record(applied),
+        **inputs.shared.judge.record(applied),
     )
     return report, example_images.grids(before.shown, after.shown)
 
 
-def recipe_of(
-    cleaning_inputs: CleaningInputs, before: detect.Measurement, after: detect.Measurement, /
-) -> RecipeRecord:
+def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.Measurement, /) -> RecipeRecord:
     """The report's ``recipe``, with how its evidence applies to this run, and the run's place in the measured range."""
-    recipe, stands = cleaning_inputs.recipe, cleaning_inputs.standing
+    recipe, stands = inputs.recipe, inputs.standing
     left, lost = most_left(before, after), finite(detect.accuracy_loss(before, after)[0])
     if says := stands.reached(left, lost):
         say(says)
@@ -116,7 +112,7 @@ def recipe_of(
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=cleaning_inputs.is_as_shipped and stands.kind in OWN,
+        validated=inputs.is_as_shipped and stands.kind in OWN,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )
@@ -129,21 +125,19 @@ def most_left(before: detect.Measurement, after: detect.Measurement, /) -> float
     return max(left, default=None)
 
 
-def notes(cleaning_inputs: CleaningInputs, /) -> Iterator[Finding]:
+def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
     """Notes on classes, data and recipe that leave the verdict as it is."""
     # What is written holds neither code nor other weights.
-    yield from judging.file_findings(cleaning_inputs.loaded, is_chosen=True)
-    skipped, screened = cleaning_inputs.clean.skipped, cleaning_inputs.screened
-    yield from judging.notes_on_classes(cleaning_inputs.shared)
+    yield from judging.file_findings(inputs.loaded, is_chosen=True)
+    skipped, screened = inputs.clean.skipped, inputs.screened
+    yield from judging.notes_on_classes(inputs.shared)
     if skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        words = (
-            f"{len(skipped)} of {len(skipped) + len(cleaning_inputs.clean)} samples were unusable and skipped: {named}."
-        )
+        words = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples were unusable and skipped: {named}."
         yield finding(CC.DATA_SKIPPED, words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)
     if (
-        cleaning_inputs.standing.kind != "measured" and not cleaning_inputs.recipe.traits.chooses
+        inputs.standing.kind != "measured" and not inputs.recipe.traits.chooses
     ):  # that measures its candidates in the run itself
-        yield finding(CC.OUTSIDE_EVIDENCE, str(cleaning_inputs.standing), level="note")
+        yield finding(CC.OUTSIDE_EVIDENCE, str(inputs.standing), level="note")

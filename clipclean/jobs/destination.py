@@ -29,12 +29,12 @@ class Destination:
     state: RunState  # of the run, removed once the result is in place
 
 
-def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
+def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     """All that determines the weights of a run: runs with equal fingerprints may resume each other.
 
     The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
-    loaded, clean = cleaning_inputs.loaded, cleaning_inputs.clean
+    loaded, clean = inputs.loaded, inputs.clean
     decides = {
         "program": resume.program(),
         "model": loaded.file.sha256,
@@ -42,35 +42,33 @@ def fingerprint(cleaning_inputs: CleaningInputs, /) -> dict[str, object]:
         "preprocess": asdict(loaded.clip.architecture.preprocess),
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
-        "held_out": cleaning_inputs.holds_out,
-        "recipe": recipes.decides(cleaning_inputs.recipe),
-        "seed": cleaning_inputs.seed,
-        "precision": train.resolved(cleaning_inputs.precision, loaded.clip.net, loaded.clip.device),
+        "held_out": inputs.holds_out,
+        "recipe": recipes.decides(inputs.recipe),
+        "seed": inputs.seed,
+        "precision": train.resolved(inputs.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    others = [opened.file.sha256 for opened in cleaning_inputs.shared.clean_models]
+    others = [opened.file.sha256 for opened in inputs.shared.clean_models]
     beside = {"references": others} if others else {}
     aims = {
-        "vocabulary": asdict(cleaning_inputs.shared.vocabulary),
-        "named": identities(cleaning_inputs.shared.named),
-        "searches": cleaning_inputs.searches,  # what is found is unlearned
+        "vocabulary": asdict(inputs.shared.vocabulary),
+        "named": identities(inputs.shared.named),
+        "searches": inputs.searches,  # what is found is unlearned
     }
-    return decides | (aims if cleaning_inputs.recipe.traits.uses_classes else {}) | beside
+    return decides | (aims if inputs.recipe.traits.uses_classes else {}) | beside
 
 
-def of(
-    request: Sanitize, cleaning_inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /
-) -> Destination:
+def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
     """The destination of the result of a run, and its state.
 
     Raises:
         UsageError: it would replace another run's result unasked, or several processes do not work on the same.
     """
-    state = RunState.of(request.out, fingerprint(cleaning_inputs), group=group)
+    state = RunState.of(request.out, fingerprint(inputs), group=group)
     group.check_same(state.fingerprint)
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
-    deciding |= {"recipe": cleaning_inputs.recipe, "policy": cleaning_inputs.shared.judge.chosen}
+    deciding |= {"recipe": inputs.recipe, "policy": inputs.shared.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     return Destination(present, run, state)

@@ -17,25 +17,19 @@ AUDIT = 0.3  # share of the time after which the first search ends with what it 
 SHOWN_CLASSES = 3  # in a message
 
 
-def beside_clean_models(bench: Workbench, cleaning_inputs: CleaningInputs, limit: Limit, /) -> Workbench:
+def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, /) -> Workbench:
     """The workbench with the clean models that were given, searched like the model itself."""
     settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
         return other_models.all_references(
-            settings,
-            cleaning_inputs.shared.clean_models,
-            (),
-            bench.eval_set,
-            cleaning_inputs.clean,
-            device=device,
-            state=bench.state,
+            settings, inputs.shared.clean_models, (), bench.eval_set, inputs.clean, device=device, state=bench.state
         )
 
     with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
         bench = replace(bench, references=bench.run.group.of_first(references))
-    named = cleaning_inputs.shared.base
-    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, cleaning_inputs.clean)) if named else bench
+    named = inputs.shared.base
+    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, inputs.clean)) if named else bench
 
 
 def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:

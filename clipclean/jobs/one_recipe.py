@@ -55,17 +55,15 @@ class RecipeRun:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
         return not (self.trained.cut or any(_is_cut(audit) for audit in (self.before.audit, self.audit)))
 
-    def concluded(self, bench: Workbench, cleaning_inputs: CleaningInputs, /) -> Cleaning:
+    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
         shown = replace(bench.eval_set, suspicions=self.suspicions)
         bench.put(bench.original)
-        first = cleaning.side(cleaning_inputs, bench, replace(self.before.audit, measured=self.original), shown)
+        first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), shown)
         bench.put_between(bench.original, self.weights, share=self.way.taken.share)
-        last = cleaning.side(cleaning_inputs, bench, self.audit, shown)
-        applied = cleaning_inputs.shared.judge.apply(
-            cleaning_inputs.loaded, lambda limits: findings(bench, cleaning_inputs, self, limits)
-        )
-        report, images = cleaning.compose(cleaning_inputs, first, last, self.trained.record, self.way, applied)
+        last = cleaning.side(inputs, bench, self.audit, shown)
+        applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
+        report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
         return Cleaning(cleaning.with_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
 
 
@@ -74,9 +72,7 @@ def _is_cut(audit: AuditResult) -> bool:
     return bool(is_late or audit.measured.untried or (audit.search and audit.search.cut))
 
 
-def findings(
-    bench: Workbench, cleaning_inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /
-) -> list[Finding]:
+def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:
     """The findings of the result by these limits: of its audit, of what it cost, and of what was not finished."""
     after, trained, unlearned = recipe_run.audit.measured, recipe_run.trained, recipe_run.trained.unlearned
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
@@ -90,13 +86,9 @@ def findings(
         of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
         *of_audit,
-        *(
-            judging.unlearning_findings(unlearned, least=cleaning_inputs.recipe.unlearn.outlyingness)
-            if unlearned
-            else ()
-        ),
+        *(judging.unlearning_findings(unlearned, least=inputs.recipe.unlearn.outlyingness) if unlearned else ()),
         *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
-        *cleaning.notes(cleaning_inputs),
+        *cleaning.notes(inputs),
     ]
 
 
@@ -120,16 +112,16 @@ class OneRecipe:
     needs = "the model was cleaned"
     ladder: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
-    def fitted(self, cleaning_inputs: CleaningInputs, /) -> "OneRecipe":
+    def fitted(self, inputs: CleaningInputs, /) -> "OneRecipe":
         """The same with a warm-up that the pairs of a run have room for."""
-        return OneRecipe(cleaning_inputs.recipe)
+        return OneRecipe(inputs.recipe)
 
     def check(self, group: Group, /) -> None:
         """Refuse batches that the processes cannot share out evenly; raises UsageError."""
         group.check(self.recipe.train.batch_size)
 
     def clean(
-        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Clean, walk back and audit again in this time, then report; ``auditing`` seconds an audit takes.
 
@@ -137,20 +129,20 @@ class OneRecipe:
         """
         run = replace(bench.run, state=bench.state)
         with limit.within(1.0):
-            aims = aims_of(bench, cleaning_inputs, before, run)
+            aims = aims_of(bench, inputs, before, run)
             with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * auditing):
                 run.group.check_time()
                 trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
             if not run.group.is_first:
                 return None
             alone = replace(bench, run=replace(bench.run, group=ALONE))  # the others are done
-            recipe_run = judged_again(alone, cleaning_inputs, before, aims, trained, reserve=auditing)
-        return recipe_run.concluded(alone, cleaning_inputs)
+            recipe_run = judged_again(alone, inputs, before, aims, trained, reserve=auditing)
+        return recipe_run.concluded(alone, inputs)
 
 
-def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
+def aims_of(bench: Workbench, inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    recipe = cleaning_inputs.recipe
+    recipe = inputs.recipe
     is_wide = recipe.is_surgery and recipe.unlearn.widely
     aims = training.aims_of(
         bench.clip,
@@ -174,14 +166,7 @@ def aims_of(bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudi
 
 
 def judged_again(
-    bench: Workbench,
-    cleaning_inputs: CleaningInputs,
-    before: FirstAudit,
-    aims: Aims,
-    trained: Training,
-    /,
-    *,
-    reserve: float,
+    bench: Workbench, inputs: CleaningInputs, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
 ) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
     weights = bench.weights()
@@ -196,11 +181,7 @@ def judged_again(
         original = replace(original, known=(*original.known, *measured.known), sure=before.sure)
     with deadline.within(None, reserve=reserve):
         way = walked(
-            bench,
-            original,
-            weights,
-            suspected,
-            walks=cleaning_inputs.recipe.audit.walk_back and bool(trained.record.steps),
+            bench, original, weights, suspected, walks=inputs.recipe.audit.walk_back and bool(trained.record.steps)
         )
     bench.put_between(bench.original, weights, share=way.taken.share)
     pointed = targets(suspected)

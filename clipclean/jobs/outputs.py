@@ -28,13 +28,7 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
 
 
 def publish(
-    request: Sanitize,
-    cleaning_inputs: CleaningInputs,
-    cleaning: Cleaning,
-    measured_on: detect.EvalSet,
-    /,
-    *,
-    to: Destination,
+    request: Sanitize, inputs: CleaningInputs, cleaning: Cleaning, measured_on: detect.EvalSet, /, *, to: Destination
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
@@ -45,9 +39,9 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    loaded, result = cleaning_inputs.loaded, cleaning.report
+    loaded, result = inputs.loaded, cleaning.report
     is_over = any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in result.findings)
-    stays = still_acting(result, limit=cleaning_inputs.shared.judge.limits.max_excess)
+    stays = still_acting(result, limit=inputs.shared.judge.limits.max_excess)
     exported = request.keep_failed or not (is_over or stays or result.verdict == "fail")
     if not result.is_changed:  # never as if they had been cleaned
         exported = result.verdict == "pass"
@@ -58,7 +52,7 @@ def publish(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                options=cleaning_inputs.wanted,
+                options=inputs.wanted,
                 pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes,
                 source_sha256=loaded.file.sha256,

@@ -28,23 +28,21 @@ class Plan:
     estimate: Estimate  # seconds and bytes
 
 
-def plan_cleaning(
-    request: requests.Sanitize, cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /
-) -> Plan:
+def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
     """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe = cleaning_inputs.loaded.clip, cleaning_inputs.recipe
-    screened = pairs_to_screen(request, cleaning_inputs)
-    size = size_of(cleaning_inputs)
-    expected = estimate_cleaning(cleaning_inputs, ladder, screened=screened)
+    clip, recipe = inputs.loaded.clip, inputs.recipe
+    screened = pairs_to_screen(request, inputs)
+    size = size_of(inputs)
+    expected = estimate_cleaning(inputs, ladder, screened=screened)
     estimate.warn_of_time(expected, request.max_minutes)
-    classes, others = len(cleaning_inputs.shared.vocabulary.classes), len(cleaning_inputs.shared.clean_models)
+    classes, others = len(inputs.shared.vocabulary.classes), len(inputs.shared.clean_models)
     measured = f"{plural(size.images, 'image')}, {_trigger_words(size.named, size.panel)}, {classes:,} classes"
     return Plan(
         {
-            **_model_facts(cleaning_inputs),
-            **_cleaning_facts(cleaning_inputs),
+            **_model_facts(inputs),
+            **_cleaning_facts(inputs),
             **(
-                {} if recipe.traits.chooses else {"evidence": str(cleaning_inputs.standing)}
+                {} if recipe.traits.chooses else {"evidence": str(inputs.standing)}
             ),  # auto measures its candidates itself
         },
         (
@@ -52,33 +50,26 @@ def plan_cleaning(
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *(_steps_beside(cleaning_inputs.shared, clip) if request.search else []),
-            *_cleaning_steps(cleaning_inputs, ladder),
-            f"export as {', '.join(cleaning_inputs.wanted.formats)}, read it back and compare",
+            *(_steps_beside(inputs.shared, clip) if request.search else []),
+            *_cleaning_steps(inputs, ladder),
+            f"export as {', '.join(inputs.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/",),
         expected,
     )
 
 
-def pairs_to_screen(request: requests.Sanitize, cleaning_inputs: CleaningInputs, /) -> int:
+def pairs_to_screen(request: requests.Sanitize, inputs: CleaningInputs, /) -> int:
     """How many pairs a request screens; raises what ``clean_pairs.screening_rule`` raises."""
-    clean = cleaning_inputs.clean
+    clean = inputs.clean
     return 0 if clean_pairs.screening_rule(request.screen, clean) is None else len(clean.pairs)
 
 
-def estimate_cleaning(
-    cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0
-) -> Estimate:
+def estimate_cleaning(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
     """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared, references = (
-        cleaning_inputs.recipe,
-        size_of(cleaning_inputs),
-        None,
-        len(cleaning_inputs.shared.clean_models),
-    )
-    normalisations = _normalisation_count(cleaning_inputs.loaded.clip)
-    effort: str | None = recipe.auto.effort if cleaning_inputs.searches else None
+    recipe, size, spared, references = inputs.recipe, size_of(inputs), None, len(inputs.shared.clean_models)
+    normalisations = _normalisation_count(inputs.loaded.clip)
+    effort: str | None = recipe.auto.effort if inputs.searches else None
     trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
     if recipe.traits.chooses:
         work, least = (
@@ -96,62 +87,58 @@ def estimate_cleaning(
             else 2 * estimate.measuring(size)
         )
         effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
-    work, precision = work + estimate.screening(screened), _precision(cleaning_inputs)
+    work, precision = work + estimate.screening(screened), _precision(inputs)
     return estimate.estimated(
-        cleaning_inputs.loaded.clip, work, precision=precision, effort=effort, recipes=trained, spared=spared
+        inputs.loaded.clip, work, precision=precision, effort=effort, recipes=trained, spared=spared
     )
 
 
 def tell_cleaning(
-    cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
+    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
 ) -> None:
     """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
-    clip, precision = cleaning_inputs.loaded.clip, _precision(cleaning_inputs)
-    _tell_facts(_cleaning_facts(cleaning_inputs))
-    estimate.tell(clip, lambda: estimate_cleaning(cleaning_inputs, ladder), precision=precision, minutes=minutes)
+    clip, precision = inputs.loaded.clip, _precision(inputs)
+    _tell_facts(_cleaning_facts(inputs))
+    estimate.tell(clip, lambda: estimate_cleaning(inputs, ladder), precision=precision, minutes=minutes)
 
 
-def seconds_of_measuring(cleaning_inputs: CleaningInputs, /) -> float:
+def seconds_of_measuring(inputs: CleaningInputs, /) -> float:
     """How long one measurement of the model takes."""
-    return estimate.estimated(
-        cleaning_inputs.loaded.clip, estimate.measuring(size_of(cleaning_inputs)), precision="fp32"
-    ).seconds
+    return estimate.estimated(inputs.loaded.clip, estimate.measuring(size_of(inputs)), precision="fp32").seconds
 
 
-def _precision(cleaning_inputs: CleaningInputs) -> str:
-    return train.resolved(
-        cleaning_inputs.precision, cleaning_inputs.loaded.clip.net, cleaning_inputs.loaded.clip.device
-    )
+def _precision(inputs: CleaningInputs) -> str:
+    return train.resolved(inputs.precision, inputs.loaded.clip.net, inputs.loaded.clip.device)
 
 
-def size_of(cleaning_inputs: CleaningInputs, /) -> Size:
+def size_of(inputs: CleaningInputs, /) -> Size:
     """The size of a cleaning."""
-    recipe, words, panel = cleaning_inputs.recipe, cleaning_inputs.shared.vocabulary, cleaning_inputs.tries_panel
-    tries_triggers = cleaning_inputs.searches or panel or cleaning_inputs.shared.named
-    are_asked = tries_triggers or cleaning_inputs.to_measure.labels is not None
+    recipe, words, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
+    tries_triggers = inputs.searches or panel or inputs.shared.named
+    are_asked = tries_triggers or inputs.to_measure.labels is not None
     return Size(
-        images=min(len(cleaning_inputs.to_measure.pairs), recipe.audit.images),
+        images=min(len(inputs.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
-        named=len(cleaning_inputs.shared.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if cleaning_inputs.shared.clean_models and panel else 0,
-        pairs=len(cleaning_inputs.to_train.pairs),
+        named=len(inputs.shared.named),
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.clean_models and panel else 0,
+        pairs=len(inputs.to_train.pairs),
     )
 
 
-def _cleaning_steps(cleaning_inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
+def _cleaning_steps(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
     """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
-    recipe, pairs, own = cleaning_inputs.recipe, len(cleaning_inputs.to_train.pairs), cleaning_inputs.recipe.auto
+    recipe, pairs, own = inputs.recipe, len(inputs.to_train.pairs), inputs.recipe.auto
     half = 100 * recipe.audit.max_accuracy_loss / 2
     returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
     back = [returning] if recipe.audit.walk_back else []
-    after = "audit the cleaned model like the original" if cleaning_inputs.searches else "measure after: the same"
+    after = "audit the cleaned model like the original" if inputs.searches else "measure after: the same"
     if not recipe.traits.chooses:
         return [_training_words(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-    again = ", and search it again" if cleaning_inputs.shared.clean_models else ""
+    again = ", and search it again" if inputs.shared.clean_models else ""
     candidates = [
         f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training_words(step, pairs) for step in recipes)}"
         for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
@@ -204,23 +191,20 @@ def plan_audit(request: requests.Audit, /) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
-    with shared_inputs.read_for_audit(request) as audit_inputs:
-        expected = estimate_audit(audit_inputs)
+    with shared_inputs.read_for_audit(request) as inputs:
+        expected = estimate_audit(inputs)
     estimate.warn_of_time(expected, request.max_minutes)
-    clip, shown = audit_inputs.loaded.clip, audit_inputs.eval_set
+    clip, shown = inputs.loaded.clip, inputs.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
-    searched = f"search for unknown triggers, effort {audit_inputs.effort}: at most {most:,} passes of an image"
+    searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
     return Plan(
-        {
-            **_model_facts(audit_inputs),
-            **_audit_facts(audit_inputs),
-        },
+        {**_model_facts(inputs), **_audit_facts(inputs)},
         (
             f"measure: {_trigger_words(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            *_steps_beside(audit_inputs.shared, clip),
-            _comparison_words(request, models=1 + len(audit_inputs.shared.clean_models)),
+            *_steps_beside(inputs.shared, clip),
+            _comparison_words(request, models=1 + len(inputs.shared.clean_models)),
             *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
@@ -228,22 +212,22 @@ def plan_audit(request: requests.Audit, /) -> Plan:
     )
 
 
-def estimate_audit(audit_inputs: AuditInputs, /) -> Estimate:
+def estimate_audit(inputs: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = audit_inputs.loaded.clip, Size.of(audit_inputs.eval_set)
+    clip, size = inputs.loaded.clip, Size.of(inputs.eval_set)
     one_audit, spared = estimate.measuring(size, is_audit=True), None
     tested = _normalisation_count(clip)
-    if audit_inputs.effort is not None:
-        effort = efforts.EFFORTS[audit_inputs.effort]
+    if inputs.effort is not None:
+        effort = efforts.EFFORTS[inputs.effort]
         one_audit += estimate.searching(effort, size)
-        if not (audit_inputs.planting or audit_inputs.shared.clean_models or audit_inputs.stored):
+        if not (inputs.planting or inputs.shared.clean_models or inputs.stored):
             spared = tested * estimate.spared(effort, size)
-    work = (tested + len(audit_inputs.shared.clean_models)) * one_audit
-    if audit_inputs.planting:
-        planting = power.planting_of(pairs=len(audit_inputs.planting))
+    work = (tested + len(inputs.shared.clean_models)) * one_audit
+    if inputs.planting:
+        planting = power.planting_of(pairs=len(inputs.planting))
         work += power.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
     return estimate.estimated(
-        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=audit_inputs.effort, spared=spared
+        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=inputs.effort, spared=spared
     )
 
 
@@ -252,14 +236,12 @@ def _normalisation_count(clip: model.Clip) -> int:
     return 2 if under_clip_normalisation(clip) else 1
 
 
-def tell_audit(audit_inputs: AuditInputs, /) -> None:
+def tell_audit(inputs: AuditInputs, /) -> None:
     """Report what an audit works with, and its estimate, if somebody listens."""
-    clip = audit_inputs.loaded.clip
-    _tell_facts(_audit_facts(audit_inputs))
-    precision = "bf16" if audit_inputs.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(
-        clip, lambda: estimate_audit(audit_inputs), precision=precision, minutes=audit_inputs.request.max_minutes
-    )
+    clip = inputs.loaded.clip
+    _tell_facts(_audit_facts(inputs))
+    precision = "bf16" if inputs.effort and model.has_bfloat16(clip.device) else "fp32"
+    estimate.tell(clip, lambda: estimate_audit(inputs), precision=precision, minutes=inputs.request.max_minutes)
 
 
 def _comparison_words(request: requests.Audit, /, *, models: int) -> str:
@@ -277,41 +259,41 @@ def _tell_facts(facts: Mapping[str, str]) -> None:
         say(f"{name:9} {words}")
 
 
-def _cleaning_facts(cleaning_inputs: CleaningInputs) -> dict[str, str]:
+def _cleaning_facts(inputs: CleaningInputs) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, measured = len(cleaning_inputs.to_train.pairs), len(cleaning_inputs.to_measure.pairs)
-    references = [opened.place.name for opened in cleaning_inputs.shared.clean_models]
+    training, measured = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
+    references = [opened.place.name for opened in inputs.shared.clean_models]
     return {
-        "data": f"{plural(len(cleaning_inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
-        "classes": _class_facts(cleaning_inputs.shared),
-        **_base_facts(cleaning_inputs.shared),
-        "recipe": f"{cleaning_inputs.recipe.name}: {cleaning_inputs.recipe.traits.says}",
+        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
+        "classes": _class_facts(inputs.shared),
+        **_base_facts(inputs.shared),
+        "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",
         **_verdict_facts(
             references,
-            images=min(measured, cleaning_inputs.recipe.audit.images),
-            least=cleaning_inputs.shared.judge.limits.min_images,
-            doubts=_doubts(cleaning_inputs, compares=bool(references)),
-            condition="" if cleaning_inputs.searches else ", pass only if a trigger acts before and not after",
+            images=min(measured, inputs.recipe.audit.images),
+            least=inputs.shared.judge.limits.min_images,
+            doubts=_doubts(inputs, compares=bool(references)),
+            condition="" if inputs.searches else ", pass only if a trigger acts before and not after",
         ),
     }
 
 
-def _audit_facts(audit_inputs: AuditInputs) -> dict[str, str]:
+def _audit_facts(inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
-    request, images = audit_inputs.request, len(audit_inputs.eval_set.pixels)
-    references = [opened.place.name for opened in audit_inputs.shared.clean_models] + [
+    request, images = inputs.request, len(inputs.eval_set.pixels)
+    references = [opened.place.name for opened in inputs.shared.clean_models] + [
         path.name for path in request.references
     ]
     bundled = " (bundled)" if request.data is None else ""
-    measured = f", {images:,} measured on" if images != len(audit_inputs.images.pairs) else ""
+    measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {
-        "data": f"{plural(len(audit_inputs.images.pairs), 'image')}{bundled}{measured}",
-        "classes": _class_facts(audit_inputs.shared),
-        **_base_facts(audit_inputs.shared),
+        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{measured}",
+        "classes": _class_facts(inputs.shared),
+        **_base_facts(inputs.shared),
         **_verdict_facts(
             references,
             images=images,
-            least=audit_inputs.shared.judge.limits.min_images,
+            least=inputs.shared.judge.limits.min_images,
             doubts=[
                 *([] if request.search else [NO_SEARCH]),
                 *([] if references or request.power else [NO_CLEAN_MODEL]),
@@ -320,15 +302,11 @@ def _audit_facts(audit_inputs: AuditInputs) -> dict[str, str]:
     }
 
 
-def _doubts(cleaning_inputs: CleaningInputs, *, compares: bool) -> list[str]:
+def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
     """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
-    if cleaning_inputs.searches:
+    if inputs.searches:
         return [] if compares else [NO_CLEAN_MODEL]
-    return (
-        []
-        if cleaning_inputs.shared.named or cleaning_inputs.tries_panel
-        else [NO_SEARCH, "no trigger named (--trigger)"]
-    )
+    return [] if inputs.shared.named or inputs.tries_panel else [NO_SEARCH, "no trigger named (--trigger)"]
 
 
 def _verdict_facts(

@@ -36,29 +36,29 @@ def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcom
     # Before slow work: an output that may not be replaced is refused at once.
     present = destination.look(job.request, group)
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(_timed(group)):
-        cleaning_inputs = prepare.prepare(job)
-    strategy = strategy.fitted(cleaning_inputs)
-    plan.tell_cleaning(cleaning_inputs, strategy.ladder, minutes=job.request.max_minutes)
+        inputs = prepare.prepare(job)
+    strategy = strategy.fitted(inputs)
+    plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
     strategy.check(group)
-    to = destination.of(job.request, cleaning_inputs, present, group)
+    to = destination.of(job.request, inputs, present, group)
     if destination.is_finished(to, group):
         return destination.outcome_of_finished(job.request, to.state) if group.is_first else None
     with destination.working(job.request, to, group), _in_time(job, strategy.needs):
-        run = Run(job.request.seed, cleaning_inputs.precision, group=group)
-        minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, cleaning_inputs)
+        run = Run(job.request.seed, inputs.precision, group=group)
+        minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
-        bench = first_audit.beside_clean_models(Workbench.of(cleaning_inputs, to.state, run), cleaning_inputs, limit)
+        bench = first_audit.beside_clean_models(Workbench.of(inputs, to.state, run), inputs, limit)
         with limit.within(1.0):
             bench, before, seconds = first_audit.audit_original(bench, limit)
-        cleaning = strategy.clean(bench, cleaning_inputs, before, limit, auditing=seconds)
-        return outputs.publish(job.request, cleaning_inputs, cleaning, bench.eval_set, to=to) if cleaning else None
+        cleaning = strategy.clean(bench, inputs, before, limit, auditing=seconds)
+        return outputs.publish(job.request, inputs, cleaning, bench.eval_set, to=to) if cleaning else None
 
 
 def planned(job: Job, strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     destination.look(job.request, ALONE, is_dry=True)
-    cleaning_inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
-    return plan.plan_cleaning(job.request, cleaning_inputs, strategy.fitted(cleaning_inputs).ladder)
+    inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
+    return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs).ladder)
 
 
 def _timed(group: Group) -> Listener:

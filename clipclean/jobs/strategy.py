@@ -31,13 +31,13 @@ class Strategy(Protocol):
     def ladder(self) -> Sequence[Sequence[Recipe]]:
         """The recipes of each candidate, where it chooses among some."""
 
-    def fitted(self, cleaning_inputs: CleaningInputs, /) -> Self:
+    def fitted(self, inputs: CleaningInputs, /) -> Self:
         """The same for the pairs of a run."""
 
     def check(self, group: Group, /) -> None:
         """Refuse batches that the processes cannot share out evenly; raises UsageError."""
 
     def clean(
-        self, bench: Workbench, cleaning_inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Clean and audit again in this time, then report; ``auditing`` seconds an audit takes. None in all processes but the first."""

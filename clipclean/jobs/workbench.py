@@ -45,17 +45,17 @@ class Workbench:
     base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
-    def of(cls, cleaning_inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
+    def of(cls, inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
         """Of what a run has prepared; clean models to compare with follow."""
-        clip, recipe, searches = cleaning_inputs.loaded.clip, cleaning_inputs.recipe, cleaning_inputs.searches
-        eval_set = cleaning_inputs.eval_set()
+        clip, recipe, searches = inputs.loaded.clip, inputs.recipe, inputs.searches
+        eval_set = inputs.eval_set()
         return cls(
             clip=clip,
             original=model.copy_weights(clip),
-            samples=cleaning_inputs.to_train,
+            samples=inputs.to_train,
             eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
             references=None,
-            limits=cleaning_inputs.shared.judge.limits,
+            limits=inputs.shared.judge.limits,
             settings=recipe.auto,
             control=control_of(recipe),
             state=state,
