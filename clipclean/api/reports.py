@@ -34,7 +34,7 @@ def _with_base(
 ) -> "ComparedModels":
     """Measure a model beside its base."""
     with requested(requests.Compare, locals()) as request:
-        from clipclean.jobs import base as job
+        from clipclean.jobs import compare as job
 
         return job.with_base(request)
 

@@ -115,7 +115,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     """Measure a model beside its base and print the result; returns the exit code."""
     device, quiet = process.load_torch(request.device, shell)
     from clipclean import report as reports
-    from clipclean.jobs import base as job
+    from clipclean.jobs import compare as job
     from clipclean.report import verdicts
 
     with progress.display(quiet=quiet):

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import __version__, checkpoint, detect, machine, model, requests
-from clipclean.config import policy
-from clipclean.config import recipe as recipes
+from clipclean import checkpoint, detect, model
 from clipclean.detect.base import KIN, Compared, Difference, Kinship, LayerChange, MovedClass, Pair
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Opened, Pairs, Source
-from clipclean.progress import say, stage
-from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, MovedClassRecord, ToolRecord
-from clipclean.schema.results import ComparedModels
+from clipclean.progress import say
+from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, MovedClassRecord
 
 
 @dataclass(frozen=True)
@@ -201,42 +198,4 @@ def _difference(difference: Difference) -> DifferenceOfTwoRecord:
         own=difference.own.record(),
         base=difference.base.record(),
         interval=difference.interval,
-    )
-
-
-def with_base(request: requests.Compare, /) -> ComparedModels:
-    """Measure a model beside its base; nothing is judged but what acts on the model alone.
-
-    Raises:
-        UsageError: no base is named, or one with the weights of the model, or of another architecture.
-        ClipcleanError: what the readers raise.
-    """
-    if request.later is not None:
-        raise UsageError(f"--base compares one model with its base. Leave {request.later} out, or --base.")
-    sources = () if request.base is None else (request.base,)
-    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.read_vocabulary(request.classes, request.templates)
-    named, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
-    with stage("reading the models"):
-        opened = inputs.opened(request, named)
-        base = read(sources, opened, arch=request.arch)
-    if base is None:
-        raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")
-    with inputs.shown_images(request, recipe, opened.architecture) as (images, late_pairs):
-        with stage("building the model"):
-            loaded = inputs.build(opened, late_pairs, device=device)
-        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=named)
-        beside = load(base, loaded.clip, eval_set, late_pairs)
-        compared = beside.under_known(loaded.clip, eval_set)
-    limits = policy.resolved(policy.DEFAULT, recipe.audit)
-    return ComparedModels(
-        schema_version="1",
-        tool=ToolRecord(name="clipclean", version=__version__),
-        command="compare",
-        model=loaded.record(),
-        base=beside.record(compared, is_whole=True),
-        findings=(*detect.base_findings(compared, limits), *beside.notes()),
-        data=images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
-        vocabulary=vocabulary.record(is_given=request.classes is not None),
-        environment=machine.versions() | machine.hardware(str(loaded.clip.device)),
-        notes=loaded.file.notes,
     )

@@ -10,7 +10,7 @@ from clipclean.config.recipe import Recipe, total_steps
 from clipclean.jobs import clean_pairs, estimate, shared_inputs
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.searching import under_clip_normalisation
+from clipclean.jobs.searching import clip_normalised
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.progress import say
 from clipclean.untrusted import plural
@@ -184,7 +184,7 @@ def _steps_beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
     """What an audit does beside its measurements and its search."""
     own = "measure and search the same under CLIP's own normalisation of pixels"
     base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
-    return [*([own] if under_clip_normalisation(clip) else []), *([base] if base else [])]
+    return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
 
 
 def plan_audit(request: requests.Audit, /) -> Plan:
@@ -233,7 +233,7 @@ def estimate_audit(inputs: AuditInputs, /) -> Estimate:
 
 def _normalisation_count(clip: model.Clip) -> int:
     """Under how many a model is audited: CLIP's own mean and deviation of pixels as well, where it has others."""
-    return 2 if under_clip_normalisation(clip) else 1
+    return 2 if clip_normalised(clip) else 1
 
 
 def tell_audit(inputs: AuditInputs, /) -> None:

@@ -186,7 +186,7 @@ def audit_both(
         return audited(state=state, is_enough=is_enough, so_far=so_far)
 
     own = tested(clip, what)
-    usual = under_clip_normalisation(clip)
+    usual = clip_normalised(clip)
     if usual is None:
         return own
     try:
@@ -235,7 +235,7 @@ def departures(
     return tuple(all_departures)
 
 
-def under_clip_normalisation(clip: model.Clip, /) -> model.Clip | None:
+def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
     """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
 
     The configuration comes with the weights and may be the attacker's as well: a deviation of one blinds an audit, while the

@@ -272,9 +272,9 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
     weights = tiny.state_dict(tiny.SMALL_VIT)
     told = model.resolve(weights, arch=None, config=tiny.SMALL_VIT, script_quick_gelu=False)
     clip = model.build(told.with_activation(False, "told"), weights, device="cpu")
-    assert searching.under_clip_normalisation(clip) is None
+    assert searching.clip_normalised(clip) is None
     other = replace(clip.architecture, preprocess=replace(clip.architecture.preprocess, std=(1.0, 1.0, 1.0)))
-    tried = searching.under_clip_normalisation(model.Clip(clip.net, other, clip.device)).architecture.preprocess
+    tried = searching.clip_normalised(model.Clip(clip.net, other, clip.device)).architecture.preprocess
     assert (tried.mean, tried.std) == (model.OPENAI_MEAN, model.OPENAI_STD)
 
 

@@ -1,0 +1,49 @@
+"""A model beside the one that it was finetuned from, without a search: how near they are, what moved, and which known triggers act on one."""
+
+from clipclean import __version__, detect, machine, requests
+from clipclean.config import policy
+from clipclean.config import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.jobs import base as bases
+from clipclean.jobs import inputs
+from clipclean.progress import stage
+from clipclean.schema.report import ToolRecord
+from clipclean.schema.results import ComparedModels
+
+
+def with_base(request: requests.Compare, /) -> ComparedModels:
+    """Measure a model beside its base; nothing is judged but what acts on the model alone.
+
+    Raises:
+        UsageError: no base is named, or one with the weights of the model, or of another architecture.
+        ClipcleanError: what the readers raise.
+    """
+    if request.later is not None:
+        raise UsageError(f"--base compares one model with its base. Leave {request.later} out, or --base.")
+    sources = () if request.base is None else (request.base,)
+    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.read_vocabulary(request.classes, request.templates)
+    named, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
+    with stage("reading the models"):
+        opened = inputs.opened(request, named)
+        base = bases.read(sources, opened, arch=request.arch)
+    if base is None:
+        raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")
+    with inputs.shown_images(request, recipe, opened.architecture) as (images, late_pairs):
+        with stage("building the model"):
+            loaded = inputs.build(opened, late_pairs, device=device)
+        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=named)
+        beside = bases.load(base, loaded.clip, eval_set, late_pairs)
+        compared = beside.under_known(loaded.clip, eval_set)
+    limits = policy.resolved(policy.DEFAULT, recipe.audit)
+    return ComparedModels(
+        schema_version="1",
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="compare",
+        model=loaded.record(),
+        base=beside.record(compared, is_whole=True),
+        findings=(*detect.base_findings(compared, limits), *beside.notes()),
+        data=images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
+        vocabulary=vocabulary.record(is_given=request.classes is not None),
+        environment=machine.versions() | machine.hardware(str(loaded.clip.device)),
+        notes=loaded.file.notes,
+    )
