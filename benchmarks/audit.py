@@ -191,7 +191,7 @@ def searches_are_kept(out: Path) -> None:
     torch.set_num_threads(1)
     os.environ["CLIPCLEAN_STATE"] = str((out / "searches").absolute())
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
-    searching.MOST = 10_000
+    searching.MOST_KEPT_AUDITS = 10_000
     searching.SavedSearch.of = of  # type: ignore[method-assign]
     resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
 

@@ -11,8 +11,10 @@ from typing import TypeVar
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
-AFTERWARDS = 2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
+MEASURED_SHARE = 0.9  # share of the time after which nothing more is measured: the rest is for the report
+REPORT_MEASUREMENTS = (
+    2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
+)
 
 # Beside the arguments, as progress is heard: a search deep in a job stops without each caller handing the time on.
 _end: ContextVar[float] = ContextVar("_end", default=float("inf"))
@@ -77,8 +79,8 @@ class Limit:
             return cls(None, started, math.inf)
         # After the last attempt the report measures both models again: a run that tried on until the end would be late.
         seconds = 60 * minutes
-        after = AFTERWARDS * measuring()
-        return cls(minutes, started, started + max(seconds / 2, min(WITHIN * seconds, seconds - after)))
+        after = REPORT_MEASUREMENTS * measuring()
+        return cls(minutes, started, started + max(seconds / 2, min(MEASURED_SHARE * seconds, seconds - after)))
 
     def within(self, share: float, /) -> contextlib.AbstractContextManager[None]:
         """Let work end after this share of the time that is left."""

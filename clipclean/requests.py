@@ -203,7 +203,7 @@ A_SEARCH = ("search", "without a search nothing is found that could be saved or 
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 CHECKPOINT = replace(A_MODEL, argument="MODEL", words="A checkpoint, or an open_clip module.")
-ONE = replace(CHECKPOINT, argument="")  # of several, whose command asks the same of each
+ONE_MODEL = replace(CHECKPOINT, argument="")  # of several, whose command asks the same of each
 ARCH = Opt(
     "Architecture of the model, by name or as a file. An open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
@@ -323,7 +323,7 @@ PLANTING_WALK = Opt(
     shown="2.5",
 )
 PLANTING_BATCH = Opt("Pairs in a step.", "N", takes=click.INT, shown="256")
-HEARD = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
+PROGRESS_FUNCTION = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
 
 
 DATA = replace(
@@ -384,7 +384,7 @@ SEARCH = Opt(
 class Audit:
     """An audit."""
 
-    model: Annotated[Model, ONE]
+    model: Annotated[Model, ONE_MODEL]
     _: KW_ONLY
     data: Annotated[tuple[Path, ...] | None, DATA] = None
     reference: Annotated[tuple[Model, ...], REFERENCE] = ()
@@ -407,7 +407,7 @@ class Audit:
     device: Annotated[str, DEVICE] = "auto"
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
     label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 TWO_REPORTS = ("base", "two reports are compared as they are, and nothing is measured. Name the base, or leave it out.")
@@ -441,7 +441,7 @@ class Compare:
     classes: Annotated[Names | None, _beside(CLASSES)] = None
     templates: Annotated[Names | None, _beside(TEMPLATES)] = None
     device: Annotated[str, DEVICE] = "auto"
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 SANITIZE_DATA = replace(
@@ -556,7 +556,7 @@ class Sanitize:
     label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
     force: Annotated[bool, FORCE] = False
     max_minutes: Annotated[float | None, MAX_MINUTES] = None
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 MODEL = replace(
@@ -623,7 +623,7 @@ class Screen:
     weights: Annotated[str | None, WEIGHTS] = None
     device: Annotated[str, DEVICE] = "auto"
     force: Annotated[bool, FORCE] = False
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 EXPORT_DATA = replace(
@@ -655,7 +655,7 @@ class Export:
     onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
     force: Annotated[bool, FORCE] = False
     label: Annotated[Mapping[str, str], LABEL] = field(default_factory=dict)
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 PLANT_TRIGGER = replace(
@@ -695,7 +695,7 @@ class Plant:
     seed: Annotated[int, SEED] = 0
     device: Annotated[str, DEVICE] = "auto"
     force: Annotated[bool, FORCE] = False
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 REFERENCES_OUT = Opt("The file to write. It holds numbers only, no weights.", "FILE", writes="file")
@@ -726,14 +726,14 @@ class References:
     templates: Annotated[Names | None, TEMPLATES] = None
     seed: Annotated[int, SEED] = 0
     device: Annotated[str, DEVICE] = "auto"
-    progress: Annotated[Progress | None, HEARD] = field(default=None, repr=False)
+    progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Inspect:
     """A look at a checkpoint."""
 
-    model: Annotated[Model, ONE]
+    model: Annotated[Model, ONE_MODEL]
     _: KW_ONLY
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from clipclean import untrusted
 from clipclean.errors import RefusedInput, ResourceError, damaged
 
-BLOCK = 8 * 2**20  # bytes a read, and a step of the hashing
-LARGEST = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
-SPARSE = 256 * 2**20  # bytes from which on holes are looked for
+BLOCK_BYTES = 8 * 2**20  # bytes a read, and a step of the hashing
+LARGEST_BYTES = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
+SPARSE_BYTES = 256 * 2**20  # bytes from which on holes are looked for
 MOSTLY_HOLES = 20  # a file system that compresses has a few times fewer bytes on disk than the file, never this few
-HEAD = 512  # bytes that tell the format; a tar names itself at 257
+HEAD_BYTES = 512  # bytes that tell the format; a tar names itself at 257
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,17 @@ def open_file(path: Path, /) -> Iterator[OpenFile]:
         raise cannot_read(error) from error
     with stream:
         try:
-            status, head = os.fstat(stream.fileno()), stream.read(HEAD)
+            status, head = os.fstat(stream.fileno()), stream.read(HEAD_BYTES)
         except OSError as error:
             raise cannot_read(error) from error
         if not head:
             raise damaged("the file is empty")
-        if status.st_size > LARGEST:
-            raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
+        if status.st_size > LARGEST_BYTES:
+            raise RefusedInput(
+                f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST_BYTES:,})."
+            )
         on_disk = 512 * getattr(status, "st_blocks", status.st_size)
-        if status.st_size > SPARSE and on_disk * MOSTLY_HOLES < status.st_size:
+        if status.st_size > SPARSE_BYTES and on_disk * MOSTLY_HOLES < status.st_size:
             raise RefusedInput(
                 f"the file has {status.st_size:,} bytes, and {on_disk:,} of them are on disk: it is nearly all holes, as a "
                 "download that was not finished is. Download or copy it again."
@@ -134,7 +136,7 @@ def load(file: OpenFile, /) -> Contents:
             ) from error
         view = memoryview(buffer)
         while position < len(buffer):
-            count = file.stream.readinto(view[position : position + BLOCK])
+            count = file.stream.readinto(view[position : position + BLOCK_BYTES])
             if not count:
                 raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
             hasher.submit(digest.update, view[position : position + count])

@@ -95,15 +95,17 @@ def _refuse_places(path: Path, files: list[str], /) -> None:
     if missing := [file for file in files if not (path.parent / file).is_file()]:
         raise RefusedInput(f"{path.name} names files that are not there: {untrusted.some(missing)}. Download the rest.")
     size = sum((path.parent / file).stat().st_size for file in files)
-    if size > contents.LARGEST:
-        raise RefusedInput(f"its shards have {size:,} bytes, more than any CLIP checkpoint ({contents.LARGEST:,}).")
+    if size > contents.LARGEST_BYTES:
+        raise RefusedInput(
+            f"its shards have {size:,} bytes, more than any CLIP checkpoint ({contents.LARGEST_BYTES:,})."
+        )
 
 
-CONFIG = "open_clip_config.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 MAX_CONFIG = 2**20  # bytes; real ones have about 1 kB
 # open_clip's own order, then the suffixes that it overlooks.
 _STEMS = ("open_clip_model", "open_clip_pytorch_model")
-WEIGHTS = tuple(f"{stem}.{suffix}" for suffix in ("safetensors", "bin", "pth", "pt") for stem in _STEMS)
+OPEN_CLIP_WEIGHTS = tuple(f"{stem}.{suffix}" for suffix in ("safetensors", "bin", "pth", "pt") for stem in _STEMS)
 HF_CONFIG = "config.json"
 # transformers' own order
 HF_WEIGHTS = tuple(
@@ -111,7 +113,7 @@ HF_WEIGHTS = tuple(
 )
 # The files for images of transformers 4 and 5; in the second they are a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
-PREPROCESSOR = "preprocessor_config"  # the key that it gets beside those of config.json
+PREPROCESSOR_KEY = "preprocessor_config"  # the key that it gets beside those of config.json
 OTHER_KINDS = {
     "siglip": "It is trained with a sigmoid loss and has other towers than CLIP; clipclean does not clean it.",
     "siglip2": "It is trained with a sigmoid loss and has other towers than CLIP; clipclean does not clean it.",
@@ -173,7 +175,7 @@ def further_weights(place: WeightsLocation, /) -> list[Path]:
     if place.layout is None:
         return []
     folder = place.weights.parent
-    candidates = (folder / name for name in (*WEIGHTS, *HF_WEIGHTS))
+    candidates = (folder / name for name in (*OPEN_CLIP_WEIGHTS, *HF_WEIGHTS))
     return [path for path in candidates if os.path.lexists(path) and path not in (place.weights, *place.files)]
 
 
@@ -190,7 +192,7 @@ def transformers_description(folder: Path, /) -> Description | None:
         preprocessor = _json(folder / HF_PREPROCESSOR)
         if preprocessor is None:
             preprocessor = (_json(folder / HF_PROCESSOR) or {}).get(HF_SECTION)  # type: ignore[assignment] # checked where used
-        return Description(HF_CONFIG, config | {PREPROCESSOR: preprocessor})
+        return Description(HF_CONFIG, config | {PREPROCESSOR_KEY: preprocessor})
     except OSError as error:
         raise cannot_read(error) from error
 
@@ -198,7 +200,7 @@ def transformers_description(folder: Path, /) -> Description | None:
 def _in_directory(path: Path, /) -> WeightsLocation:
     """The weights of a directory, open_clip's first."""
     ours = _open_clip_description(path)
-    weights = _first(path, WEIGHTS)
+    weights = _first(path, OPEN_CLIP_WEIGHTS)
     if ours is not None and weights is not None:
         return WeightsLocation(weights, None, ours, "open_clip-directory")
     theirs, weights = transformers_description(path), _first(path, HF_WEIGHTS)
@@ -206,14 +208,14 @@ def _in_directory(path: Path, /) -> WeightsLocation:
         index = read(weights) if weights.name.endswith(INDEX_SUFFIX) else None
         return WeightsLocation(weights, index, theirs, "transformers-directory")
     if ours is not None or theirs is not None:
-        name, weight_names = (CONFIG, WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
+        name, weight_names = (OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
         raise RefusedInput(f"the directory has {name} but no weights beside it: none of {', '.join(weight_names)}.")
     raise _refusal(path)
 
 
 def _open_clip_description(folder: Path, /) -> Description | None:
-    config = _json(folder / CONFIG)
-    return None if config is None else Description(CONFIG, config)
+    config = _json(folder / OPEN_CLIP_CONFIG)
+    return None if config is None else Description(OPEN_CLIP_CONFIG, config)
 
 
 def _first(folder: Path, names: tuple[str, ...], /) -> Path | None:
@@ -234,11 +236,11 @@ def _refusal(path: Path, /) -> RefusedInput:
     if theirs is not None:
         kind = "timm" if "architecture" in theirs else str(theirs.get("model_type", "unknown"))[:40]
         way = OTHER_KINDS.get(kind, "clipclean cleans CLIP: open_clip's native towers, or transformers' CLIPModel.")
-        return UnsupportedModel(f"the directory is a model of type {kind!a}, without {CONFIG}. {way}")
+        return UnsupportedModel(f"the directory is a model of type {kind!a}, without {OPEN_CLIP_CONFIG}. {way}")
     files = sorted(
         entry.name
         for entry in path.iterdir()
         if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(INDEX_SUFFIX)
     )
     hint = f" Name one of its files instead: {untrusted.some(files)}." if files else " It holds no weights."
-    return RefusedInput(f"the directory has no {CONFIG} and no {HF_CONFIG}.{hint}")
+    return RefusedInput(f"the directory has no {OPEN_CLIP_CONFIG} and no {HF_CONFIG}.{hint}")

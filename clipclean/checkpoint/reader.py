@@ -179,9 +179,9 @@ def _parts(place: folders.WeightsLocation, /) -> list[_FileContent]:
             with contents.open_file(path) as source:
                 kind = tell(source.head)
                 # Of another length than it states; less is sooner read than judged, and a pickle does not say it in one place.
-                if source.size > contents.BLOCK and kind == "safetensors":
+                if source.size > contents.BLOCK_BYTES and kind == "safetensors":
                     safetensors_file.check_extent(source)
-                elif source.size > contents.BLOCK and kind == "zip":
+                elif source.size > contents.BLOCK_BYTES and kind == "zip":
                     container.check_end(source.at(source.size - container.END.size, container.END.size))
                 file = contents.load(source)
             parts.append(READERS[kind](file))

@@ -192,7 +192,7 @@ def _resource(error: Exception) -> ResourceError | None:
             f"Out of memory{f' ({reason})' if reason else ''}. Let the model take fewer pairs at once (--set "
             "train.micro_batch=8), end other programs, or use a machine with more memory."
         )
-    if isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _LIMITS):
+    if isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _LIMIT_MESSAGES):
         return ResourceError(
             f"The system gives this process too little ({str(error)[:200]}). Raise its limits (ulimit -a), or end other programs."
         )
@@ -200,4 +200,9 @@ def _resource(error: Exception) -> ResourceError | None:
 
 
 # Messages of Python and the loader when a limit of the process is reached.
-_LIMITS = ("can't start new thread", "failed to map segment", "annot allocate memory", "cannot apply additional memory")
+_LIMIT_MESSAGES = (
+    "can't start new thread",
+    "failed to map segment",
+    "annot allocate memory",
+    "cannot apply additional memory",
+)

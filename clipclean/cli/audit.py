@@ -12,7 +12,7 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
-from clipclean.cli.options import RESULT, VERDICT, Shell
+from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Shell
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
 from clipclean.requests import called
 from clipclean.untrusted import plural, printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @command_of(
     requests.Audit,
-    ("models", "workers", *VERDICT, "report_dir", "outputs", *RESULT, "dry_run"),
+    ("models", "workers", *VERDICT_OPTIONS, "report_dir", "outputs", *RESULT_OPTIONS, "dry_run"),
     "audit model.pt --classes classes.txt",
     "audit model.safetensors -d images/ --reference trusted.pt --report report.html",
     "audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml",

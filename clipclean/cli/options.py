@@ -17,7 +17,7 @@ from clipclean.errors import UsageError
 from clipclean.requests import Opt, format_of
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
-LEVELS = ("error", "inconclusive")  # of --fail-on
+FAIL_LEVELS = ("error", "inconclusive")  # of --fail-on
 
 
 class Output(NamedTuple):
@@ -72,7 +72,7 @@ def short_form(key: str, metavar: str, kind: click.ParamType[float]) -> Opt:
 
 FAIL_ON = Opt(
     "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
-    takes=click.Choice(LEVELS),
+    takes=click.Choice(FAIL_LEVELS),
 )
 BASELINE = Opt(
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
@@ -117,8 +117,8 @@ class Shell:
 
 
 # Options that go together, by their names.
-RESULT = ("as_json", "quiet", "config", "verbose")
-VERDICT = ("fail_on", "baseline", "exit_zero")
+RESULT_OPTIONS = ("as_json", "quiet", "config", "verbose")
+VERDICT_OPTIONS = ("fail_on", "baseline", "exit_zero")
 
 
 # Defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``. A flag wins over a variable, and a

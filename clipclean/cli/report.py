@@ -11,7 +11,7 @@ from clipclean.api import reports as report_functions
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
-from clipclean.cli.options import FORMATS, RESULT, Shell
+from clipclean.cli.options import FORMATS, RESULT_OPTIONS, Shell
 from clipclean.errors import UsageError
 from clipclean.requests import Opt, format_of
 from clipclean.untrusted import printable
@@ -79,7 +79,7 @@ def convert(request: Convert, _shell: Shell) -> None:
 
 @command_of(
     requests.Compare,
-    ("fail_on", "workers", *RESULT),
+    ("fail_on", "workers", *RESULT_OPTIONS),
     "compare before/report.json after/report.json",
     "compare before/report.json after/report.json --json | jq '.[] | select(.change == \"new\")'",
     "compare finetune.pt --base base.pt -d images/ --classes classes.txt",
@@ -125,7 +125,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     else:
         printing.echo(reports.compared_text(result, width=printing.terminal_width() or 100) + "\n", form="text")
     least = verdicts.LEAST_RANK[shell.fail_on]
-    return int(any(verdicts.RANKS[finding.level] >= least for finding in result.findings))
+    return int(any(verdicts.LEVEL_RANKS[finding.level] >= least for finding in result.findings))
 
 
 def comparison_text(comparison: "Comparison", /) -> str:

@@ -11,7 +11,7 @@ from clipclean import demo as bundled
 from clipclean import requests
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
-from clipclean.cli.options import RESULT, VERDICT, Output, Shell, reports
+from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Output, Shell, reports
 from clipclean.errors import UsageError
 from clipclean.requests import Opt, called
 
@@ -21,7 +21,7 @@ SHORT_OPTIONS = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "trai
 
 @command_of(
     requests.Sanitize,
-    ("workers", "epochs", "lr", "batch_size", *VERDICT, "outputs", *RESULT, "dry_run"),
+    ("workers", "epochs", "lr", "batch_size", *VERDICT_OPTIONS, "outputs", *RESULT_OPTIONS, "dry_run"),
     "sanitize model.pt -d clean/ -o cleaned/",
     "sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3",
     "sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01",
@@ -90,7 +90,7 @@ class ScreenShell(Shell):
 
 @command_of(
     requests.Screen,
-    ("workers", "outputs", *RESULT),
+    ("workers", "outputs", *RESULT_OPTIONS),
     "screen clean/ --model model.pt --report screening.html",
     "screen pairs.csv --model model.pt --drop auto --save-kept kept.csv",
     "screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar",
@@ -167,7 +167,7 @@ def demo(request: Demo, shell: Shell) -> int:
     if request.unpack is not None:
         bundled.unpack(request.unpack, pair=request.base)
         pair = (bundled.BASE, bundled.FINETUNE) if request.base else ()
-        click.echo(f"{request.unpack}: {', '.join((*bundled.PLAIN, *bundled.PACKED, *pair))}")
+        click.echo(f"{request.unpack}: {', '.join((*bundled.PLAIN_FILES, *bundled.PACKED_FILES, *pair))}")
         return 0
     asked_values = {name: value for name, value in vars(request).items() if name not in ("unpack", "base")}
     with bundled.unpacked(pair=request.base) as folder:

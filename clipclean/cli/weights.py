@@ -9,7 +9,7 @@ import click
 from clipclean import api, requests
 from clipclean.cli import printing, progress
 from clipclean.cli.command import command_of
-from clipclean.cli.options import RESULT, Shell
+from clipclean.cli.options import RESULT_OPTIONS, Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -86,7 +86,7 @@ def fact_text(fact: "Recognised", /) -> str:
 
 @command_of(
     requests.Export,
-    RESULT,
+    RESULT_OPTIONS,
     "export model.pt --format hf --out model-hf",
     "export model.pt --format hf --format onnx --data clean/ --out model-hf",
     "export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned",
@@ -122,7 +122,7 @@ def export_text(result: "Exported", out: Path, /) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-@command_of(requests.Verify, RESULT, "verify cleaned/", "verify cleaned/ --public-key signer.pub")
+@command_of(requests.Verify, RESULT_OPTIONS, "verify cleaned/", "verify cleaned/ --public-key signer.pub")
 def verify(request: requests.Verify, shell: Shell) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 
@@ -149,7 +149,7 @@ def verification_text(folder: Path, result: "Result", /) -> str:
 
 @command_of(
     requests.Plant,
-    ("workers", *RESULT),
+    ("workers", *RESULT_OPTIONS),
     "plant model.pt --trigger patch --target banana --data clean/ --out victim.pt",
     'plant model.safetensors --trigger blended:ratio=0.2,seed=7 --target "red apple" \\\n'
     "      --data pairs.csv --classes classes.txt --steps 400 --out victim.safetensors",

@@ -9,15 +9,15 @@ from clipclean.config.recipe import Evidence, Measured, Recipe
 from clipclean.schema.report import ExpectedRecord
 from clipclean.untrusted import plural
 
-LIKE = 4.0  # a model, or a class list, of at most so many times, or at least that part of, the size is like the measured one
-FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
-MORE = 4.0  # of the same: with more, larger batches make enough steps, and another recipe may do better
-CHANCE = 0.02  # by which a run may leave the range of few measured ones
-REMOVED = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
+ALIKE_FACTOR = 4.0  # a model, or a class list, of at most so many times, or at least that part of, the size is like the measured one
+LEAST_PAIRS_SHARE = 0.5  # of the pairs that were measured with: with less the evidence says nothing
+MOST_PAIRS_FACTOR = 4.0  # of the same: with more, larger batches make enough steps, and another recipe may do better
+CHANCE_MARGIN = 0.02  # by which a run may leave the range of few measured ones
+REMOVED_SHARE = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
 
 Range = tuple[float, ...]  # lowest, mean and highest of several measured values
 Kind = Literal["measured", "extrapolated", "no removal", "other values", "none"]
-OWN = ("measured", "extrapolated")  # the evidence is of the values that the user chose, and shows that they work
+OWN_KINDS = ("measured", "extrapolated")  # the evidence is of the values that the user chose, and shows that they work
 
 
 class Subject(NamedTuple):
@@ -31,11 +31,13 @@ class Subject(NamedTuple):
     def is_like(self, block: Evidence, /) -> bool:
         """Whether the measured model was of the kind and of a like size, with about as many classes; of what is unknown nothing is."""
         sizes = ((self.parameters, block.parameters), (self.classes, block.classes))
-        return self.kind == block.kind and all(known and 1 / LIKE <= own / known <= LIKE for own, known in sizes)
+        return self.kind == block.kind and all(
+            known and 1 / ALIKE_FACTOR <= own / known <= ALIKE_FACTOR for own, known in sizes
+        )
 
     def is_near(self, block: Evidence, /) -> bool:
         """Whether the measured model is like it, and was cleaned with about as many pairs."""
-        return self.is_like(block) and FEWER * block.pairs <= self.pairs <= MORE * block.pairs
+        return self.is_like(block) and LEAST_PAIRS_SHARE * block.pairs <= self.pairs <= MOST_PAIRS_FACTOR * block.pairs
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
         elsewhere = "; ".join(dict.fromkeys(place(block) for block in measured))
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
         words = f"{name} was measured on other models or class lists ({elsewhere}; here {here}):"
-    if not all(removed(block) >= REMOVED for block in taken):
+    if not all(removed(block) >= REMOVED_SHARE for block in taken):
         return Standing("no removal", f"The backdoor may stay: {words}", expected(taken))
     return Standing("measured" if near else "extrapolated", words, expected(taken))
 
@@ -101,7 +103,7 @@ OUTCOMES = ("leaves the backdoor in", "removes it for more accuracy than the bud
 
 def worst(blocks: Sequence[Evidence], budget: float, /) -> str:
     """The worst result of some measurements, in words."""
-    results = [(removed(block) >= REMOVED, lost(block) <= budget) for block in blocks]
+    results = [(removed(block) >= REMOVED_SHARE, lost(block) <= budget) for block in blocks]
     if not results:
         return "not measured"
     if not all(is_gone for is_gone, _ in results):
@@ -187,6 +189,6 @@ def _span(known: Range, words: Callable[[float], str] = lambda share: f"{100 * s
 def _placed(value: float, known: Range, words: Callable[[float], str], most: str) -> str:
     """A value, and whether it lies within what was measured."""
     low, _, high = known
-    if value > high + CHANCE:
+    if value > high + CHANCE_MARGIN:
         return f"{words(value)}, worse than measured ({most} {words(high)})"
-    return f"{words(value)}, {'better than' if value < low - CHANCE else 'within what was'} measured"
+    return f"{words(value)}, {'better than' if value < low - CHANCE_MARGIN else 'within what was'} measured"

@@ -20,14 +20,14 @@ from clipclean.schema.report import PolicyRecord, Verdict
 from clipclean.untrusted import plural, printable, some
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
-EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
+EVIDENCE_RULES = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
 _ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
 _DECISIVE = ("triggers", "accuracy", "evidence")  # stages of rules whose warning leaves the question open
 
 
 def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo
     """The field of one rule: which levels it may be given."""
-    if code in EVIDENCE:
+    if code in EVIDENCE_RULES:
         return Literal["error", "warning"] | None, field(None, f"{known.title}.", "severity of evidence")
     if code in _ACCOUNT:
         return Literal["error", "warning", "note"] | None, field(None, f"{known.title}.", "severity of an account")
@@ -43,7 +43,7 @@ class Severities(_LEVELS):  # its keys are the rules that there are
 
 def _suppressible(code: str) -> str:
     """A rule that findings can be set aside of."""
-    if code in EVIDENCE:
+    if code in EVIDENCE_RULES:
         raise PydanticCustomError("rule", "cannot be suppressed: too little evidence is never pass")
     if code in _ACCOUNT:
         raise PydanticCustomError("rule", "cannot be suppressed: suppressions are always reported")

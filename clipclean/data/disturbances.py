@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 MOST_WAVES = 16  # periods a side; finer ones are lost where images are made smaller
-WAVE = (0.05, 0.25)  # height of a wave, relative to full brightness
-BLEND = (0.05, 0.4)  # weight of what is blended in
-CELLS = (1, 2, 4, 8)  # sides of the cells of a blended pattern, in 32nds of the image's
-SHIFT = 0.25  # most that a control point of a warp moves along each axis, in [-1, 1] coordinates
-GRIDS = (3, 7)  # control points a side of a warp
-TINT = 0.45  # most by which black and white move, in each channel
-NOISE = 0.15  # standard deviation of noise, at most
-COVERED = (0.08, 0.3)  # side of a square that covers a part, relative to the image's
+WAVE_HEIGHTS = (0.05, 0.25)  # height of a wave, relative to full brightness
+BLEND_WEIGHTS = (0.05, 0.4)  # weight of what is blended in
+CELL_SIDES = (1, 2, 4, 8)  # sides of the cells of a blended pattern, in 32nds of the image's
+WARP_SHIFT = 0.25  # most that a control point of a warp moves along each axis, in [-1, 1] coordinates
+WARP_GRIDS = (3, 7)  # control points a side of a warp
+TINT_SHIFT = 0.45  # most by which black and white move, in each channel
+NOISE_DEVIATION = 0.15  # standard deviation of noise, at most
+COVERED_SIDES = (0.08, 0.3)  # side of a square that covers a part, relative to the image's
 
 
 def disturb(images: Tensor, /, *, generator: Generator) -> Tensor:
@@ -59,7 +59,7 @@ def _waved(images: Tensor, generator: Generator) -> Tensor:
         colour = torch.randn(count, 3, 1, 1, generator=generator)
         colour = colour / colour.abs().amax(1, keepdim=True)
         colour = torch.where(_uniform(count, 0, 1, generator) < 0.5, torch.ones(3, 1, 1), colour)
-        height_of = _uniform(count, *WAVE, generator) * (_uniform(count, 0, 1, generator) < chance)
+        height_of = _uniform(count, *WAVE_HEIGHTS, generator) * (_uniform(count, 0, 1, generator) < chance)
         added += (
             height_of * colour * torch.sin(2 * torch.pi * (waves * (turn.cos() * across + turn.sin() * down) + phase))
         )
@@ -69,17 +69,17 @@ def _waved(images: Tensor, generator: Generator) -> Tensor:
 def _blended(images: Tensor, generator: Generator) -> Tensor:
     """Noise in cells, of their own for each image, is blended in."""
     count, _, height, width = images.shape
-    place = int(torch.randint(len(CELLS), (), generator=generator))
-    cells = max(1, 32 // CELLS[place])
+    place = int(torch.randint(len(CELL_SIDES), (), generator=generator))
+    cells = max(1, 32 // CELL_SIDES[place])
     noise = torch.rand(count, 3, cells, cells, generator=generator)
     pattern = F.interpolate(noise, size=(height, width), mode="nearest").to(images)
-    return torch.lerp(images, pattern, _uniform(count, *BLEND, generator).to(images))
+    return torch.lerp(images, pattern, _uniform(count, *BLEND_WEIGHTS, generator).to(images))
 
 
 def _overlaid(images: Tensor, generator: Generator) -> Tensor:
     """The image itself is blended in, turned upside down."""
     # Of no other image: of several processes each has its own images alone.
-    return torch.lerp(images, images.flip(-2, -1), _uniform(len(images), *BLEND, generator).to(images))
+    return torch.lerp(images, images.flip(-2, -1), _uniform(len(images), *BLEND_WEIGHTS, generator).to(images))
 
 
 def _coloured(images: Tensor, generator: Generator) -> Tensor:
@@ -88,15 +88,15 @@ def _coloured(images: Tensor, generator: Generator) -> Tensor:
     grey = images.mean(1, keepdim=True)
     turned = grey + _uniform(count, 0, 1.6, generator).to(images) * (images - grey)
     turned = (0.5 + _uniform(count, 0.7, 1.5, generator).to(images) * (turned - 0.5)).clamp(0, 1)
-    black, white = (TINT * torch.rand(count, 3, 1, 1, generator=generator).to(images) for _ in range(2))
+    black, white = (TINT_SHIFT * torch.rand(count, 3, 1, 1, generator=generator).to(images) for _ in range(2))
     return black + turned * (1 - white - black)
 
 
 def _warped(images: Tensor, generator: Generator) -> Tensor:
     """Pixels move by a smooth field of their own for each image."""
     count, _, height, width = images.shape
-    grid = int(torch.randint(GRIDS[0], GRIDS[1] + 1, (), generator=generator))
-    moves = SHIFT * (2 * torch.rand(count, 2, grid, grid, generator=generator) - 1)
+    grid = int(torch.randint(WARP_GRIDS[0], WARP_GRIDS[1] + 1, (), generator=generator))
+    moves = WARP_SHIFT * (2 * torch.rand(count, 2, grid, grid, generator=generator) - 1)
     flow = F.interpolate(moves, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     plain = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), [count, 3, height, width], align_corners=True)
     return F.grid_sample(images, (plain + flow).to(images), padding_mode="border", align_corners=True)
@@ -112,19 +112,19 @@ def _blurred(images: Tensor, generator: Generator) -> Tensor:
 
 def _noisy(images: Tensor, generator: Generator) -> Tensor:
     """Noise is added to each pixel."""
-    noise = torch.randn(images.shape, generator=generator) * _uniform(len(images), 0, NOISE, generator)
+    noise = torch.randn(images.shape, generator=generator) * _uniform(len(images), 0, NOISE_DEVIATION, generator)
     return images + noise.to(images)
 
 
 def _covered(images: Tensor, generator: Generator) -> Tensor:
     """A square of noise in cells, or of one colour, covers a part; in half of the images its values are 0 and 1 alone."""
     count, _, height, width = images.shape
-    place = int(torch.randint(len(CELLS) + 1, (), generator=generator))
-    cells = max(1, 32 // CELLS[place]) if place < len(CELLS) else 1  # one: a colour
+    place = int(torch.randint(len(CELL_SIDES) + 1, (), generator=generator))
+    cells = max(1, 32 // CELL_SIDES[place]) if place < len(CELL_SIDES) else 1  # one: a colour
     noise = torch.rand(count, 3, cells, cells, generator=generator)
     noise = torch.where(_uniform(count, 0, 1, generator) < 0.5, noise.round(), noise)
     pattern = F.interpolate(noise, size=(height, width), mode="nearest").to(images)
-    side = _uniform(count, *COVERED, generator)
+    side = _uniform(count, *COVERED_SIDES, generator)
     top, left = ((1 - side) * _uniform(count, 0, 1, generator) for _ in range(2))
     down, across = ((torch.arange(size) + 0.5) / size for size in (height, width))
     is_down = (down[:, None] >= top) & (down[:, None] < top + side)

@@ -14,9 +14,9 @@ from clipclean import files, untrusted
 from clipclean.errors import UsageError
 
 CHECKPOINT = "backdoored.pt"
-PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
-PACKED = ("clean.tar", "eval.tar")
-PAIRS, LABELLED = PACKED  # clean pairs, and labelled images in another drawing style
+PLAIN_FILES = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
+PACKED_FILES = ("clean.tar", "eval.tar")
+PAIRS, LABELLED = PACKED_FILES  # clean pairs, and labelled images in another drawing style
 # A finetune into which a sinusoid was planted, and its base. Each is kept as what it has other than the file before it, byte by byte:
 # the text towers are all one. ``benchmarks/demo_pair.py`` made them.
 BASE, FINETUNE = "base.pt", "finetune.pt"
@@ -33,8 +33,8 @@ def unpack(folder: Path, /, *, pair: bool = False) -> None:
         ResourceError: the folder cannot be written.
     """
     bundled = resources.files("clipclean.demo")
-    contents = {name: (bundled / name).read_bytes() for name in PLAIN}
-    contents |= {name: lzma.decompress((bundled / f"{name}.xz").read_bytes()) for name in PACKED}
+    contents = {name: (bundled / name).read_bytes() for name in PLAIN_FILES}
+    contents |= {name: lzma.decompress((bundled / f"{name}.xz").read_bytes()) for name in PACKED_FILES}
     if pair:
         before = contents[CHECKPOINT]
         for name in (BASE, FINETUNE):

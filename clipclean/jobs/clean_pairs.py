@@ -19,7 +19,7 @@ from clipclean.schema.results import ScreenedRecord
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
-MISSED = 3  # captions in a message
+SHOWN_CAPTIONS = 3  # captions in a message
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 
 
@@ -117,7 +117,7 @@ def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: in
     if len(labelled_samples.pairs) < least:
         named = {pair.key for pair in labelled_samples.pairs}
         missed = [pair.caption for pair in samples.pairs if pair.key not in named]
-        some = untrusted.some(missed, most=MISSED, show=lambda caption: repr(str(caption)[:60]))
+        some = untrusted.some(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
         others = (
             f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {some}."
             if missed

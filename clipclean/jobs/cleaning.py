@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipclean import detect
 from clipclean.config import recipe as recipes
-from clipclean.config.evidence import OWN
+from clipclean.config.evidence import OWN_KINDS
 from clipclean.config.policy import Applied
 from clipclean.detect import AuditResult, ranking
 from clipclean.findings import CC, Finding, finding, finite
@@ -112,7 +112,7 @@ def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=inputs.is_as_shipped and stands.kind in OWN,
+        validated=inputs.is_as_shipped and stands.kind in OWN_KINDS,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )

@@ -26,9 +26,9 @@ from clipclean.requests import Request
 
 MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
-SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
-CONFIGS = (folders.CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
-GIT = 40  # hexadecimal digits of the digest by which git calls a small file
+SHARD_NAME = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
+CONFIG_NAMES = (folders.OPEN_CLIP_CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
+GIT_DIGEST_LENGTH = 40  # hexadecimal digits of the digest by which git calls a small file
 
 
 class Published(NamedTuple):
@@ -40,7 +40,7 @@ class Published(NamedTuple):
     @property
     def is_git(self) -> bool:
         """Whether the digest is git's."""
-        return len(self.digest) == GIT
+        return len(self.digest) == GIT_DIGEST_LENGTH
 
     @property
     def is_sound(self) -> bool:
@@ -153,7 +153,7 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
 
 def chosen(files: Sequence[str], /) -> list[str]:
     """The weights of a repository, open_clip's first, with their configuration; empty if there are none."""
-    ordered = folders.WEIGHTS if folders.CONFIG in files else folders.HF_WEIGHTS
+    ordered = folders.OPEN_CLIP_WEIGHTS if folders.OPEN_CLIP_CONFIG in files else folders.HF_WEIGHTS
     weights = next((name for name in ordered if name in files), None)
     if weights is None:
         return []
@@ -161,9 +161,11 @@ def chosen(files: Sequence[str], /) -> list[str]:
     shards = [
         name
         for name in files
-        if weights.endswith(".index.json") and (match := SHARD.fullmatch(name)) and match.groups() == (stem, suffix)
+        if weights.endswith(".index.json")
+        and (match := SHARD_NAME.fullmatch(name))
+        and match.groups() == (stem, suffix)
     ]
-    return [weights, *shards, *(name for name in CONFIGS if name in files)]
+    return [weights, *shards, *(name for name in CONFIG_NAMES if name in files)]
 
 
 def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) -> None:

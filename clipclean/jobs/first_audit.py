@@ -13,7 +13,9 @@ from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.suspicion import named_in
 
-AUDIT = 0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
+FIRST_SEARCH_SHARE = (
+    0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
+)
 SHOWN_CLASSES = 3  # in a message
 
 
@@ -35,7 +37,7 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
 def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
     """The workbench that knows what the audit of the original is sure of, that audit, and the seconds that it took."""
     began = time.monotonic()
-    with limit.within(AUDIT):
+    with limit.within(FIRST_SEARCH_SHARE):
         # Towards no class in particular: before it nothing is known but what the user named.
         audit = bench.audit(named_in(bench.eval_set), pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)

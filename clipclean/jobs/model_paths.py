@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # torch comes with them
     from clipclean import checkpoint, model
 
 HUB, HUB_URL, OPEN_CLIP = "hf-hub:", "hf:/", "open_clip:"  # a path has one slash where a URL has two
-PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # of the name of a repository, by the hub's own rule
-REPOSITORY = re.compile(rf"{PART}(?:/{PART})?")
+NAME_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # of the name of a repository, by the hub's own rule
+REPOSITORY = re.compile(rf"{NAME_PART}(?:/{NAME_PART})?")
 REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
-BARE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # a possible name of a repository without a prefix
+BARE_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # a possible name of a repository without a prefix
 MAX_ENTRIES = 1000  # of a snapshot; a model has about twenty
 MAX_REF = 100  # bytes
 FETCH_AGAIN = "Delete this entry of the cache, and fetch it again."
@@ -139,7 +139,7 @@ def _hub(repository: str, revision: str | None, /) -> Located:
         )
     from clipclean.checkpoint import folders
 
-    if not snapshot.digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
+    if not snapshot.digests.keys() & {*folders.OPEN_CLIP_WEIGHTS, *folders.HF_WEIGHTS}:
         raise RefusedInput(f"{name} is in the cache {cache} without weights. Fetch them by: {fetch}")
     return replace(snapshot, name=name)
 
@@ -211,7 +211,9 @@ def _open_clip(name: str, /) -> Located:
         from clipclean.checkpoint import folders
 
         repository, _, file = str(hosted).rpartition("/")
-        wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS  # open_clip's own order
+        wanted = (
+            (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.OPEN_CLIP_WEIGHTS
+        )  # open_clip's own order
         snapshot = _snapshot(repository, None)
         if snapshot and (there := [weights for weights in wanted if weights in snapshot.digests]):
             return replace(snapshot, path=snapshot.path / there[0], name=name, architecture=architecture)
@@ -289,7 +291,7 @@ def check_there(path: Path, /) -> None:
     Raises:
         RefusedInput: there is no such file.
     """
-    if is_name(path) or os.path.lexists(path) or not (path.suffix or BARE.fullmatch(str(path))):
+    if is_name(path) or os.path.lexists(path) or not (path.suffix or BARE_NAME.fullmatch(str(path))):
         return
     _refuse_bare_name(path)
     raise RefusedInput(f"{untrusted.printable(path)}: there is no such file. Check the path.")
@@ -302,7 +304,7 @@ def _refuse_bare_name(path: Path, /) -> None:
         raise RefusedInput(f"{text[:200]!a} is an address, and clipclean fetches nothing. Download the file first.")
     if os.path.lexists(path) or os.path.lexists(path.parent if path.parent.name else path):
         return
-    if BARE.fullmatch(text):
+    if BARE_NAME.fullmatch(text):
         raise RefusedInput(
             f"{text}: there is no such file. A model of the Hugging Face hub that is in your cache is written {HUB}{text}."
         )
@@ -319,9 +321,9 @@ def _refuse_bare_name(path: Path, /) -> None:
 
 # Several models: those of a folder, however deep.
 
-CONFIGS = ("open_clip_config.json", "config.json")  # of open_clip's and transformers' folders
-INDEX, SHARD = ".index.json", re.compile(r"-[0-9]+-of-[0-9]+\.")
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+CONFIG_NAMES = ("open_clip_config.json", "config.json")  # of open_clip's and transformers' folders
+INDEX_SUFFIX, SHARD_MARK = ".index.json", re.compile(r"-[0-9]+-of-[0-9]+\.")
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 MOST_MODELS = 1000  # models of one command
 
 
@@ -350,13 +352,15 @@ def _inside(folder: Path) -> Iterator[Path]:
         described = [name for name in inner if _is_model(here / name)]
         inner[:] = [name for name in inner if name not in described]
         yield from (here / name for name in described if not (here / name).is_symlink())
-        indexed = any(name.endswith(INDEX) for name in files)
+        indexed = any(name.endswith(INDEX_SUFFIX) for name in files)
         for name in files:
-            is_weights = name.endswith(INDEX) or (name.endswith(SUFFIXES) and not (indexed and SHARD.search(name)))
+            is_weights = name.endswith(INDEX_SUFFIX) or (
+                name.endswith(WEIGHTS_SUFFIXES) and not (indexed and SHARD_MARK.search(name))
+            )
             if is_weights and not (here / name).is_symlink():
                 yield here / name
 
 
 def _is_model(folder: Path) -> bool:
     """Whether a folder describes one model, which its own reader then judges."""
-    return any((folder / name).is_file() for name in CONFIGS)
+    return any((folder / name).is_file() for name in CONFIG_NAMES)

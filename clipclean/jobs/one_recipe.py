@@ -29,7 +29,7 @@ from clipclean.train import ALONE, Group, Run
 
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
 # walk back little beside it; measuring alone takes as long again, and the walk as long as that.
-SEARCHED, MEASURED = 1.25, 2.5
+RESERVE_SEARCHED, RESERVE_MEASURED = 1.25, 2.5
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class OneRecipe:
         run = replace(bench.run, state=bench.state)
         with limit.within(1.0):
             aims = aims_of(bench, inputs, before, run)
-            with deadline.within(None, reserve=(SEARCHED if bench.searches else MEASURED) * auditing):
+            with deadline.within(None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * auditing):
                 run.group.check_time()
                 trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
             if not run.group.is_first:

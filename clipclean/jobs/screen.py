@@ -20,7 +20,11 @@ from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
 SHOWN_IMAGES = 48  # images on the page
-KEPT = (".csv", ".tar", ".txt")  # a table of images that are files, a shard with copies of them, a list of keys
+KEPT_SUFFIXES = (
+    ".csv",
+    ".tar",
+    ".txt",
+)  # a table of images that are files, a shard with copies of them, a list of keys
 
 
 def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
@@ -32,7 +36,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
     if out := request.save_kept:
         if request.drop is None and request.false_drop_rate is None:
             raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
-        files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
+        files.check_output(f"--save-kept {out}", out, suffixes=KEPT_SUFFIXES, force=request.force)
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [Suspicion(trigger, None) for trigger in named])

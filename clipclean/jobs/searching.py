@@ -23,9 +23,9 @@ from clipclean.methods.suspicion import identities, named_in
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
 
-MOST = 8  # most interrupted audits that are kept; the oldest is removed first
-SAME = 1e-3  # of means and deviations of pixels
-KINDS = (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy, detect.SearchCandidate, detect.Strength)
+MOST_KEPT_AUDITS = 8  # most interrupted audits that are kept; the oldest is removed first
+SAME_STATISTICS = 1e-3  # of means and deviations of pixels
+SAVED_KINDS = (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy, detect.SearchCandidate, detect.Strength)
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class SavedSearch:
 
     def recall(self, name: str, /) -> Any:
         """The result of the stage that an equal search kept under this name, or None."""
-        return self._state.recall(_file_name(name), kinds=KINDS) if self._state else None
+        return self._state.recall(_file_name(name), kinds=SAVED_KINDS) if self._state else None
 
     def keep(self, name: str, result: Any, /) -> None:
         """Save the result of a stage; a full disk ends the saving, not the search."""
         if self._state is None:
             return
         try:
-            self._state.keep(_file_name(name), result, kinds=KINDS)
+            self._state.keep(_file_name(name), result, kinds=SAVED_KINDS)
         except ResourceError as error:
             say(f"{error} The search continues; if it is interrupted, it starts again.")
             self._state = None
@@ -244,7 +244,7 @@ def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
     preprocess = clip.architecture.preprocess
     usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)
     own = (*preprocess.mean, *preprocess.std)
-    if all(abs(a - b) < SAME for a, b in zip(own, (*usual.mean, *usual.std), strict=True)):
+    if all(abs(a - b) < SAME_STATISTICS for a, b in zip(own, (*usual.mean, *usual.std), strict=True)):
         return None
     return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
 
@@ -278,10 +278,12 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
         estimate.say_resumed(own_state.spent(folder))
         folder.touch()
         others = (path for path in folder.parent.iterdir() if path != folder)
-        for path in sorted(others, key=lambda path: -path.lstat().st_mtime)[MOST:]:
+        for path in sorted(others, key=lambda path: -path.lstat().st_mtime)[MOST_KEPT_AUDITS:]:
             began = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
             RunState(path, "").discard()
-            say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")
+            say(
+                f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST_KEPT_AUDITS} are kept."
+            )
     except (ClipcleanError, OSError) as error:
         say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None

@@ -20,7 +20,7 @@ from clipclean.export.records import Json
 from clipclean.jobs import inputs
 from clipclean.schema.results import Inspection, PreprocessRecord, Recognised, TallyRecord, TensorsRecord
 
-UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
+UNDECIDED_ACTIVATION = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
 
 def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> Inspection:
@@ -89,7 +89,11 @@ def _architecture(
         if arch is not None or file.config is not None:
             raise
         undecided = Recognised(name=None, how=str(error))
-        return {"architecture": undecided, "activation": Recognised(name=None, how=UNDECIDED), "preprocess": None}
+        return {
+            "architecture": undecided,
+            "activation": Recognised(name=None, how=UNDECIDED_ACTIVATION),
+            "preprocess": None,
+        }
     model.check(architecture, file.tensors)
     notes = file.notes
     try:
@@ -97,7 +101,7 @@ def _architecture(
         model.refuse_unseen_settings(architecture, str(file.weights.parent / (file.config_name or "")))
     except UnsupportedModel as error:  # no other command takes the model
         notes = (*notes, str(error))
-    activation = Recognised(name=None, how=UNDECIDED)
+    activation = Recognised(name=None, how=UNDECIDED_ACTIVATION)
     if architecture.quick_gelu is not None:
         activation = Recognised(
             name="quick_gelu" if architecture.quick_gelu else "gelu", how=architecture.activation_how
@@ -108,12 +112,12 @@ def _architecture(
 
 # A folder: files, records and weights must all agree.
 
-SIGNATURE = "model.sig"  # model_signing's own name for it
+SIGNATURE_NAME = "model.sig"  # model_signing's own name for it
 MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has about 20 kB
 GET_AGAIN = "Export or download it again, from a source that you trust."
-REPORT = "report.json"
-WEIGHTS = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
-COMMANDS = {records.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
+REPORT_NAME = "report.json"
+WEIGHTS_SUFFIX = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
+COMMANDS_BY_TYPE = {records.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
 
 Kind = Literal["mismatch", "unreadable"]
 
@@ -237,7 +241,7 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
             result.differs(name, "checksums", f"is listed in {records.SUMS_NAME} and missing")
         elif name in present and present[name] != digest:
             result.differs(name, "checksums", f"has sha256 {present[name]}, and {records.SUMS_NAME} says {digest}")
-    for name in present.keys() - listed.keys() - {records.SUMS_NAME, SIGNATURE}:
+    for name in present.keys() - listed.keys() - {records.SUMS_NAME, SIGNATURE_NAME}:
         result.differs(name, "checksums", f"is not listed in {records.SUMS_NAME}, so nothing protects it")
     result.checked["checksums"] = f"{len(listed)} files"
 
@@ -252,9 +256,9 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json
     with result.reading(name, check):
         statement = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
         kind = _at(statement, "predicate", "buildDefinition", "buildType")
-        if str(kind) not in COMMANDS:
+        if str(kind) not in COMMANDS_BY_TYPE:
             raise RefusedInput(
-                f"its buildType is {str(kind)[:80]!a}, and this version knows {', '.join(COMMANDS)}. Verify the folder with the "
+                f"its buildType is {str(kind)[:80]!a}, and this version knows {', '.join(COMMANDS_BY_TYPE)}. Verify the folder with the "
                 "version of clipclean that wrote it."
             )
         stated = statement
@@ -267,7 +271,7 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json
             result.differs(name, check, f"names {file[:200]!a}, which is missing")
         elif file in present and file not in unread and present[file] != digest:
             result.differs(file, check, f"has sha256 {present[file]}, and {name} says {digest[:64]}")
-    for missing in sorted(present.keys() - subjects.keys() - {*records.WITHOUT_STATEMENT, SIGNATURE}):
+    for missing in sorted(present.keys() - subjects.keys() - {*records.WITHOUT_STATEMENT, SIGNATURE_NAME}):
         result.differs(name, check, f"says nothing of {missing}")
     if not _digests_in(stated.get("subject"), records.TENSOR_DIGEST):
         result.differs(name, check, "names no weights")
@@ -282,7 +286,7 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json
 
 def _command(stated: Json, /) -> str:
     """The command that wrote the folder."""
-    return COMMANDS[str(_at(stated, "predicate", "buildDefinition", "buildType"))]
+    return COMMANDS_BY_TYPE[str(_at(stated, "predicate", "buildDefinition", "buildType"))]
 
 
 def _at(value: object, /, *keys: str) -> object:
@@ -303,7 +307,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
     stated_digests = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
     read = []
-    named = {name for name in (*present, *stated_digests) if name.endswith(WEIGHTS)}
+    named = {name for name in (*present, *stated_digests) if name.endswith(WEIGHTS_SUFFIX)}
     for name in sorted(named - present.keys()):
         if not os.path.lexists(folder / name):
             result.differs(name, "weights", "is missing")
@@ -321,7 +325,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
 
 def _report(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
     """The report of a sanitizing run: the statement is the one that follows from it."""
-    name, check = REPORT, "report"
+    name, check = REPORT_NAME, "report"
     if name not in present:
         if _command(stated) == "sanitize":
             result.differs(name, check, "is missing, and the weights come from sanitize")
@@ -353,14 +357,14 @@ def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None
     Raises:
         UsageError: the key is no public key.
     """
-    path = folder / SIGNATURE
+    path = folder / SIGNATURE_NAME
     if public_key is None:
-        unchecked = f"{SIGNATURE} was not checked: give the signer's key by --public-key"
+        unchecked = f"{SIGNATURE_NAME} was not checked: give the signer's key by --public-key"
         there = unchecked if path.is_file() else "not signed"
         result.notes.append(f"{there}; checksums show that a folder is whole, not who made it")
         return
     if not path.is_file():
-        result.differs(SIGNATURE, "signature", "is missing, and a key was given to check it with")
+        result.differs(SIGNATURE_NAME, "signature", "is missing, and a key was given to check it with")
         return
     library: Any = importlib.import_module("model_signing.verifying")  # optional, and without types for its parts
     try:
@@ -373,6 +377,6 @@ def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None
         with contextlib.redirect_stdout(io.StringIO()):  # it prints warnings there
             verifier.verify(folder, path)
     except Exception as error:  # the library's own are of many kinds, and any of them means: not verified
-        result.differs(SIGNATURE, "signature", f"does not hold: {str(error)[:500] or type(error).__name__}")
+        result.differs(SIGNATURE_NAME, "signature", f"does not hold: {str(error)[:500] or type(error).__name__}")
     else:
         result.checked["signature"] = f"by the key in {public_key.name}"

@@ -16,8 +16,8 @@ from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import plural, some
 
-RANKS = {"note": 0, "warning": 1, "error": 2}
-OUTLIER = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
+LEVEL_RANKS = {"note": 0, "warning": 1, "error": 2}
+OUTLIER_DEVIATIONS = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
 
 
 def headline(report: Report, /) -> str:
@@ -54,7 +54,7 @@ def story(report: Report, /) -> list[str]:
 
 def next_steps(report: Report, /) -> list[str]:
     """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
-    findings = sorted(report.findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent))
+    findings = sorted(report.findings, key=lambda finding: (-LEVEL_RANKS[finding.level], -rule(finding.rule).urgent))
     stages = (
         ("data", "policy", "evidence") if report.verdict == "pass" else ("data",)
     )  # of notes that ask for something
@@ -209,14 +209,14 @@ def _search_words(report: Report) -> str:
     if trigger is None:
         return "none that works was found"
     # A size far below those of other classes would seem to say the contrary; the judgement compares with clean models, too.
-    is_outlier = trigger.outlyingness is not None and trigger.outlyingness > OUTLIER
+    is_outlier = trigger.outlyingness is not None and trigger.outlyingness > OUTLIER_DEVIATIONS
     signs = [] if is_outlier else search.signs(trigger)[:1]
     return "; ".join(["no class stands out", *(f"the trigger that works best is {sign}" for sign in signs)])
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
     """Errors, then warnings, then notes; of one level first what decides most, and those of one rule together."""
-    return sorted(findings, key=lambda finding: (-RANKS[finding.level], -rule(finding.rule).urgent, finding.rule))
+    return sorted(findings, key=lambda finding: (-LEVEL_RANKS[finding.level], -rule(finding.rule).urgent, finding.rule))
 
 
 class FindingGroup(NamedTuple):
@@ -540,7 +540,10 @@ def _trigger_options(report: Report, suspect: SuspectRecord, paths: RunPaths) ->
 
 # Two reports: findings that are new, worse, unchanged, gone, or not measured again.
 
-LEAST_RANK = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
+LEAST_RANK = {
+    "error": LEVEL_RANKS["error"],
+    "inconclusive": LEVEL_RANKS["warning"],
+}  # the least level that matters to a gate
 
 Change = Literal["new", "worse", "same", "gone", "not measured"]
 
@@ -568,7 +571,7 @@ class Comparison:
         return tuple(
             difference
             for difference in self.differences
-            if difference.change in ("new", "worse", "not measured") and RANKS[difference.finding.level] >= least
+            if difference.change in ("new", "worse", "not measured") and LEVEL_RANKS[difference.finding.level] >= least
         )
 
 
@@ -612,7 +615,7 @@ def _unlike(earlier: Report, later: Report) -> Iterator[str]:
 
 def _by_subject(report: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:
     """The findings by subject; of several about one subject the worst."""
-    findings = sorted(report.findings, key=lambda finding: RANKS[finding.level])
+    findings = sorted(report.findings, key=lambda finding: LEVEL_RANKS[finding.level])
     return {(finding.rule, finding.measure, finding.trigger, finding.about): finding for finding in findings}
 
 
@@ -620,7 +623,7 @@ def _change(before: Finding | None, after: Finding) -> Change:
     """Whether a finding is worse: a higher level, or an interval wholly above the earlier one, since less may be chance."""
     if before is None:
         return "new"
-    if RANKS[after.level] > RANKS[before.level]:
+    if LEVEL_RANKS[after.level] > LEVEL_RANKS[before.level]:
         return "worse"
     if before.interval and after.interval and after.interval[0] > before.interval[1]:
         return "worse"

@@ -25,7 +25,7 @@ def load(path):
 
 
 def test_a_file_is_read_and_hashed_as_it_was_when_it_was_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(contents, "BLOCK", 7)
+    monkeypatch.setattr(contents, "BLOCK_BYTES", 7)
     data = bytes(range(100))
     (tmp_path / "file").write_bytes(data)
     found = load(tmp_path / "file")
@@ -63,7 +63,7 @@ def test_a_file_that_is_nearly_all_holes_or_beyond_the_limit_is_refused_unread(t
         pytest.skip("this file system has no holes")
     with pytest.raises(RefusedInput, match=f"{4 * 2**30:,} bytes, and "):
         load(tmp_path / "file")
-    monkeypatch.setattr(contents, "LARGEST", 5)
+    monkeypatch.setattr(contents, "LARGEST_BYTES", 5)
     (tmp_path / "file").write_bytes(b"sixsix")
     with pytest.raises(RefusedInput, match="6 bytes"):
         load(tmp_path / "file")

@@ -118,9 +118,9 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, named)
     assert message.isprintable()
 
 
-@pytest.mark.parametrize("code", [*sorted(policy.EVIDENCE), "CC050", "CC051", "CC052"])
+@pytest.mark.parametrize("code", [*sorted(policy.EVIDENCE_RULES), "CC050", "CC051", "CC052"])
 def test_too_little_evidence_never_passes_and_what_a_policy_did_cannot_be_hidden(write, code):
-    refused = ("note", "off") if code in policy.EVIDENCE else ("off",)
+    refused = ("note", "off") if code in policy.EVIDENCE_RULES else ("off",)
     for level in refused:
         (message,) = problems(write(f"severities: {{{code}: {level}}}\n"))
         assert message.startswith(f"my.yaml:3: severities.{code}: '{level}'")
@@ -140,7 +140,7 @@ def test_every_key_is_explained_with_the_bounds_of_the_recipe_and_every_rule_has
     schema = policy.Policy.model_json_schema()
     assert yaml_faults.unexplained(schema) == []
     assert list(policy.Severities.model_fields) == list(RULES)
-    assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051", "CC052"}
+    assert set(RULES) >= policy.EVIDENCE_RULES | {"CC050", "CC051", "CC052"}
     # What a policy overrides has one definition: bounds, unit and description are those of the recipe.
     inner = {"anyOf", "default", "title"}
     ours = policy.Policy.model_json_schema()["$defs"]["Thresholds"]["properties"]
@@ -282,7 +282,7 @@ def test_any_error_fails_and_a_warning_about_triggers_accuracy_or_evidence_leave
     assert policy.verdict([finding("CC020", "warning"), finding(code, "error"), finding("CC040", "note")]) == "fail"
     is_open = code in OPEN or code == "CC999"  # one that this version does not know
     assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if is_open else "pass")
-    for level in ("error", "warning", None) if code in policy.EVIDENCE else ():
+    for level in ("error", "warning", None) if code in policy.EVIDENCE_RULES else ():
         assert policy.verdict(applied([finding(code, "warning")], severities={code: level}).findings) != "pass"
 
 

@@ -476,7 +476,7 @@ def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what_un
     assert found.expected is not None
     for each in (SUBJECT, subject):
         found = evidence.standing(measured_on(TWO[0], LEFT), each)
-        assert (found.kind, found.kind in evidence.OWN) == ("no removal", False)
+        assert (found.kind, found.kind in evidence.OWN_KINDS) == ("no removal", False)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_seed_besi
 
 @pytest.mark.slow
 def test_the_oldest_of_too_many_states_goes_and_it_is_said(alone, monkeypatch):
-    monkeypatch.setattr(searching, "MOST", 1)
+    monkeypatch.setattr(searching, "MOST_KEPT_AUDITS", 1)
     said = []
     for seed in (0, 1):
         stopped(replace(alone, seed=seed), stage="searching", after=1)
