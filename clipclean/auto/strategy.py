@@ -26,31 +26,26 @@ class Auto:
     """The strategy of a recipe that chooses: its candidates, from gentle to harsh."""
 
     candidates: tuple[Candidate, ...]
-    planting_batch: int  # pairs in a batch of the planting
     needs = "the model was audited"
 
     @classmethod
     def of(cls, job: Job, /) -> "Auto":
         """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
-        listed = candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search)
-        return cls(listed, job.recipe.auto.batch_size)
+        return cls(candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search))
 
-    def fitted(self, inputs: CleaningInputs, /) -> "Auto":
-        """The same for the pairs of a run."""
+    def fitted(self, inputs: CleaningInputs, group: Group, /) -> "Auto":
+        """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
         recipe, pairs = inputs.recipe, len(inputs.to_train.pairs)
         fitted = tuple(candidate.fitted(recipe, pairs=pairs) for candidate in self.candidates)
-        return Auto(fitted, trials.planting_batch(recipe.auto, pairs))
+        for step in (step for candidate in fitted for step in candidate.recipes):
+            group.check(step.train.batch_size)
+        group.check(trials.planting_batch(recipe.auto, pairs), name="auto.batch_size")
+        return Auto(fitted)
 
     @property
     def ladder(self) -> list[Sequence[Recipe]]:
         """The recipes of each candidate."""
         return [candidate.recipes for candidate in self.candidates]
-
-    def check(self, group: Group, /) -> None:
-        """Refuse batches that the processes cannot share out evenly; raises UsageError."""
-        for recipe in (recipe for candidate in self.candidates for recipe in candidate.recipes):
-            group.check(recipe.train.batch_size)
-        group.check(self.planting_batch, name="auto.batch_size")
 
     def clean(
         self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float

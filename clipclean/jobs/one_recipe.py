@@ -112,13 +112,10 @@ class OneRecipe:
     needs = "the model was cleaned"
     ladder: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
-    def fitted(self, inputs: CleaningInputs, /) -> "OneRecipe":
-        """The same with a warm-up that the pairs of a run have room for."""
+    def fitted(self, inputs: CleaningInputs, group: Group, /) -> "OneRecipe":
+        """The same with a warm-up that the pairs of a run have room for; raises UsageError for batches that no processes share evenly."""
+        group.check(inputs.recipe.train.batch_size)
         return OneRecipe(inputs.recipe)
-
-    def check(self, group: Group, /) -> None:
-        """Refuse batches that the processes cannot share out evenly; raises UsageError."""
-        group.check(self.recipe.train.batch_size)
 
     def clean(
         self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float

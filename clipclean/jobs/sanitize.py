@@ -37,9 +37,8 @@ def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcom
     present = destination.look(job.request, group)
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(_timed(group)):
         inputs = prepare.prepare(job)
-    strategy = strategy.fitted(inputs)
+    strategy = strategy.fitted(inputs, group)
     plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
-    strategy.check(group)
     to = destination.of(job.request, inputs, present, group)
     if destination.is_finished(to, group):
         return destination.outcome_of_finished(job.request, to.state) if group.is_first else None
@@ -58,7 +57,7 @@ def planned(job: Job, strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     destination.look(job.request, ALONE, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
-    return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs).ladder)
+    return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs, ALONE).ladder)
 
 
 def _timed(group: Group) -> Listener:

@@ -31,11 +31,8 @@ class Strategy(Protocol):
     def ladder(self) -> Sequence[Sequence[Recipe]]:
         """The recipes of each candidate, where it chooses among some."""
 
-    def fitted(self, inputs: CleaningInputs, /) -> Self:
-        """The same for the pairs of a run."""
-
-    def check(self, group: Group, /) -> None:
-        """Refuse batches that the processes cannot share out evenly; raises UsageError."""
+    def fitted(self, inputs: CleaningInputs, group: Group, /) -> Self:
+        """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
 
     def clean(
         self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
