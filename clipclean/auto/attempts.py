@@ -25,10 +25,10 @@ from clipclean.findings import CC, Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods import training_record, walk_back
+from clipclean.methods import walk_back
 from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
 from clipclean.methods.walk_back import Point, Watched, Way
-from clipclean.train import NonFiniteLoss
+from clipclean.train import NonFiniteLoss, training_record
 
 UNCHANGED = "nothing"  # the name of what was chosen where the original stays
 
@@ -372,7 +372,7 @@ def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED,), ()),
-        Cleaned(bench.original, training_record.recorded((), steps=0, pairs=0, seconds=0.0), (), ()),
+        Cleaned(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
         way.at_original(before.audit.measured),
         before.suspicions,
         before.audit,

@@ -14,7 +14,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
-from clipclean.methods import training_record, undo, unlearning
+from clipclean.methods import undo, unlearning
 from clipclean.methods.losses import objective
 from clipclean.methods.suspicion import Suspicion
 from clipclean.schema.report import LossRecord, TrainingRecord
@@ -192,7 +192,7 @@ def recover(
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
     pairs, seconds = steps * own.batch_size, time.monotonic() - started
-    return training_record.recorded([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
+    return train.training_record([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
 
 
 def recovering_rate(own: Train, /) -> dict[str, float | None]:
@@ -245,7 +245,7 @@ def undone(
     steps, how = recipe.unlearn.steps, recipe.train
     last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}
     return Training(
-        training_record.recorded([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started)
+        train.training_record([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started)
     )
 
 
@@ -309,7 +309,7 @@ def unlearn(
     losses = [
         {"step": (number + 1) * round_steps - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)
     ]
-    record = training_record.recorded(
+    record = train.training_record(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
@@ -365,7 +365,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         done = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
-    record = training_record.recorded(
+    record = train.training_record(
         losses,
         steps=done,
         pairs=done * options.batch_size,

@@ -12,6 +12,7 @@ from clipclean.train.loop import (
     losses_of,
     peak_rate,
     resolved,
+    training_record,
 )
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing

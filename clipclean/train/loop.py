@@ -6,16 +6,18 @@ Methods, unlearning, planting and the refinetune test step through :func:`fit`.
 import contextlib
 import math
 import statistics
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clipclean import model, progress
+from clipclean import machine, model, progress
 from clipclean.config.recipe import Train
 from clipclean.errors import ClipcleanError
+from clipclean.findings import plain
+from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train.distributed import ALONE, Group
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -304,3 +306,21 @@ def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:
             return loss(batch)
 
     return lower
+
+
+def training_record(
+    losses: Iterable[Mapping[str, float]], /, *, pairs: int, seconds: float, **more: Any
+) -> TrainingRecord:
+    """The report's ``training``, with rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one.
+
+    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not ready.
+    """
+    return TrainingRecord(
+        losses=tuple(LossRecord.model_validate(plain(dict(entry))) for entry in losses),
+        pairs=pairs,
+        seconds=seconds,
+        pairs_per_second=pairs / seconds if seconds else 0.0,
+        peak_memory_bytes=machine.peak_memory(),
+        peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        **more,
+    )
