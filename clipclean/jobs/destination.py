@@ -81,13 +81,13 @@ def look(request: Sanitize, group: train.Group, /, *, is_dry: bool = False) -> p
     return placing.look(request.out, force=request.force, names=OUTPUTS, is_dry=is_dry)
 
 
-def is_finished(to: Destination, group: train.Group, /) -> bool:
+def is_finished(output: Destination, group: train.Group, /) -> bool:
     """Whether an equal run was killed after all its files had been moved in."""
-    return group.any(group.is_first and to.present.run == to.digest)
+    return group.any(group.is_first and output.present.run == output.digest)
 
 
 @contextlib.contextmanager
-def working(request: Sanitize, to: Destination, group: train.Group, /) -> Iterator[None]:
+def working(request: Sanitize, output: Destination, group: train.Group, /) -> Iterator[None]:
     """Lock the destination and log the run; says whether it goes on with what an interrupted one kept.
 
     Raises:
@@ -96,14 +96,14 @@ def working(request: Sanitize, to: Destination, group: train.Group, /) -> Iterat
     """
     if group.size > 1:
         say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-    with to.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
-        to.state.claim(force=request.force)
+    with output.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
+        output.state.claim(force=request.force)
         if group.is_first:
-            estimate.say_resumed(own_state.spent(to.state.folder))
+            estimate.say_resumed(own_state.spent(output.state.folder))
         try:
             yield
         except KeyboardInterrupt as error:
-            raise to.state.interrupted() from error
+            raise output.state.interrupted() from error
 
 
 def outcome_of_finished(request: Sanitize, state: RunState, /) -> Outcome:

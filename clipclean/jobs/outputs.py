@@ -28,7 +28,7 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
 
 
 def publish(
-    request: Sanitize, inputs: CleaningInputs, cleaning: Cleaning, measured_on: detect.EvalSet, /, *, to: Destination
+    request: Sanitize, output: Destination, inputs: CleaningInputs, cleaning: Cleaning, measured_on: detect.EvalSet, /
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
@@ -65,10 +65,10 @@ def publish(
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.place(new, request.out, earlier=to.present.earlier, run=to.digest)
+        placing.place(new, request.out, earlier=output.present.earlier, run=output.digest)
     if exported and cleaning.is_whole:
-        to.state.discard()
+        output.state.discard()
     elif cleaning.is_whole:
-        to.state.finish()
+        output.state.finish()
     placing.close_run(request.out)
     return Outcome(result, cleaning.images, exported, paths)

@@ -39,18 +39,18 @@ def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcom
         inputs = prepare.prepare(job)
     strategy = strategy.fitted(inputs, group)
     plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
-    to = destination.of(job.request, inputs, present, group)
-    if destination.is_finished(to, group):
-        return destination.outcome_of_finished(job.request, to.state) if group.is_first else None
-    with destination.working(job.request, to, group), _in_time(job, strategy.needs):
+    output = destination.of(job.request, inputs, present, group)
+    if destination.is_finished(output, group):
+        return destination.outcome_of_finished(job.request, output.state) if group.is_first else None
+    with destination.working(job.request, output, group), _in_time(job, strategy.needs):
         run = Run(job.request.seed, inputs.precision, group=group)
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
-        bench = first_audit.beside_clean_models(Workbench.of(inputs, to.state, run), inputs, limit)
+        bench = first_audit.beside_clean_models(Workbench.of(inputs, output.state, run), inputs, limit)
         with limit.within(1.0):
             bench, before, seconds = first_audit.audit_original(bench, limit)
         cleaning = strategy.clean(bench, inputs, before, limit, auditing=seconds)
-        return outputs.publish(job.request, inputs, cleaning, bench.eval_set, to=to) if cleaning else None
+        return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
 
 
 def planned(job: Job, strategy: Strategy, /) -> Plan:
