@@ -49,7 +49,7 @@ class Opt:
     words: str = ""  # of the argument of a function, where the first sentence of the help is not that
     takes: "Kind | None" = None  # the type of a value, or of each; by default a text, or a path
     is_several: bool = False  # whether there may be several
-    gather: Callable[[Any], object] | None = None  # what becomes of the value, or the several. Any: of options
+    gather: Callable[..., object] | None = None  # what becomes of the value, or the several
     shown: str = ""  # the default in words
     # Whether it names a path that is read; a text may also be a name, and counts where a file is called so.
     reads: Literal["", "path", "text"] = ""
@@ -83,7 +83,7 @@ def first_sentence(text: str, /) -> str:
 # The values that options take.
 
 
-def switch(value: Any, /) -> bool:  # Any: what a user gives
+def switch(value: object, /) -> bool:
     """The value, if it is True or False and nothing like it."""
     if not isinstance(value, bool):
         raise click.BadParameter(f"{value!r} is neither True nor False.")
@@ -96,7 +96,7 @@ SWITCH = convert_type(switch)
 def share(*words: str) -> Kind:
     """A share above 0 and below 1, which is written as 2%; or one of some words."""
 
-    def read(value: Any) -> float | str:  # Any: what a user gives
+    def read(value: Any) -> float | str:  # Any: what a user gives, which is compared
         if value in words:
             return str(value)
         percent = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", str(value))
@@ -119,7 +119,7 @@ class Finite(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
-def label(text: Any, /) -> str:  # Any: what a user gives
+def label(text: object, /) -> str:
     """The text, if it is a label; bounded, since labels stand in every form of the report."""
     if not isinstance(text, str):
         raise click.BadParameter(f"{repr(text)[:80]} is not a label. Write KEY=VALUE.")

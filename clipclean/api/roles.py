@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from clipclean import files, progress, requests, untrusted
 from clipclean.errors import UsageError
@@ -114,7 +113,7 @@ def check_reports(folder: Path | None, names: Sequence[str], /) -> None:
         check_report(f"--report-dir: {name}", folder / name)
 
 
-def _places(options: Sequence[tuple[str, Opt, Any]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
+def _places(options: Sequence[tuple[str, Opt, object]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
     """The paths in the options of some kind, each with its purpose."""
     for name, opt, value in options:
         for item in (value if isinstance(value, tuple) else (value,)) if is_of(opt) else ():

@@ -4,7 +4,7 @@ import json
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -39,7 +39,7 @@ def list_recipes(as_json: bool) -> None:
     printing.show(as_json, [_recipe_json(loaded) for loaded in recipes], "\n".join(lines))
 
 
-def _recipe_json(loaded: recipe.Recipe) -> dict[str, Any]:
+def _recipe_json(loaded: recipe.Recipe) -> dict[str, object]:
     """A recipe as JSON, with its digest and what was measured with it."""
     facts = loaded.model_dump(include={"name", "revision", "method", "description"})
     return facts | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}

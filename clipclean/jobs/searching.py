@@ -76,7 +76,7 @@ class SavedSearch:
         """The result of the stage that an equal search kept under this name, or None."""
         return self._state.recall(_file_name(name), kinds=SAVED_KINDS) if self._state else None
 
-    def keep(self, name: str, result: Any, /) -> None:
+    def keep(self, name: str, result: object, /) -> None:
         """Save the result of a stage; a full disk ends the saving, not the search."""
         if self._state is None:
             return
