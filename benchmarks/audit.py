@@ -40,7 +40,7 @@ from clipclean.detect import Rate, SearchResult, all_suspects, references
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.references import calibration
 from clipclean.detect.score import beside, combined
-from clipclean.jobs import audit, inputs, other_models, searching
+from clipclean.jobs import audit, clean_models, inputs, searching
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
@@ -217,7 +217,7 @@ def built(job: Job, model: Model) -> Path:
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
         given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
-        other_models.build_references(requests.References((model.path,), out=place, **given))
+        clean_models.build_references(requests.References((model.path,), out=place, **given))
     return place
 
 

@@ -234,7 +234,7 @@ def references(
 ) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     with requested(requests.References, locals()) as request:
-        from clipclean.jobs import other_models as job
+        from clipclean.jobs import clean_models as job
 
         return job.build_references(request)
 

@@ -9,7 +9,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finite
 from clipclean.jobs import base as bases
-from clipclean.jobs import judging, other_models, plan, results, searching, shared_inputs
+from clipclean.jobs import clean_models, judging, plan, results, searching, shared_inputs
 from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.judging import Audited
 from clipclean.jobs.results import Outcome
@@ -111,7 +111,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         if trusted and deadline.is_set():  # known triggers are an answer where time ends before others are searched
             measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
         try:
-            references = other_models.all_references(
+            references = clean_models.all_references(
                 settings, trusted, audit_inputs.stored, eval_set, audit_inputs.late_pairs, device=device, state=state
             )
         except deadline.OutOfTime:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from clipclean import deadline, detect
 from clipclean.deadline import Limit
 from clipclean.jobs import base as bases
-from clipclean.jobs import other_models
+from clipclean.jobs import clean_models
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
@@ -24,7 +24,7 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
     settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
-        return other_models.all_references(
+        return clean_models.all_references(
             settings, inputs.shared.clean_models, (), bench.eval_set, inputs.clean, device=device, state=bench.state
         )
 

@@ -10,7 +10,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.jobs import base as bases
-from clipclean.jobs import inputs, other_models
+from clipclean.jobs import clean_models, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
 from clipclean.jobs.results import Judge
 from clipclean.methods.suspicion import Suspicion
@@ -51,7 +51,7 @@ class SharedInputs:
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
-            clean = [other_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
+            clean = [clean_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
             return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
 
 
@@ -82,7 +82,7 @@ def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     shared = SharedInputs.of(request, recipe, policy=policy, device=device)
     vocabulary, architecture = shared.vocabulary, shared.opened.architecture
     kind, classes = model.shape_of(architecture), vocabulary.classes
-    stored = other_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
+    stored = clean_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
     unstored = tuple(opened for opened in shared.clean_models if opened.file.sha256 not in stored.digests)
     shared = replace(shared, clean_models=unstored)
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):

@@ -15,7 +15,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
-from clipclean.jobs import inputs, judging, other_models, searching
+from clipclean.jobs import clean_models, inputs, judging, searching
 from clipclean.progress import Listener, heard
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
@@ -76,7 +76,7 @@ def looked(tower, references=None, **changes):
 
 def clean(toy, shown):
     loaded = SimpleNamespace(place=SimpleNamespace(name="trusted.pt"), clip=toy)
-    return other_models.measured_references(SETTINGS, loaded, shown, state=None)
+    return clean_models.measured_references(SETTINGS, loaded, shown, state=None)
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +137,10 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
 def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
     (tmp_path / "report.json").write_text(json.dumps(searches.backdoored() | {"verdict": "fail"}))
     with pytest.raises(UsageError):
-        other_models.refuse_failed(tmp_path)
-    other_models.refuse_failed(tmp_path / "another.pt")  # an audit's report beside a file may be of any model
+        clean_models.refuse_failed(tmp_path)
+    clean_models.refuse_failed(tmp_path / "another.pt")  # an audit's report beside a file may be of any model
     (tmp_path / "report.json").write_text("{}")
-    other_models.refuse_failed(tmp_path)
+    clean_models.refuse_failed(tmp_path)
 
 
 def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
@@ -289,7 +289,7 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
         tiny.written(tmp_path / f"{name}.json", json.dumps(config | {"quick_gelu": False}))
 
     def read(name):
-        return other_models.read_reference(tmp_path / f"{name}.pt", tested, arch=str(tmp_path / f"{name}.json"))
+        return clean_models.read_reference(tmp_path / f"{name}.pt", tested, arch=str(tmp_path / f"{name}.json"))
 
     tested = inputs.read(tmp_path / "model.pt", arch=str(tmp_path / "model.json"))
     assert read("sound").architecture.config == tested.architecture.config
@@ -300,6 +300,6 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     with pytest.raises(
         UnsupportedModel, match=r"large\.pt: .*do not fit model.*By their shapes they are .*leave --arch out"
     ):
-        other_models.read_reference(tmp_path / "large.pt", tested, arch=str(tmp_path / "model.json"))
+        clean_models.read_reference(tmp_path / "large.pt", tested, arch=str(tmp_path / "model.json"))
     with pytest.raises(UsageError, match="--out"):  # a folder, told before anything is searched
-        other_models.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))
+        clean_models.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))

@@ -16,7 +16,7 @@ from clipclean import checkpoint, deadline, detect, own_state
 from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
-from clipclean.jobs import other_models, searching
+from clipclean.jobs import clean_models, searching
 from clipclean.progress import Listener, heard
 from clipclean.requests import Audit, References
 
@@ -264,9 +264,9 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted), heard(Listener(steps=progress)):
-        other_models.build_references(asked)
+        clean_models.build_references(asked)
     with heard(Listener(words=said.append, steps=lambda what, done, _: stages.add((what, done)))):
-        found = other_models.build_references(asked)
+        found = clean_models.build_references(asked)
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2
