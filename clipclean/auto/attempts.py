@@ -26,7 +26,7 @@ from clipclean.jobs import judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
-from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
+from clipclean.methods.suspicion import Shown, Suspicion, distinct, new_among, targets
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss, training_record
 
@@ -220,12 +220,12 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 # One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
 
 
-def shown_to(candidate: Candidate, before: FirstAudit, /) -> tuple[Suspicion[int], ...]:
-    """The triggers of the model that a candidate is shown."""
+def shown_to(candidate: Candidate, before: FirstAudit, /) -> Shown:
+    """What a candidate is shown of the model."""
     if candidate.is_surgery:
-        return before.to_unlearn if candidate.is_wide else before.acting
+        return before.shown_to_surgery(is_wide=candidate.is_wide)
     # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
-    return before.to_remove if candidate.searches else before.to_rehearse
+    return Shown(before.to_remove if candidate.searches else before.to_rehearse, controls=before.controls)
 
 
 def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
@@ -238,7 +238,7 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
-    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
+    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before).known)
     try:
         least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
@@ -265,7 +265,7 @@ class CleanedCopy:
     def cleaned(self) -> Cleaned:
         """The second time it is read from the run's folder."""
         self.bench.put(self.copy.weights)
-        return candidates.clean(self.bench, self.candidate, self.known, where="copy", origin=self.copy.origin)
+        return candidates.clean(self.bench, self.candidate, Shown(self.known), where="copy", origin=self.copy.origin)
 
     @property
     def watched(self) -> list[Watched]:
@@ -317,17 +317,14 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    known = shown_to(candidate, before)
-    beside = before.beside if candidate.is_wide else ()
-    cleaned = candidates.clean(
-        bench, candidate, known, where="model", origin={}, beside=beside, controls=before.controls
-    )
+    shown = shown_to(candidate, before)
+    cleaned = candidates.clean(bench, candidate, shown, where="model", origin={})
     own = new_among(cleaned.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *own])
     cleaned_copy = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
-        cleaned_copy = CleanedCopy(bench, candidate, copy, known, trials)
+        cleaned_copy = CleanedCopy(bench, candidate, copy, shown.known, trials)
     way = _walked_model(bench, cleaned, suspected, cleaned_copy)
     if cleaned_copy:
         started = time.monotonic()

@@ -18,6 +18,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.workbench import Workbench
+from clipclean.methods.suspicion import Shown
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
@@ -103,7 +104,7 @@ def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple
         copy = trials.planted(ground, drawn)
         if copy is None or not copy.took:
             return None
-        candidates.clean(ground, Candidate((recipe.name,), (recipe,)), (), where="copy", origin=copy.origin)
+        candidates.clean(ground, Candidate((recipe.name,), (recipe,)), Shown(), where="copy", origin=copy.origin)
         return copy.planted, ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after")
     finally:
         ground.state.discard()  # nothing of one victim serves the next

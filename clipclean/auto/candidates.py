@@ -5,7 +5,6 @@ is saved, so that a resumed run repeats none.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -20,7 +19,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, unlearning
-from clipclean.methods.suspicion import Suspicion, identities
+from clipclean.methods.suspicion import Shown, Suspicion, identities
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run, RunState, resume
 
@@ -162,13 +161,11 @@ class Cleaned:
 def clean(
     bench: Workbench,
     candidate: Candidate,
-    known: tuple[Suspicion[int], ...],
+    shown: Shown,
     /,
     *,
     where: str,
     origin: dict[str, object],
-    beside: tuple[Suspicion[int], ...] = (),
-    controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
@@ -177,10 +174,8 @@ def clean(
     Args:
         bench: the model, what it is trained on, and the classes that a search looks at.
         candidate: its recipes, in sequence.
-        known: triggers that act, with the places of their classes, for an unlearning.
-        beside: triggers that move images as well, for surgery where the audit is not sure.
+        shown: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
-        controls: by family, the sizes that the audit measured for classes beside the suspected ones, for an unlearning without a search.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
@@ -192,7 +187,7 @@ def clean(
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
     clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
-    parts, rehearsed = list[training.Training](), known
+    parts, rehearsed = list[training.Training](), shown.known
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
@@ -201,7 +196,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": identities((*known, *beside)),
+            "known": identities((*shown.known, *shown.beside)),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
@@ -214,9 +209,7 @@ def clean(
             recipe,
             text_classifier=classifier,
             classes=eval_set.classes,
-            known=known,
-            beside=beside,
-            controls=controls,
+            shown=shown,
             run=own,
         )
         aims = replace(aims, rehearsed=rehearsed, original=original, base=bench.base.clip if bench.base else None)
@@ -224,7 +217,7 @@ def clean(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*known, *unlearning.leads(trained.unlearned.state.catches))
+            rehearsed = (*shown.known, *unlearning.leads(trained.unlearned.state.catches))
         parts.append(trained)
     leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
     return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)

@@ -15,7 +15,7 @@ from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.methods import unlearning
-from clipclean.methods.suspicion import Suspicion, distinct, named_in, new_among
+from clipclean.methods.suspicion import Shown, Suspicion, distinct, named_in, new_among
 from clipclean.methods.unlearning import SearchedModel
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import stage
@@ -256,6 +256,10 @@ class FirstAudit:
         # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
         # model lost 1.0 points either way.
         return (*self.acting, *new_among(self.leading, self.acting))
+
+    def shown_to_surgery(self, *, is_wide: bool) -> Shown:
+        """What surgery is shown: what acts, or with ``is_wide`` also what moves most images, where the audit is not sure."""
+        return Shown(self.to_unlearn, self.beside, self.controls) if is_wide else Shown(self.acting, (), self.controls)
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:

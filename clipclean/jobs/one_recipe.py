@@ -22,7 +22,7 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
-from clipclean.methods.suspicion import Suspicion, distinct, new_among, targets
+from clipclean.methods.suspicion import Shown, Suspicion, distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
 from clipclean.train import ALONE, Group, Run
@@ -139,17 +139,16 @@ class OneRecipe:
 
 def aims_of(bench: Workbench, inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    recipe = inputs.recipe
-    is_wide = recipe.is_surgery and recipe.unlearn.widely
+    recipe, shown = inputs.recipe, Shown(before.to_remove, controls=before.controls)
+    if recipe.is_surgery:
+        shown = before.shown_to_surgery(is_wide=recipe.unlearn.widely)
     aims = training.aims_of(
         bench.clip,
         bench.samples,
         recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        known=before.to_remove if not recipe.is_surgery else before.to_unlearn if is_wide else before.acting,
-        beside=before.beside if is_wide else (),
-        controls=before.controls,
+        shown=shown,
         run=run,
     )
     if not recipe.traits.undoes:

@@ -1,6 +1,6 @@
 """A suspicion: a trigger, and the class that it is suspected of leading to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from clipclean import checkpoint, detect
@@ -14,6 +14,16 @@ class Suspicion(NamedTuple, Generic[Place_co]):
 
     trigger: detect.TriggerLike
     target: Place_co
+
+
+class Shown(NamedTuple):
+    """What an audit of a model shows to its cleaning."""
+
+    known: tuple[Suspicion[int], ...] = ()  # triggers that act, unlearned for as long as they do
+    beside: tuple[Suspicion[int], ...] = ()  # triggers that move images as well, of classes that may be the right ones
+    controls: Mapping[
+        str, tuple[float, ...]
+    ] = {}  # by family, the sizes that other classes need; none, nothing is searched for again
 
 
 def named_in(eval_set: detect.EvalSet, /) -> tuple[Suspicion[int | None], ...]:

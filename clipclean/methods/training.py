@@ -16,7 +16,7 @@ from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.methods import undo, unlearning
 from clipclean.methods.losses import objective
-from clipclean.methods.suspicion import Suspicion
+from clipclean.methods.suspicion import Shown, Suspicion
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.resume import Run, interruptible, walk
@@ -90,15 +90,10 @@ def aims_of(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    known: tuple[Suspicion[int], ...],
+    shown: Shown,
     run: Run,
-    beside: tuple[Suspicion[int], ...] = (),
-    controls: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Aims:
     """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.
-
-    ``beside`` are triggers that move images as well, of classes that may be the right ones. ``controls`` are, by family, the sizes that
-    an audit measured for other classes; without them nothing is searched for again.
 
     It searches on images that also serve for training, and resumes an equal run that was killed.
 
@@ -114,7 +109,7 @@ def aims_of(
     pixels = detect.stack([samples.pairs[place].image for place in chosen]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
-    scene = unlearning.Scene(pixels, text_classifier, classes, effort, known, beside, controls or {})
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, *shown)
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")

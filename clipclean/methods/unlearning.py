@@ -265,7 +265,7 @@ def unlearn(
         inverses: of the moments of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
         run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
-    steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
+    steps, most, enough = recipe.unlearn.steps, recipe.unlearn.max_rounds, recipe.unlearn.enough
 
     def report(before: int, what: str, done: int, _total: int) -> None:
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
@@ -294,14 +294,11 @@ def unlearn(
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
-        # The audit of the result follows surgery of one round: a search here would decide nothing.
-        if not settles and recipe.is_surgery and state.rounds + 1 >= most:
-            state = replace(state, rounds=state.rounds + 1, scores=(*state.scores, {}))
-        elif not settles:
-            again = functools.partial(
-                search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator
-            )
-            caught, scores = run.group.of_first(again)
+        if not settles:
+            again = functools.partial(search_again, clip, scene, state, enough=enough, generator=generator)
+            # The audit of the result follows surgery of one round: a search here would decide nothing.
+            is_audited = recipe.is_surgery and state.rounds + 1 >= most
+            caught, scores = ((), {}) if is_audited else run.group.of_first(again)
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state

@@ -14,7 +14,7 @@ from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import UsageError
 from clipclean.methods import training
-from clipclean.methods.suspicion import Suspicion
+from clipclean.methods.suspicion import Shown, Suspicion
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run
@@ -121,7 +121,7 @@ def clean(loaded, tmp_path):
             stages.append(what.partition(": ")[2])
 
         bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
-        cleaned = candidates.clean(bench, candidate, known, where="canaries", origin=origin or {})
+        cleaned = candidates.clean(bench, candidate, Shown(known), where="canaries", origin=origin or {})
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
