@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -72,7 +73,7 @@ def stacks(arguments: list[str], /) -> list[list[Step]]:
             if (file := caller.f_code.co_filename).startswith(root):
                 stack.append(Step(file.removeprefix(root), caller.f_code.co_qualname, caller))
             caller = caller.f_back  # type: ignore[assignment] # None ends the loop
-        entries.append(stack[::-1])
+        entries.append(without_callbacks(stack[::-1]))
 
     sys.setprofile(note)
     try:
@@ -84,9 +85,29 @@ def stacks(arguments: list[str], /) -> list[list[Step]]:
     return entries
 
 
-def walked(entries: list[list[Step]], /) -> tuple[list[str], list[str], list[str]]:
-    """The way in words, a line a door; its files in the order in which they are passed; and those that it returns to, as often as it does."""
-    lines, passed, returns = list[str](), list[str](), dict[tuple[str, ...], str]()
+def without_callbacks(stack: list[Step], /) -> list[Step]:
+    """A stack without the files that call straight back into one that called them: what is handed a function is not passed."""
+    kept = list[Step]()
+    for step in stack:
+        places = [place for place, outer in enumerate(kept) if outer.file == step.file]
+        if places and kept[-1].file != step.file:
+            del kept[places[-1] + 1 :]
+        kept.append(step)
+    return kept
+
+
+class Way(NamedTuple):
+    """The way in words, a line a door; its files as they are passed; those that it returns to; and its rooms, as often as one is entered."""
+
+    lines: list[str]
+    files: list[str]
+    returns: list[str]
+    rooms: Counter[str]
+
+
+def walked(entries: list[list[Step]], /) -> Way:
+    """The way to the doors that were entered."""
+    lines, passed, returns, rooms = list[str](), list[str](), dict[str, str](), set[tuple[str, str]]()
     before: list[Step] = []
     for stack in entries:
         kept = next((n for n, pair in enumerate(zip(stack, before, strict=False)) if pair[0] != pair[1]), len(before))
@@ -95,13 +116,20 @@ def walked(entries: list[list[Step]], /) -> tuple[list[str], list[str], list[str
             if step.file in DOORS or step.file in {outer.file for outer in stack[:place]}:
                 continue
             if step.file in passed and not words:  # once, however many points of the walk back are measured
-                returns[tuple(step.name for step in steps)] = step.file
+                returns[" ".join(step.name for step in steps)] = step.file
+            room, outer = room_of(step), {room_of(other) for other in stack[:place]}
+            rooms |= set() if room in outer else {(room, step.name)}
             words.append(f"{step.file}: {step.name}{' (again)' if step.file in passed else ''}")
             passed += [] if step.file in passed else [step.file]
         if steps:
             lines.append(f"{' > '.join([*words, f'[{steps[-1].file}: {steps[-1].name}]'])}")
         before = stack
-    return list(dict.fromkeys(lines)), passed, [*returns.values()]
+    return Way(list(dict.fromkeys(lines)), passed, [*returns.values()], Counter(room for room, _ in rooms))
+
+
+def room_of(step: Step, /) -> str:
+    """The folder that a file is in, or its name."""
+    return step.file.partition("/")[0]
 
 
 def main() -> None:
@@ -111,10 +139,11 @@ def main() -> None:
     recipe = parser.parse_args().recipe
     with demo.unpacked() as folder, tempfile.TemporaryDirectory(prefix="way-") as scratch:
         os.environ["CLIPCLEAN_STATE"] = scratch
-        lines, passed, returns = walked(stacks(command(folder, Path(scratch) / "out", recipe=recipe)))
-    print("\n".join(lines))
-    print(f"files of the way: {len(passed)}: {', '.join(passed)}")
-    print(f"returns: {len(returns)}: {', '.join(returns)}")
+        way = walked(stacks(command(folder, Path(scratch) / "out", recipe=recipe)))
+    print("\n".join(way.lines))
+    print(f"files of the way: {len(way.files)}: {', '.join(way.files)}")
+    print(f"returns: {len(way.returns)}: {', '.join(way.returns)}")
+    print(f"rooms, as often as one is entered: {', '.join(f'{room} {times}' for room, times in way.rooms.items())}")
 
 
 if __name__ == "__main__":
