@@ -1,4 +1,4 @@
-"""Measuring a recipe: backdoors planted in copies of a model, one at a time, each cleaned and measured as a trial of ``auto`` is."""
+"""Measuring recipes: backdoors planted in copies of a model, one at a time, each cleaned by every recipe and measured."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,49 +18,51 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.suspicion import Shown
+from clipclean.methods.suspicion import Shown, Suspicion
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
 BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
 
-def bench(recipe: Recipe, request: requests.Bench, out: Path, /) -> tuple[Evidence, ...]:
-    """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
+def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tuple[tuple[Evidence, ...], ...]:
+    """The evidence blocks of each recipe, in their order, one per attack: planted once per seed, cleaned by each recipe, and pooled.
 
-    The same request gives the same blocks on the same machine. ``out`` is the file that they are for.
+    The same request gives the same blocks on the same machine. ``out`` is a file beside which the run keeps its state. Surgery, which
+    searches for nothing, is shown the trigger that was planted.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code.
         Inconclusive: an attack did not take with any seed.
     """
-    if recipe.traits.chooses:
-        raise UsageError(
-            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
-        )
-    if recipe.traits.undoes:
-        raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
+    for recipe in loaded:
+        if recipe.traits.chooses:
+            raise UsageError(
+                f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
+            )
+        if recipe.traits.undoes:
+            raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
     how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
-    # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
+    # Prepared as for auto, which plants by captions whatever the method needs.
     chooser = recipes.load("auto")
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
     planting = chooser.auto.model_copy(update=own | {"canaries": 1})
-    chooser = chooser.model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": planting})
-    train = recipe.train.model_copy(update={"warmup_steps": how.warmup_steps})
+    chooser = chooser.model_copy(update={"auto": planting})
     options = {name: getattr(request, name) for name in (*FILES, "device")}
-    options |= {"out": out, "recipe": chooser, "precision": recipe.train.precision, "screen": "off", "force": True}
+    options |= {"out": out, "recipe": chooser, "screen": "off", "force": True}
     inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
-    recipes.check(recipe, pairs=len(inputs.to_train.pairs))
-    state = RunState.of(out, {"bench": recipes.digest(recipe)})
+    for recipe in loaded:
+        recipes.check(recipe, pairs=len(inputs.to_train.pairs))
+    state = RunState.of(out, {"bench": [recipes.digest(recipe) for recipe in loaded]})
     ground = Workbench.of(inputs, state, Run(inputs.seed, inputs.precision))
-    ground = replace(ground, control=recipe.model_copy(update={"train": train}))
     with state.locked():
-        return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))
+        by_attack = [_blocks(loaded, request, ground, number) for number in range(request.attacks)]
+    return tuple(zip(*by_attack, strict=True))
 
 
-def _block(recipe: Recipe, request: requests.Bench, ground: Workbench, number: int) -> Evidence:
-    """The evidence of one attack, pooled over the seeds with which it was planted."""
-    sides = {seed: _cleaned(recipe, ground, number, seed) for seed in request.seeds}
+def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench, number: int) -> tuple[Evidence, ...]:
+    """The evidence of each recipe on one attack, pooled over the seeds with which it was planted."""
+    sides = {seed: _cleaned(loaded, ground, number, seed) for seed in request.seeds}
     runs = {seed: measured for seed, measured in sides.items() if measured}
     family = poison.FAMILIES[number]
     data, shown = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
@@ -69,45 +71,64 @@ def _block(recipe: Recipe, request: requests.Bench, ground: Workbench, number: i
             f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
             "for longer by --steps, or farther by --walk."
         )
-    return Evidence(
-        recipe_sha256=recipes.digest(recipe),
-        attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed",
-        architecture=ground.clip.architecture.name,
-        kind=model.kind_of(ground.clip.architecture),
-        parameters=model.parameter_count(ground.clip.net),
-        data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(request.model)).name}",
-        pairs=len(ground.samples.pairs),
-        classes=len(ground.eval_set.classes),
-        seeds=tuple(runs),
-        before=pooled([before for before, _ in runs.values()]),
-        after=pooled([after for _, after in runs.values()]),
-        versions=Versions(
-            clipclean=__version__, torch=torch.__version__, open_clip=machine.versions()["open_clip_torch"]
-        ),
-    )
+
+    def block(place: int, recipe: Recipe) -> Evidence:
+        told = ", the trigger shown to the recipe" if recipe.is_surgery else ""
+        return Evidence(
+            recipe_sha256=recipes.digest(recipe),
+            attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed{told}",
+            architecture=ground.clip.architecture.name,
+            kind=model.kind_of(ground.clip.architecture),
+            parameters=model.parameter_count(ground.clip.net),
+            data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(request.model)).name}",
+            pairs=len(ground.samples.pairs),
+            classes=len(ground.eval_set.classes),
+            seeds=tuple(runs),
+            before=pooled([before for before, _ in runs.values()]),
+            after=pooled([afters[place] for _, afters in runs.values()]),
+            versions=Versions(
+                clipclean=__version__, torch=torch.__version__, open_clip=machine.versions()["open_clip_torch"]
+            ),
+        )
+
+    return tuple(block(place, recipe) for place, recipe in enumerate(loaded))
 
 
-def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:
-    """One backdoor planted, measured, cleaned by the recipe and measured again; None if it did not take."""
+def _cleaned(
+    loaded: Sequence[Recipe], ground: Workbench, number: int, seed: int
+) -> tuple[Measurement, list[Measurement]] | None:
+    """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
     classes = len(ground.eval_set.classes)
     drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
     if not drawn:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
-    prefix, run = f"{recipe.name}, {drawn[0].trigger.family}, seed {seed}: ", ground.run
-
-    def progress(what: str, done: int, total: int) -> None:
-        run.progress(prefix + what, done, total)
-
-    ground = replace(ground, run=replace(run, seed=seed, progress=progress))
+    ground = _named(replace(ground, run=replace(ground.run, seed=seed)), f"{drawn[0].trigger.family}, seed {seed}: ")
     ground.put(ground.original)
+    planted = tuple(Suspicion(canary.trigger, canary.target) for canary in drawn)
     try:
         copy = trials.planted(ground, drawn)
         if copy is None or not copy.took:
             return None
-        candidates.clean(ground, Candidate((recipe.name,), (recipe,)), Shown(), where="copy", origin=copy.origin)
-        return copy.planted, ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after")
+        afters = []
+        for recipe in loaded:
+            ground.put(copy.weights)
+            shown = Shown(planted) if recipe.is_surgery else Shown()
+            own = _named(ground, f"{recipe.name}, ")
+            candidates.clean(own, Candidate((recipe.name,), (recipe,)), shown, where="copy", origin=copy.origin)
+            afters.append(ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after"))
+        return copy.planted, afters
     finally:
         ground.state.discard()  # nothing of one victim serves the next
+
+
+def _named(ground: Workbench, prefix: str, /) -> Workbench:
+    """The workbench whose progress begins with a prefix."""
+    run = ground.run
+
+    def progress(what: str, done: int, total: int) -> None:
+        run.progress(prefix + what, done, total)
+
+    return replace(ground, run=replace(run, progress=progress))
 
 
 def pooled(measured: Sequence[Measurement], /) -> Measured:

@@ -102,7 +102,7 @@ def schema() -> None:
 def bench(request: requests.Bench, shell: Shell) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.
 
-    The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by the unchanged
+    The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by every unchanged
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
     loaded = {name: recipe.load(name) for name in request.names}
@@ -121,8 +121,8 @@ def bench(request: requests.Bench, shell: Shell) -> None:
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
             )
-        for name, loaded_recipe in loaded.items():
-            blocks = benches.bench(loaded_recipe, request, places[name])
+        measured = benches.bench(list(loaded.values()), request, next(iter(places.values())))
+        for (name, loaded_recipe), blocks in zip(loaded.items(), measured, strict=True):
             earlier = recipe.load(recipe.file(name)).evidence or ()
             evidence_blocks = benches.added(earlier, blocks, keep=request.add)
             benches.write(places[name], benches.with_evidence(recipe.text(name), evidence_blocks))
