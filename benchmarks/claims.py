@@ -482,8 +482,13 @@ def sealed_area(comparison: str) -> str:
 
 
 def runs_of_now() -> list[dict]:
-    """On the models of the sealed test; on large, clean and compared ones of the half that reports."""
-    return [*common.cells(RESULTS / "sealed-cleaning"), *common.cells(RESULTS / "auto-now")]
+    """On models of the half that reports: small ones, large ones, and some beside a clean model."""
+    return common.cells(RESULTS / "auto-now")
+
+
+def is_small_and_alone(cell: dict) -> bool:
+    """Whether a run is on a small model, and was given no clean one."""
+    return not photo_cleaning.is_large(cell) and not cell.get("beside")
 
 
 def now(*, large: bool = False, beside: bool = False, on_victims: bool = True) -> list[dict]:

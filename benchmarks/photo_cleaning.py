@@ -62,6 +62,9 @@ EARLIER_CONTROL = CONTROL.replace("train.moves=image tower,", "")  # of cells fr
 CONTROLS = {CLEANCLIP: (CONTROL, EARLIER_CONTROL)}
 CONTROLS |= {f"cleanclip@usual:{values}": (f"mmcl@usual:{values}",) for values in USUAL_VALUES}
 SIDES = ("before", "after", "rebound")  # of a cleaning, and after the benign finetuning
+WIDE_VALUES = (
+    "(unlearn.widely=true, train.walk=0.5, unlearn.steps=120, loss.preserve_weight=4)"  # before it was a recipe
+)
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
@@ -405,11 +408,12 @@ def jobs(cells: list[dict]) -> str:
 
 
 def runs_of_now(cells: list[dict]) -> str:
-    """What the default of now did, told nothing: a row a run, small victims first, and how many reach each figure."""
-    own = sorted(cells, key=lambda c: (is_large(c), not is_victim(c), c["entry"]["name"], bool(c.get("beside"))))
+    """What the default of now did, told nothing: a row a model, victims first, and how many runs reach each figure."""
+    own = sorted(cells, key=lambda c: (not is_victim(c), c["entry"]["name"], bool(c.get("beside")), c["seed"]))
+    rows = [list(runs) for _, runs in itertools.groupby(own, key=lambda c: (c["entry"]["name"], bool(c.get("beside"))))]
     head = ["model", "excess ASR before → after", "returned at most", "CA lost, points (told)", "PA of CA"]
     head += ["verdict, by", "processor s"]
-    return f"{common.table([head, *map(run_row, own)])}\n\n{reached_by(own)}"
+    return f"{common.table([head, *map(runs_row, rows)])}\n\n{reached_by(own)}"
 
 
 def returned(cell: dict) -> float:
@@ -421,25 +425,31 @@ def is_large(cell: dict) -> bool:
     return cell["entry"]["arch"] in LARGE
 
 
-def run_row(cell: dict) -> list[str]:
-    """One run of the default."""
-    entry, attack, back, under = cell["entry"], "–", "–", "–"
+def runs_row(runs: list[dict]) -> list[str]:
+    """The runs of the default on one model, a seed each."""
+    entry, attack, back, under = runs[0]["entry"], "–", "–", "–"
     if entry["trigger"]:
-        after = cell["after"]
-        attack = "{:.3f} → {:.3f} ({:.3f} to {:.3f})".format(
-            cell["before"]["excess"], after["excess"], *after["interval"]
-        )
-        back = f"{returned(cell):.3f}"
-        under = f"{after['under_trigger'] / after['accuracy']:.2f}"
+        left = spread([cell["after"]["excess"] for cell in runs])
+        if len(runs) == 1:
+            left += " ({:.3f} to {:.3f})".format(*runs[0]["after"]["interval"])
+        attack = f"{runs[0]['before']['excess']:.3f} → {left}"
+        back = f"{max(map(returned, runs)):.3f}"
+        under = f"{mean(cell['after']['under_trigger'] / cell['after']['accuracy'] for cell in runs):.2f}"
     name = entry["name"].replace("resnet-10-", "").removeprefix("report-").removesuffix("-1")
-    if entry["half"] == "sealed":
-        name = f"{name}: {entry['arch']}, {entry['side']} px, {entry['classes']} classes"
-    told = "–" if cell["told_lost"] is None else f"{cell['told_lost']:.1f}"
-    verdict, _, by = cell["told"].partition(" by ")
-    chosen = re.sub(r"\(.*?\)", "(…)", by)
-    end = f"{verdict.split()[0]}, {chosen}"
-    name += ", beside a clean model" if cell.get("beside") else ""
-    return [name, attack, back, f"{lost(cell):.1f} ({told})", under, end, f"{cell['seconds']:.0f}"]
+    name += ", beside a clean model" if runs[0].get("beside") else ""
+    name += f", {len(runs)} seeds" if len(runs) > 1 else ""
+    known = [cell["told_lost"] for cell in runs if cell["told_lost"] is not None]
+    told = spread(known, 1) if known else "–"
+    ends = Counter(f"{cell['told'].split()[0]}, {chosen(cell)}" for cell in runs)
+    words = "; ".join(f"{end} ({count})" if len(ends) > 1 else end for end, count in ends.items())
+    seconds = mean(cell["seconds"] for cell in runs)
+    return [name, attack, back, f"{spread(list(map(lost, runs)), 1)} ({told})", under, words, f"{seconds:.0f}"]
+
+
+def chosen(cell: dict) -> str:
+    """The candidate whose weights were written, in short."""
+    _, _, by = cell["told"].partition(" by ")
+    return re.sub(r"\(.*?\)", "(…)", by.replace(WIDE_VALUES, "-wide"))
 
 
 def reached_by(own: list[dict]) -> str:

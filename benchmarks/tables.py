@@ -136,7 +136,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
-    "auto-now": lambda: photo_cleaning.runs_of_now(claims.runs_of_now()),
+    "auto-now": lambda: photo_cleaning.runs_of_now(
+        [cell for cell in claims.runs_of_now() if claims.is_small_and_alone(cell)]
+    ),
+    "auto-now-others": lambda: photo_cleaning.runs_of_now(
+        [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
+    ),
     "sealed": lambda: common.table(
         [["audits of the sealed test", ""], *map(list, sealed.summary(common.read(sealed.RESULTS)))]
     ),
