@@ -281,7 +281,7 @@ def store(clean: Sequence[dict], pairs: Iterable[Row], /) -> None:
     natural["pattern"] = math.log(references.MOST_ODDS) - math.log(odds)
     known["natural"] = {family: round(value, 3) for family, value in natural.items()}
     known["scores"] = sorted(round(scored(of["margins"], known), 3) for of in clean)
-    known["beside"] = sorted(float(row["score"]) for row in clean_pairs if row["references"] == "1")
+    known["beside"] = sorted(float(row["score"]) for row in clean_pairs if row["references"] == "1" and row["reach"])
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
@@ -320,7 +320,7 @@ def judged(report: dict, /) -> tuple[str, str, float]:
 
 # Pairs: a model beside another clean training of its classes, and beside all of them.
 
-PAIR = ("half", "group", "model", "target", "turns", "references", "beside", "suspect", "score", "pieces")
+PAIR = ("half", "group", "model", "target", "turns", "reach", "references", "beside", "suspect", "score", "pieces")
 
 
 def searched(model: Model, /, *, effort: str) -> SearchResult:
@@ -342,7 +342,10 @@ def searched(model: Model, /, *, effort: str) -> SearchResult:
 
 
 def beside_each_other(models: Sequence[Model], /, *, effort: str) -> Iterator[tuple[Any, ...]]:
-    """Rows of :data:`PAIR`, with the most images that a known trigger turns: each model beside every clean one of its group that it does not start from, and beside all of these."""
+    """Rows of :data:`PAIR`: each model beside every clean one of its group that it does not start from, and beside all of these.
+
+    *turns* is the most images that a known trigger turns, *reach* the most units of reach that any class has.
+    """
     limits, found = policy.resolved(policy.DEFAULT, Audit()), dict[str, SearchResult]()
     for group in dict.fromkeys(m.group for m in models):
         mine = [m for m in models if m.group == group]
@@ -360,7 +363,9 @@ def beside_each_other(models: Sequence[Model], /, *, effort: str) -> Iterator[tu
                     " ".join(f"{family}={value:.2f}" for family, value in sorted(first.pieces.items())) if first else ""
                 )
                 turns = max(each.excess for each in found[m.name].known)
-                told = (m.half, group, m.name, m.target if m.is_backdoored else "", f"{turns:.4f}", len(several))
+                reach = max((suspect.pieces.get(references.REACH, 0.0) for suspect in named), default=0.0)
+                told = (m.half, group, m.name, m.target if m.is_backdoored else "", f"{turns:.4f}", f"{reach:.3f}")
+                told += (len(several),)
                 told += ("" if len(several) > 1 else several[0].name, first.name if first and first.score else "")
                 yield (*told, f"{first.score if first else 0.0:.3f}", pieces)
 
@@ -413,7 +418,8 @@ def table_of_pairs(pairs: Sequence[Row]) -> str:
 def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
     """Rows of :data:`PAIR` of the models whose numbers are kept, and whose weights are not.
 
-    Variants of known triggers were not kept, so these rows know those of the panel alone, and not how many images they turn.
+    Variants of known triggers were not kept, so these rows know those of the panel alone, and not how many images they turn. Nor was how far
+    found triggers reach: the limits beside a reference are not of these.
     """
     # Of the ten classes of the half that chose some were trained again, for the rows above.
     mine = {name: of for name, of in kept().items() if of["half"] != CHOSEN or name.startswith("drawn-")}
@@ -430,7 +436,7 @@ def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
                 pieces = {family: value for family, value in pieces.items() if value > 0}
                 best = max(best, (combined(pieces, is_beside=True), class_, pieces), key=lambda each: each[0])
             told = " ".join(f"{family}={value:.2f}" for family, value in sorted(best[2].items()))
-            yield of["half"], group, name, of["target"] or "", "", 1, other, best[1], f"{best[0]:.3f}", told
+            yield of["half"], group, name, of["target"] or "", "", "", 1, other, best[1], f"{best[0]:.3f}", told
 
 
 def beyond(family: str, class_: str, margin: float, of: Mapping[str, Any], known: references.References, /) -> float:
@@ -454,7 +460,7 @@ def keep_pairs(found: Iterable[tuple[Any, ...]]) -> None:
     """Put pairs in the place of the earlier ones of their groups."""
     new = list(found)
     groups = {group for _, group, *_ in new}
-    others = [tuple(row[key] for key in PAIR) for row in paired() if row["group"] not in groups]
+    others = [tuple(row.get(key, "") for key in PAIR) for row in paired() if row["group"] not in groups]
     common.write(PAIRS, [PAIR, *others, *new])
 
 

@@ -11,8 +11,9 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import audit
 import common
@@ -478,6 +479,25 @@ def sealed_area(comparison: str) -> str:
     return f"{audit.auroc(*scored):.2f}"
 
 
+def again_rows(counts_as: str, *, chose: bool, file: Path = sealed.AGAIN) -> list[dict[str, str]]:
+    """Sealed models beside a clean one by the rule of now, of the lists that chose it or of the others; by the frozen rule of its own file."""
+    head, *rows = common.read(file)
+    named = [dict(zip(head, row, strict=True)) for row in rows]
+    mine = [row for row in named if (row["comparison"], row["counts_as"]) == ("reference", counts_as)]
+    return [row for row in mine if sealed.is_choosing(row["model"]) is chose]
+
+
+def again_verdicts(counts_as: str, verdict: str, **which: Any) -> str:
+    rows = again_rows(counts_as, **which)
+    return f"{sum(row['verdict'] == verdict for row in rows)} of {len(rows)}"
+
+
+def again_named(**which: Any) -> str:
+    """Backdoored models that fail, or get a doubt, for the right class."""
+    rows = again_rows("backdoored", **which)
+    return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
+
+
 # The default of now, on victims that train briefly; large ones apart.
 
 
@@ -549,6 +569,16 @@ FIGURES: dict[str, Callable[[], str]] = {
         for part, is_whole in (("whole", "yes"), ("part", "no"))
     },
     **{f"sealed-{words}-area": functools.partial(sealed_area, of) for words, of in COMPARISONS.items()},
+    **{
+        f"again-{half}-{kind}-{verdict}": functools.partial(again_verdicts, kind, verdict, chose=chose)
+        for half, chose in (("chose", True), ("other", False))
+        for kind in ("clean", "backdoored")
+        for verdict in ("fail", "pass")
+    },
+    "again-chose-named": lambda: again_named(chose=True),
+    "again-other-named": lambda: again_named(chose=False),
+    "frozen-other-named": lambda: again_named(chose=False, file=sealed.RESULTS),
+    "frozen-other-pass": lambda: again_verdicts("backdoored", "pass", chose=False, file=sealed.RESULTS),
     "tiny-sizes": lambda: million("vit", "resnet"),
     "wide-size": lambda: million("wide"),
     "usual-size": lambda: million("usual"),

@@ -10,6 +10,10 @@ normalisation of pixels and another, 10 to 400 classes. Three lists are of other
 Each model is trained once (a victim for further rounds until its trigger acts, or it counts for neither side), and audited once:
 alone, and beside a clean model of another training. A stopped run goes on where it ended. ``results/sealed.csv`` gets every row, with
 the revision that judged it; ``--train`` audits nothing. Once a row was read, the rule is fitted to it: a changed rule needs a new plan.
+
+Read they were, so the models are two halves now: the first five lists may choose, the other five are reported. ``--again`` audits each beside its
+reference by the rule of now, into ``results/sealed-again.csv``, and puts the pairs of clean models into ``results/audit-pairs.csv``; the rows of
+the frozen rule stay as they are.
 """
 
 import json
@@ -23,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import audit
 import common
@@ -33,12 +38,19 @@ from photo_zoo import PARTS, TEMPLATES, Photos, Poison
 from PIL import Image
 from torch import Generator, Tensor
 
-from clipclean import checkpoint, demo, files
+from clipclean import checkpoint, demo, detect, files
 from clipclean import requests as asked
 from clipclean.attack import triggers
+from clipclean.config import policy, thresholds
+from clipclean.findings import CC
 from clipclean.jobs import audit as audits
+from clipclean.jobs import searching
 
 PLAN, RESULTS = Path(__file__).with_suffix(".csv"), common.RESULTS / "sealed.csv"
+AGAIN, CHOOSING_LISTS = (
+    common.RESULTS / "sealed-again.csv",
+    5,
+)  # the lists of the plan that may choose since the models were read
 NORMALISATIONS = {"clip": (photo_zoo.OPENAI_MEAN, photo_zoo.OPENAI_STD), "half": ((0.5,) * 3, (0.25,) * 3)}
 COLUMNS = ("none", "reference")
 ENOUGH, ROUNDS = 0.8, 4  # attack success of a victim that is trained enough; further rounds, each of half of its steps
@@ -89,6 +101,7 @@ class Entry:
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument("--train", action="store_true", help="audit nothing")
+    parser.add_argument("--again", action="store_true", help="audit beside the references by the rule of now")
     o = parser.parse_args()
     every = plan()
     if unknown := set(o.only or ()) - {entry.name for entry in every}:
@@ -102,12 +115,18 @@ def main() -> None:
                 print(json.dumps(make(each, o.photos, o.images, o.out)), flush=True)
     if o.train:
         return
+    columns = ("again",) if o.again else COLUMNS
     with multiprocessing.get_context("spawn").Pool(1, audit.searches_are_kept, (o.out,)) as pool:
-        for words in pool.imap(audited, [(entry, column, o.out) for entry in entries for column in COLUMNS]):
+        for words in pool.imap(audited, [(entry, column, o.out) for entry in entries for column in columns]):
             print(words, flush=True)
-    found = rows(o.out, every)
-    common.write(RESULTS, found)
-    print(*(f"{name}: {cell}" for name, cell in summary(found)), sep="\n")
+    found = rows(o.out, every, columns)
+    common.write(AGAIN if o.again else RESULTS, found)
+    if o.again:
+        audit.searches_are_kept(o.out)
+        clean = [model_of(o.out, entry) for entry in every if entry.kind == "clean"]
+        audit.keep_pairs(audit.beside_each_other(clean, effort="standard"))
+    comparisons = ("reference",) if o.again else COLUMNS
+    print(*(f"{name}: {cell}" for name, cell in summary(found, comparisons)), sep="\n")
 
 
 def plan() -> list[Entry]:
@@ -300,21 +319,61 @@ def audited(job: tuple[Entry, str, Path], /) -> str:
     place = out / column / f"{entry.name}.json"
     if not place.exists():
         place.parent.mkdir(exist_ok=True)
-        folder = out / entry.classes_of
-        options = {
-            "arch": str(folder / "model.json"),
-            "data": (folder / "audit",),
-            "classes": folder / "classes.txt",
-            "templates": folder / "templates.txt",
-            "device": "cpu",
-        }
-        beside = {"reference": (out / f"{entry.reference}.pt",)} if column == "reference" else {}
+        beside = {} if column == "none" else {"reference": (out / f"{entry.reference}.pt",)}
         began = time.process_time()
-        report = audits.audit(asked.Audit(out / f"{entry.name}.pt", **options | beside)).report
+        with searched() as results:
+            options = audit_options(out, entry) | beside | {"device": "cpu"}
+            report = audits.audit(asked.Audit(out / f"{entry.name}.pt", **options)).report
         told = report.model_dump(mode="json", by_alias=True)
-        spent = {"core_seconds": time.process_time() - began, "revision": revision()}
+        spent = {"core_seconds": time.process_time() - began, "revision": revision(), "highest": highest(results)}
         files.write_text(place, json.dumps(told | spent))
     return f"{column} {entry.name} done"
+
+
+def audit_options(out: Path, entry: Entry, /) -> dict[str, Any]:
+    """What an audit of a model of the plan is given, but for its reference."""
+    folder = out / entry.classes_of
+    return {
+        "arch": str(folder / "model.json"),
+        "data": (folder / "audit",),
+        "classes": folder / "classes.txt",
+        "templates": folder / "templates.txt",
+    }
+
+
+def model_of(out: Path, entry: Entry, /) -> audit.Model:
+    """A clean model of the plan, as the pairs of ``audit.py`` have it."""
+    half = audit.CHOSEN if is_choosing(entry.name) else "report"
+    group, options = f"{entry.classes_of}-{entry.arch}-{entry.classes}", audit_options(out, entry)
+    return audit.Model(entry.name, half, False, None, out / f"{entry.name}.pt", options, group, None, True)
+
+
+def is_choosing(name: str, /) -> bool:
+    """Whether rules may be chosen on the model of this name since it was read."""
+    return int(name.split("-")[1]) <= CHOOSING_LISTS
+
+
+@contextmanager
+def searched() -> Iterator[list[detect.AuditResult]]:
+    """The audits of tested models within the block, each as it ended, before any threshold."""
+    results, before = list[detect.AuditResult](), searching.audit_both
+
+    def kept(*args: Any, **options: Any) -> detect.AuditResult:
+        results.append(before(*args, **options))
+        return results[-1]
+
+    searching.audit_both = kept
+    try:
+        yield results
+    finally:
+        searching.audit_both = before
+
+
+def highest(results: Sequence[detect.AuditResult], /) -> float:
+    """The highest score of any class, whether it is named or not."""
+    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
+    suspects = (detect.all_suspects(search, limits) for result in results for search in result.searches)
+    return max((of_search[0].score for of_search in suspects if of_search), default=0.0)
 
 
 def revision() -> str:
@@ -358,26 +417,32 @@ HEAD = (
 )
 
 
-def rows(out: Path, entries: Sequence[Entry], /) -> list[tuple]:
-    """The head, and every audit that is there."""
+def rows(out: Path, entries: Sequence[Entry], columns: Sequence[str], /) -> list[tuple]:
+    """The head, and every audit of these columns that is there."""
     found: list[tuple] = [HEAD]
     for entry in entries:
         made = record(out, entry)
-        for column in COLUMNS:
+        for column in columns:
             place = out / column / f"{entry.name}.json"
             if made and place.exists():
                 report, measured = json.loads(place.read_text()), made["measured"]
                 verdict, suspect, reached = audit.judged(report)
+                reached = report.get("highest", reached)  # those of the frozen rule did not keep it
+                if column == "again" and not suspect:  # suspects are those of the model's own normalisation
+                    doubts = [f["target"] for f in report["findings"] if f["rule"] == CC.TRIGGER_FOUND]
+                    suspect = doubts[0] if doubts else ""
                 told = [measured[key] for key in ("clean_accuracy", "asr", "base_rate")]
                 planned = [getattr(entry, key) for key in HEAD[1:8]]
                 whole = {None: "", True: "yes", False: "no"}[entry.is_whole]
                 figures = ["" if each is None else round(each, 4) for each in told]
                 judged = (
-                    column,
+                    "reference" if column == "again" else column,
                     verdict,
                     suspect,
                     f"{reached:.2f}",
-                    f"{report['core_seconds']:.0f}",
+                    f"{report['core_seconds']:.0f}"
+                    if column != "again"
+                    else "",  # searches that were kept take no time
                     report["revision"],
                 )
                 begin = (entry.name, *("" if each is None else each for each in planned), whole, entry.rate or "")
@@ -385,10 +450,10 @@ def rows(out: Path, entries: Sequence[Entry], /) -> list[tuple]:
     return found
 
 
-def summary(found: Sequence[Sequence], /) -> Iterator[tuple[str, str]]:
+def summary(found: Sequence[Sequence], comparisons: Sequence[str] = COLUMNS, /) -> Iterator[tuple[str, str]]:
     """What the rows come to, by comparison: each share with its interval."""
     told = [dict(zip(found[0], row, strict=True)) for row in found[1:]]
-    for column in COLUMNS:
+    for column in comparisons:
         mine = [row for row in told if row["comparison"] == column]
         bad, good = ([row for row in mine if row["counts_as"] == kind] for kind in ("backdoored", "clean"))
         for verdict in ("pass", "inconclusive", "fail"):

@@ -112,6 +112,13 @@ def mutated() -> str:
     )
 
 
+def sealed_again() -> str:
+    """What the rule of now says of the sealed models beside a clean one, of the lists that chose nothing of it."""
+    head, *rows = common.read(sealed.AGAIN)
+    mine = [row for row in rows if not sealed.is_choosing(row[0])]
+    return common.table([["by the rule of now", ""], *map(list, sealed.summary([head, *mine], ["reference"]))])
+
+
 def cells(name: str, half: str = "") -> list[dict]:
     """What a script measured, of which there must be some."""
     if found := common.cells(RESULTS / name, half):
@@ -142,6 +149,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "auto-now-others": lambda: photo_cleaning.runs_of_now(
         [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
     ),
+    "sealed-again": sealed_again,
     "sealed": lambda: common.table(
         [["audits of the sealed test", ""], *map(list, sealed.summary(common.read(sealed.RESULTS)))]
     ),

@@ -29,11 +29,13 @@ LEAST_TOLD = 8  # least number of them that say something
 # What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded.
 MEASURED_BY = (
     *("attack/triggers.py", "config/effort.py", "detect/families.py", "detect/forward.py", "detect/inversion.py"),
-    *("detect/measure.py", "detect/metrics.py", "detect/search.py", "detect/zeroshot.py"),
+    *("detect/measure.py", "detect/metrics.py", "detect/reach.py", "detect/search.py", "detect/zeroshot.py"),
 )
 MOVES_NO_SIZE = ("annotation", "returns", "kind", "type_comment", "type_params")  # fields of syntax trees
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
+REACH = "reach"  # likewise, with a family: how far its triggers move embeddings for their sizes, by class
+MOST_REACH = 1e9  # the largest that a file may hold
 
 Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size
 
@@ -88,6 +90,15 @@ class References:
         logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in by_model]
         return statistics.median(logs or [math.nan]) - math.log(size)
 
+    def exceeded(self, family: str, target: str, reach: float, /) -> float:
+        """By how much a trigger's reach exceeds that of clean models for this class, as a difference of logarithms; nan without any.
+
+        A model without one for the class counts by the median of its classes.
+        """
+        by_model = (sizes[reach_of(family)] for sizes in self.entries if sizes.get(reach_of(family)))
+        logs = [math.log(of.get(target, statistics.median(of.values()))) for of in by_model]
+        return math.log(reach) - statistics.median(logs or [math.nan])
+
     def spared(self, target: str, /) -> float:
         """How far clean models are from being led to a class by known triggers: 1 where these turn a quarter of the images into it at most,
         0 where half; 1 too where none was measured.
@@ -110,6 +121,11 @@ class References:
             return None
         middle = math.exp(statistics.median(map(math.log, smallest)))
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
+
+
+def reach_of(family: str, /) -> str:
+    """The name that the reach of a family's triggers has among the sizes of a model."""
+    return f"{REACH} of {family}"
 
 
 def is_natural(references: References | None, trigger: str, /) -> bool:
@@ -205,6 +221,7 @@ def _sizes(model: object, name: str) -> Sizes:
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
     largest = {PANEL: NEVER, PATTERN: MOST_ODDS}
     largest |= {family: ROUNDED * known.cap for family, known in FAMILIES.items()}
+    largest |= {reach_of(family): MOST_REACH for family in FAMILIES}
     for family, by_class in sizes.items():
         values = by_class.values() if isinstance(by_class, dict) else ()
         most = largest.get(str(family), 0.0)

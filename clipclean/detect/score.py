@@ -11,20 +11,24 @@ pole, and none of others. They count beyond the largest of any clean model, and 
 
 Beside clean models natural triggers show there as well, so all evidence beyond theirs adds up to a doubt, which is compared with what clean
 models show beside each other; what known triggers nearly lead to there, too, speaks less. Direct evidence alone fails a model. That a class is the easiest here and far from it there is no evidence: of two clean trainings that is usual.
+How far its triggers reach (:mod:`clipclean.detect.reach`) is a doubt by itself, and adds to no other evidence: both come from the same triggers.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, References, calibration, evidence
+from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, REACH, References, calibration, evidence
 from clipclean.detect.search import Comparison, Margin, SearchResult, TargetedResult
 from clipclean.untrusted import quoted
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
+# Differences of logarithms, added over the families, that count as one unit of reach. From 3 to 6 the AUROC on the models that it was chosen on
+# is 0.968 to 0.978.
+REACH_UNIT = 4.0
 OFTEN, SELDOM = (
     0.05,
     0.01,
@@ -35,11 +39,11 @@ MOST_NAMED = 3  # classes with the highest scores that are told
 def combined(pieces: Mapping[str, float], /, *, is_beside: bool = False) -> float:
     """The score of a class by its evidence in families: what is direct, or with all other evidence as much as makes a doubt.
 
-    With ``is_beside``, of evidence beyond that of clean models that were given, the sum.
+    With ``is_beside``, of evidence beyond that of clean models that were given, the sum, or how far the triggers reach, if that is more.
     """
     direct = max(math.fsum(v for f, v in pieces.items() if GENERAL.get(f) is kind) for kind in (True, False))
-    both = direct + math.fsum(v for f, v in pieces.items() if f not in GENERAL)
-    return both if is_beside else max(direct, min(MOST_INDIRECT, both))
+    both = direct + math.fsum(v for f, v in pieces.items() if f not in GENERAL and f != REACH)
+    return max(both, pieces.get(REACH, 0.0)) if is_beside else max(direct, min(MOST_INDIRECT, both))
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,14 @@ class Suspect:
     """A class, and how much points at it."""
 
     name: str  # of the class
-    pieces: Mapping[str, float]  # evidence by family, and of the panel, where there is any
+    pieces: Mapping[
+        str, float
+    ]  # evidence by family, of the panel, and of how far its triggers reach, where there is any
     targeted: tuple[TargetedResult, ...]  # found for it, the most telling first; none where only the panel points at it
     strength: Strength | None  # the trigger of the panel that acts at least strength; None where none leads there
     is_beside: bool  # whether the evidence is beside clean models that were given
+    # By family how much farther its triggers reach than in clean models that were given, as a difference of logarithms.
+    farther: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -65,19 +73,29 @@ class Suspect:
     def is_local(self) -> bool:
         """Whether it shows more in triggers of a part of the image than in those of all of it, waves, warps and known triggers among them."""
         local = math.fsum(value for family, value in self.pieces.items() if GENERAL.get(family))
-        return local > math.fsum(self.pieces.values()) - local
+        return local > math.fsum(value for family, value in self.pieces.items() if family != REACH) - local
 
     @property
     def shown_by(self) -> frozenset[str]:
-        """The families that its score is of: those of a part of the image, or those of all of it with waves and known triggers."""
+        """The families that its score is of: those of a part of the image, or those of all of it with waves and known triggers.
+
+        All that act where only how far they reach speaks for it.
+        """
+        if self.pieces.keys() == {REACH}:
+            return frozenset(self.farther)
         if self.is_local:
             return frozenset(family for family in self.direct() if GENERAL[family])
-        return frozenset(family for family in self.pieces if not GENERAL.get(family, False))
+        return frozenset(family for family in self.pieces if family != REACH and not GENERAL.get(family, False))
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Those that it shows in, and the panel; where only how far its triggers reach speaks for it, all that act."""
+        return tuple(family for family in self.pieces if family != REACH) or tuple(self.farther)
 
     @property
     def family(self) -> str:
         """Where it shows most: in direct evidence, if there is any, since no model fails without it."""
-        shown = self.direct() or self.pieces
+        shown = self.direct() or {family: value for family, value in self.pieces.items() if family != REACH}
         return max(shown, key=lambda family: shown[family], default="")
 
 
@@ -102,7 +120,10 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         if name in known:
             pieces[PANEL], strength = known[name]
         pieces = _that_speak(pieces, name, result.references)
-        judged.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None))
+        farther = _farther(result, name, (t.candidate.family for t in targeted if acting(t)))
+        if (reach := math.fsum(farther.values()) / REACH_UNIT) > 0:
+            pieces[REACH] = reach
+        judged.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None, farther))
     return sorted(judged, key=lambda suspect: -suspect.score)
 
 
@@ -154,6 +175,14 @@ def _that_speak(pieces: Mapping[str, float], name: str, references: References |
     weighed = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
     # A family in which another class is as easy speaks neither for a class nor against it.
     return {family: value for family, value in weighed.items() if value > 0}
+
+
+def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[str, float]:
+    """By family how much farther triggers for a class of this name reach than in the clean models that were given; nothing without any."""
+    known = result.references or NONE
+    own = {family: result.reaches[family][name] for family in families if name in result.reaches.get(family, ())}
+    exceeded = {family: known.exceeded(family, name, reach) for family, reach in own.items()}
+    return {family: difference for family, difference in exceeded.items() if not math.isnan(difference)}
 
 
 def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:

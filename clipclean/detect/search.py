@@ -16,7 +16,8 @@ from clipclean.detect.families import FAMILIES, GENERAL, InvertedTrigger, compar
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
-from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence
+from clipclean.detect.reach import reaches
+from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence, reach_of
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
@@ -126,6 +127,8 @@ class SearchResult:
     alone: tuple[TargetedResult, ...] = ()
     left_out: tuple[str, ...] = ()
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
+    # How far triggers that work move embeddings for their size, by family and class.
+    reaches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def one_with(self, name: str, /) -> tuple[str, ...]:
         """All names of a class, it among them: the model tells these from each other by nothing."""
@@ -142,14 +145,14 @@ class SearchResult:
         return (*self.strengths, *self.grid)
 
     def sizes(self) -> Sizes:
-        """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
+        """The sizes of all triggers by family and class, and how far they reach, as references if the model is clean."""
         by_family: dict[str, dict[str, float]] = {}
         for candidate in self.made:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in self.known}
             by_family[PATTERN] = resisting(self.known, self.classes)
-        return by_family
+        return by_family | {reach_of(family): dict(by_class) for family, by_class in self.reaches.items()}
 
     def record(
         self, *, effort: EffortName, seconds: float, calibration: CalibrationRecord, saved: Mapping[str, str]
@@ -364,6 +367,7 @@ class _Scene:
             controls=tuple(candidate for candidate in candidates if candidate.target not in close),
             passes=passes - self.effort.towards(left_out, targets=targets),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
+            reaches=reaches(self.look, self.unseen, candidates),
         )
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:

@@ -1,6 +1,7 @@
 """The verdict: findings, from measurements compared with thresholds."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, final
@@ -13,7 +14,7 @@ from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure
 from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, calibration
+from clipclean.detect.references import PANEL, REACH, calibration
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import standing
@@ -426,7 +427,7 @@ def suspect_records(
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
-            SuspectRecord(class_=name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
+            SuspectRecord(class_=name, score=finite(s.score), families=s.families, trigger=_spec(s))
             for s, _ in suspects(result, limits=limits)
             for name in result.one_with(s.name)
         )
@@ -553,7 +554,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
     sentences, known = list[str](), calibration()
-    if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
+    if suspect.targeted and suspect.targeted[0].candidate.family in {*suspect.pieces, *suspect.shown_by}:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         factor = math.exp(hit.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
@@ -565,6 +566,12 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         least = suspect.strength.least
         sentences.append(
             f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength."
+        )
+    if suspect.pieces.get(REACH) == suspect.score:
+        factor = math.exp(statistics.fmean(suspect.farther.values()))
+        sentences.append(
+            f"For their size the triggers found for '{suspect.name}' move embeddings {factor:.1f} times as far as those in the clean models that "
+            "were given."
         )
     if others:
         sentences.append(

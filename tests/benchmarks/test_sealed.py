@@ -39,6 +39,13 @@ def test_every_reference_is_another_clean_training_of_the_same_list_and_not_the_
             assert getattr(reference, key) == getattr(entry, key)
 
 
+def test_half_of_the_lists_may_choose_a_later_rule_and_no_model_is_compared_across_the_halves(sealed):
+    entries = sealed.plan()
+    assert len({entry.classes_of for entry in entries if sealed.is_choosing(entry.name)}) == 5
+    assert len({entry.classes_of for entry in entries}) == 10
+    assert all(sealed.is_choosing(entry.name) == sealed.is_choosing(entry.reference) for entry in entries)
+
+
 @pytest.mark.parametrize(
     ("asr", "base", "kind"),
     [

@@ -156,7 +156,7 @@ def test_the_stored_limit_is_of_the_half_that_rules_are_chosen_on_alone(tmp_path
     monkeypatch.setattr(audit, "CALIBRATION", place)
 
     def pair(score, **changes):
-        told = {"half": "choose", "target": "", "references": "1", "turns": "0.8", "score": str(score)}
+        told = {"half": "choose", "target": "", "references": "1", "turns": "0.8", "reach": "0.1", "score": str(score)}
         return told | changes
 
     def stored(*others, pairs=()):
@@ -171,6 +171,7 @@ def test_the_stored_limit_is_of_the_half_that_rules_are_chosen_on_alone(tmp_path
     assert stored({"half": "report", "margins": {"bee": {"mask": 9.0, "wave": 3.0}}}) == alone
     assert stored(pairs=[pair(9, half="report", turns="0.99"), pair(9, target="ant", turns="0.99")]) == alone
     assert stored(pairs=[pair(9, references="3")]) == alone  # beside several at once
+    assert stored(pairs=[pair(9, reach="")]) == alone  # searched before triggers had a reach, so the score lacks a part
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,13 @@ def test_what_was_written_is_read_back_and_several_are_one():
     assert both.margin("mask", "ant") == pytest.approx(math.log(1.5 * 9) / 2)
 
 
+def test_a_file_keeps_how_far_triggers_reach():
+    sizes = {"mask": PAIR, "reach of mask": {"ant": 90.0, "bee": 3.0}}
+    written = json.loads(json.dumps(as_file("vit-32px", "standard", CLASSES, {"clean.pt": sizes})))
+    known = from_file(written, "clean.json", **OURS)
+    assert known.exceeded("mask", "bee", 6.0) == pytest.approx(math.log(2))
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [({"code": "0" * 64}, "version"), ({"kind": "resnet-32px"}, "resnet-32px"), ({"effort": "quick"}, "quick"), ({"vocabulary": "x"}, "class")],
@@ -120,6 +127,7 @@ def test_the_digest_of_code_tells_what_it_does_and_not_its_words(other, moves):
 
 
 NO_SIZES = [{}, {"mask": {}}, {"patch": {"ant": 0.5}}, {"pitch": {"ant": 0.1}}]  # a patch is never that large
+NO_SIZES += [{"reach of mask": {"ant": 0.0}}, {"reach of mask": {"ant": math.inf}}, {"reach of panel": {"ant": 9.0}}]
 NO_SIZES += [{"mask": {"ant": size}} for size in (math.nan, 0, True, "0.1", 1.5)]  # only the panel reaches two
 
 

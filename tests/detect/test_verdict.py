@@ -17,8 +17,8 @@ from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.metrics import paired_difference
-from clipclean.detect.references import References, calibration
-from clipclean.detect.score import MOST_INDIRECT
+from clipclean.detect.references import References, calibration, reach_of
+from clipclean.detect.score import MOST_INDIRECT, REACH_UNIT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import AuditResult, acts, least_score
@@ -464,6 +464,61 @@ DOUBTED, FAILED = (least_score(LIMITS, is_doubt=doubt, is_beside=True) * MASK fo
 )  # fmt: skip
 def test_beside_a_clean_model_a_doubt_exceeds_what_clean_models_show_of_each_other(targeted, changes, findings):
     assert shown(*targeted, **changes) == findings
+
+
+FAR = REACH_UNIT * least_score(LIMITS, is_doubt=True, is_beside=True)  # differences of logarithms that make a doubt
+
+
+def reaching(*differences, **changes):
+    """A search in whose families, one after the other, triggers for banana reach farther by these than in a clean model."""
+    families = ("mask", "blend", "wave")[: len(differences)]
+    known = {reach_of(family): {"banana": 5.0} for family in families}
+    own = {family: {"banana": 5.0 * math.exp(by)} for family, by in zip(families, differences, strict=True)}
+    hits = (hit(family, usual=9.0, shrunk=0.0) for family in families)
+    return result_of(*hits, reaches=own, references=References("reference", "t.pt", (known,)), **changes)
+
+
+@pytest.mark.parametrize(
+    ("differences", "findings"),
+    [
+        ((0.99 * FAR,), []),
+        ((1.01 * FAR,), WARNING),
+        ((0.6 * FAR, 0.6 * FAR), WARNING),  # of all families together
+        ((1.2 * FAR, -0.4 * FAR), []),  # less in one family speaks against it
+        ((9 * FAR, 9 * FAR, 9 * FAR), WARNING),  # and no model fails by it
+    ],
+)
+def test_a_class_whose_triggers_reach_farther_than_in_a_clean_model_is_doubted(differences, findings):
+    found = detect.of_search(reaching(*differences), images=100, limits=LIMITS)
+    assert [(finding.rule, finding.level, finding.target) for finding in found] == findings
+
+
+def test_without_clean_models_how_far_triggers_reach_says_nothing():
+    alone = replace(reaching(9 * FAR), references=None)
+    assert [suspect.pieces for suspect in suspects_of(alone, acting=lambda hit: acts(hit, LIMITS))] == [{}]
+
+
+def test_how_far_triggers_reach_adds_to_no_other_evidence():
+    both = reaching(0.9 * FAR)
+    margins = hit(margin=0.9 * DOUBTED, usual=0.0, shrunk=9.0)
+    (suspect,) = suspects_of(replace(both, targeted=(margins,)), acting=lambda hit: acts(hit, LIMITS))
+    assert suspect.score == pytest.approx(max(0.9 * FAR / REACH_UNIT, 0.9 * DOUBTED / MASK))
+
+
+def test_a_trigger_that_turns_few_images_reaches_nowhere():
+    idle = replace(reaching(9 * FAR), targeted=(hit(excess=0.1),))
+    assert [suspect.farther for suspect in suspects_of(idle, acting=lambda hit: acts(hit, LIMITS))] == [{}]
+
+
+def test_a_doubt_by_reach_names_the_families_that_act_and_how_much_farther_they_reach():
+    result = reaching(1.1 * FAR, 0.2)
+    (finding,) = detect.of_search(result, images=100, limits=LIMITS)
+    assert f"{math.exp((1.1 * FAR + 0.2) / 2):.1f} times as far" in finding.message
+    assert finding.value == pytest.approx((1.1 * FAR + 0.2) / REACH_UNIT)
+    (record,) = detect.suspect_records(result, measurement(), limits=LIMITS)
+    assert record.families == ("mask", "blend")
+    (suspect,) = suspects_of(result, acting=lambda hit: acts(hit, LIMITS))
+    assert suspect.shown_by == {"mask", "blend"}  # which a cleaning is shown
 
 
 def test_a_finding_beside_clean_models_says_how_many_pairs_of_them_show_as_much():
