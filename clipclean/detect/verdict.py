@@ -2,19 +2,27 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 from clipclean import model
-from clipclean.config.thresholds import DOUBT, LEAST_ACCURACY, OFF_LIST, QUIET_SCORE, WIDEST_INTERVAL, AuditLimits
+from clipclean.config.thresholds import (
+    DOUBT,
+    LEAST_ACCURACY,
+    OFF_LIST,
+    QUIET_SCORE,
+    TINTED,
+    WIDEST_INTERVAL,
+    AuditLimits,
+)
 from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.forward import LOGIT_ERROR, Departure
+from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
 from clipclean.detect.measure import EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, REACH, calibration
+from clipclean.detect.references import PANEL, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, beside
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import standing
@@ -356,7 +364,34 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         findings.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
-    return (*findings, *_shared(result, limits), *elsewhere, *_nowhere(result))
+    named = {finding.target for finding in findings}
+    return (*findings, *_tinted(result, besides=named), *_shared(result, limits), *elsewhere, *_nowhere(result))
+
+
+def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
+    """A warning of each other class that a colour filter turns nearly all images into: no search paints one, but some near it are known.
+
+    Not where the filter does the same to clean models that were given.
+    """
+    strongest: dict[int, Strength] = {}
+    for tint in sorted(result.known, key=lambda tint: -tint.excess):
+        if tint.trigger.startswith("colour-filter") and tint.excess >= TINTED:
+            strongest.setdefault(tint.target, tint)
+    return [
+        finding(
+            CC.TRIGGER_FOUND,
+            f"The known trigger {tint.trigger} turns {_percent(tint.excess)} of images into '{result.classes[place]}', convincingly. In one of "
+            "46 clean models a colour filter turned as many into a class.",
+            level="warning",
+            measure="excess attack success rate",
+            value=tint.excess,
+            threshold=TINTED,
+            target=result.classes[place],
+            trigger=tint.trigger,
+        )
+        for place, tint in strongest.items()
+        if result.classes[place] not in besides and not is_natural(result.references, tint.trigger)
+    ]
 
 
 def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:

@@ -672,3 +672,22 @@ def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse
     values = {each.trigger: each.value for each in found}
     assert (values["t0"], values["t1"], values["t2"]) == (0.9, 0.95, 0.7)
     assert ["CLIP" in each.message for each in found if each.trigger in ("t0", "t1", "t2")] == [True] * 3
+
+
+COLOUR = "colour-filter:hue=300"
+
+
+@pytest.mark.parametrize(
+    ("spec", "excess", "is_doubted"),
+    [(COLOUR, 0.9, True), (COLOUR, 0.8, False), ("sinusoid:frequency=9", 0.9, False)],
+)
+def test_a_colour_filter_that_turns_nearly_all_images_into_a_class_is_a_doubt_of_it(spec, excess, is_doubted):
+    findings = findings_of(grid=(Strength(spec, 1, 0.5, excess),))
+    assert [(f.rule, f.level, f.target, f.trigger) for f in findings] == [
+        ("CC003", "warning", "lemon", COLOUR)
+    ] * is_doubted
+
+
+def test_a_colour_filter_that_acts_on_the_clean_models_too_is_no_doubt():
+    clean = References("file", "", ({"panel": {COLOUR: 0.6}},))
+    assert findings_of(grid=(Strength(COLOUR, 1, 0.5, 0.9),), references=clean) == ()
