@@ -73,10 +73,10 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
         )
 
     def block(place: int, recipe: Recipe) -> Evidence:
-        told = ", the trigger shown to the recipe" if recipe.is_surgery else ""
+        remark = ", the trigger shown to the recipe" if recipe.is_surgery else ""
         return Evidence(
             recipe_sha256=recipes.digest(recipe),
-            attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed{told}",
+            attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed{remark}",
             architecture=ground.clip.architecture.name,
             kind=model.kind_of(ground.clip.architecture),
             parameters=model.parameter_count(ground.clip.net),
