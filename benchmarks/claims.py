@@ -643,6 +643,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "auto-newest": lambda: str(len(newest())),
     "auto-newest-loss": lambda: average_loss(newest()),
     "now-victims": lambda: str(len(now())),
+    "now-images": lambda: extent((cell["images"] for cell in runs_of_now()), 0),
     "now-gone": lambda: now_gone(now()),
     "now-left": lambda: now_left(now()),
     "now-kept": lambda: now_kept(now()),

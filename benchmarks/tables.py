@@ -142,6 +142,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
+    "named-now": lambda: photo_cleaning.table(common.cells(common.RESULTS / "named-now")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
     "auto-now": lambda: photo_cleaning.runs_of_now(
         [cell for cell in claims.runs_of_now() if claims.is_small_and_alone(cell)]
