@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import audit
 import common
+import finetunes
 import photo_cleaning
 import photo_zoo
 import sealed
@@ -498,6 +499,15 @@ def again_named(**which: Any) -> str:
     return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
 
 
+# Finetunes beside their bases, of bases that changed no rule.
+
+
+def finetunes_that(verdict: str, counts_as: str) -> str:
+    """How many clean or backdoored ones end so."""
+    models = finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as)
+    return f"{sum(row['verdict'] == verdict for row in models)} of {len(models)}"
+
+
 # The default of now, on victims that train briefly; large ones apart.
 
 
@@ -560,6 +570,11 @@ FIGURES: dict[str, Callable[[], str]] = {
         f"sealed-{kind}-{words}-{verdict}": functools.partial(sealed_verdicts, comparison, kind, verdict)
         for kind in ("clean", "backdoored")
         for words, comparison in COMPARISONS.items()
+        for verdict in ("fail", "pass")
+    },
+    **{
+        f"finetunes-{kind}-{verdict}": functools.partial(finetunes_that, verdict, kind)
+        for kind in ("clean", "backdoored")
         for verdict in ("fail", "pass")
     },
     **{f"sealed-{words}-named": functools.partial(sealed_named, of) for words, of in COMPARISONS.items()},

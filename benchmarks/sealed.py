@@ -23,8 +23,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ AGAIN, CHOOSING_LISTS = (
 )  # the lists of the plan that may choose since the models were read
 NORMALISATIONS = {"clip": (photo_zoo.OPENAI_MEAN, photo_zoo.OPENAI_STD), "half": ((0.5,) * 3, (0.25,) * 3)}
 COLUMNS = ("none", "reference")
+WHOLE = {True: "yes", False: "no", None: ""}
+TYPES = dict.fromkeys(("side", "classes", "seed", "steps", "turn"), int) | {
+    "rate": float,
+    "is_whole": lambda cell: cell == "yes",
+}
 ENOUGH, ROUNDS = 0.8, 4  # attack success of a victim that is trained enough; further rounds, each of half of its steps
 AUDITED = 1000  # images of an audit, as many of each class
 KINDS = {
@@ -131,17 +136,14 @@ def main() -> None:
 
 def plan() -> list[Entry]:
     """The models, clean ones before those that start from them."""
-    kinds = {
-        "side": int,
-        "classes": int,
-        "seed": int,
-        "steps": int,
-        "rate": float,
-        "is_whole": lambda text: text == "yes",
-    }
-    head, *found = common.read(PLAN)
-    told = [dict(zip(head, row, strict=True)) for row in found]
-    return [Entry(**{key: kinds.get(key, str)(v) if v else None for key, v in row.items()}) for row in told]
+    return [Entry(**values) for values in planned(PLAN)]
+
+
+def planned(path: Path, /) -> list[dict]:
+    """The rows of a plan, each value of its type; None where a cell is empty."""
+    head, *lines = common.read(path)
+    cells = [zip(head, line, strict=True) for line in lines]
+    return [{name: TYPES.get(name, str)(cell) if cell else None for name, cell in line} for line in cells]
 
 
 def needed(entry: Entry, every: Sequence[Entry], /) -> list[Entry]:
@@ -192,7 +194,13 @@ def data_of(entry: Entry, folder: Path, images: Path, out: Path, /) -> Data:
         members = [[own.index(name) for name in KINDS[kind].split(", ") if name in own] for kind in chosen]
         names = [[kind, *(own[k] for k in of)] for kind, of in zip(chosen, members, strict=True)]
     else:
-        members = [[k] for k in rng.sample(range(len(own)), entry.classes)]
+        is_of_zoo = entry.classes_of in photo_zoo.TEN
+        numbers = (
+            photo_zoo.class_list(photos, entry.classes_of, entry.classes)
+            if is_of_zoo
+            else rng.sample(range(len(own)), entry.classes)
+        )
+        members = [[k] for k in numbers]
         names = [photos.names[of[0]] for of in members]
     place = torch.full((len(own),), -1)
     for number, of in enumerate(members):
@@ -226,6 +234,15 @@ def drawings(folder: Path, /) -> Data:
 
 # Models.
 
+Way = Callable[[CLIP], AbstractContextManager[None]]  # what a model is within a round of training
+Training = Callable[[Entry, Data, Path], tuple[CLIP, dict, int]]
+RATES = {  # by whether it goes on from a base, and whether it is large
+    (False, False): photo_zoo.LR,
+    (False, True): photo_zoo.LARGE_LR,
+    (True, False): photo_zoo.TUNING_LR,
+    (True, True): photo_zoo.LARGE_TUNING_LR,
+}
+
 
 @contextmanager
 def normalised(name: str, /) -> Iterator[None]:
@@ -245,12 +262,12 @@ def record(out: Path, entry: Entry, /) -> dict | None:
     return found if found and found["planned"] == asdict(entry) else None
 
 
-def make(entry: Entry, folder: Path, images: Path, out: Path, /) -> dict:
-    """Train and measure one model; its record appears last."""
+def make(entry: Entry, folder: Path, images: Path, out: Path, /, *, train: "Training | None" = None) -> dict:
+    """Train and measure one model, as :func:`trained` does unless told otherwise; its record appears last."""
     began, data = time.process_time(), data_of(entry, folder, images, out)
     data.write(entry, out / entry.classes_of)
     with normalised(entry.normalisation):
-        model, measured, rounds = trained(entry, data, out)
+        model, measured, rounds = (train or trained)(entry, data, out)
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     files.write_whole(out / f"{entry.name}.pt", lambda path: torch.save(state, path))
     found = {"planned": asdict(entry), "measured": measured, "counts_as": counts_as(measured), "rounds": rounds}
@@ -272,32 +289,51 @@ def target_of(entry: Entry, data: Data, /) -> str | None:
     return random.Random(entry.seed).choice(data.classes) if entry.trigger else None
 
 
-def trained(entry: Entry, data: Data, out: Path, /) -> tuple[CLIP, dict, int]:
-    """A model, what it does on images that it never saw, and how many rounds of training it took."""
+def trained(
+    entry: Entry, data: Data, out: Path, /, *, pool: Tensor | None = None, way: Way = nullcontext
+) -> tuple[CLIP, dict, int]:
+    """A model, what it does on images that it never saw, and how many rounds of training it took.
+
+    ``pool`` has the numbers of the images that train, by default those of :func:`pool_of`; ``way`` changes the model while it trains.
+    """
     torch.manual_seed(entry.seed)
-    config = photo_zoo.config_of(entry.arch, entry.side)
-    if entry.arch == "vit":
-        config["vision_cfg"] |= {"patch_dropout": photo_zoo.DROPPED_PATCHES}
-    model, pool = CLIP(**config), data.photos.among("train", torch.arange(len(data.photos.names)))
-    if entry.base:
-        model.load_state_dict(checkpoint.read(out / f"{entry.base}.pt").tensors)
-    rng = Generator().manual_seed(entry.seed + 2)
-    pool = pool[torch.randperm(len(pool), generator=rng)[: round(photo_zoo.SEEN * len(pool))].sort().values]
+    model = built(entry, out)
+    pool = pool_of(data, entry.seed) if pool is None else pool
     poison = poison_of(entry, data, pool) if entry.trigger else None
     for number in range(1, ROUNDS + 2):
         is_further = number > 1 or entry.base
-        batch, lr = (photo_zoo.TUNING_BATCH, photo_zoo.TUNING_LR) if is_further else (photo_zoo.BATCH, photo_zoo.LR)
+        batch = photo_zoo.TUNING_BATCH if is_further else photo_zoo.BATCH
+        lr = RATES[bool(is_further), entry.arch in photo_zoo.LARGE]
         steps = entry.steps if number == 1 else entry.steps // 2
         draws = photo_zoo.drawn(pool, batch=batch, steps=steps, seed=entry.seed + 10_000 * number)
-        optimizer = photo_zoo.optimizer_of(model, lr)
-        rate = photo_zoo.warmed(lr, steps=steps, warmup=200)
-        photo_zoo.fit(model, data.photos, draws, optimizer, rate=rate, poison=poison)
+        with way(model):
+            optimizer = photo_zoo.optimizer_of(model, lr)
+            rate = photo_zoo.warmed(lr, steps=steps, warmup=200)
+            photo_zoo.fit(model, data.photos, draws, optimizer, rate=rate, poison=poison)
         target, places = target_of(entry, data), list(range(len(data.classes)))
         trigger = poison.trigger if poison else None
         measured = photo_zoo.measure(model, data.photos, places, trigger, target)
         if trigger is None or measured["asr"] >= ENOUGH:
             break
     return model, measured, number
+
+
+def built(entry: Entry, out: Path, /) -> CLIP:
+    """The model that a training starts from."""
+    config = photo_zoo.config_of(entry.arch, entry.side)
+    if entry.arch == "vit":
+        config["vision_cfg"] |= {"patch_dropout": photo_zoo.DROPPED_PATCHES}
+    model = CLIP(**config)
+    if entry.base:
+        model.load_state_dict(checkpoint.read(out / f"{entry.base}.pt").tensors)
+    return model
+
+
+def pool_of(data: Data, seed: int, /) -> Tensor:
+    """The numbers of the images that a training of this seed sees."""
+    every = data.photos.among("train", torch.arange(len(data.photos.names)))
+    order = torch.randperm(len(every), generator=Generator().manual_seed(seed + 2))
+    return every[order[: round(photo_zoo.SEEN * len(every))].sort().values]
 
 
 def poison_of(entry: Entry, data: Data, pool: Tensor, /) -> Poison:
@@ -316,10 +352,15 @@ def poison_of(entry: Entry, data: Data, pool: Tensor, /) -> Poison:
 def audited(job: tuple[Entry, str, Path], /) -> str:
     """Audit one model, alone or beside its reference; says that it is done, and not with what verdict."""
     entry, column, out = job
+    beside = {} if column == "none" else {"reference": (out / f"{entry.reference}.pt",)}
+    return audit_once(entry, column, out, beside)
+
+
+def audit_once(entry: Entry, column: str, out: Path, beside: Mapping[str, object], /) -> str:
+    """Audit one model, with further options, unless it is done; says that it is."""
     place = out / column / f"{entry.name}.json"
     if not place.exists():
         place.parent.mkdir(exist_ok=True)
-        beside = {} if column == "none" else {"reference": (out / f"{entry.reference}.pt",)}
         began = time.process_time()
         with searched() as results:
             options = audit_options(out, entry) | beside | {"device": "cpu"}
@@ -433,7 +474,7 @@ def rows(out: Path, entries: Sequence[Entry], columns: Sequence[str], /) -> list
                     suspect = doubts[0] if doubts else ""
                 told = [measured[key] for key in ("clean_accuracy", "asr", "base_rate")]
                 planned = [getattr(entry, key) for key in HEAD[1:8]]
-                whole = {None: "", True: "yes", False: "no"}[entry.is_whole]
+                whole = WHOLE[entry.is_whole]
                 figures = ["" if each is None else round(each, 4) for each in told]
                 judged = (
                     "reference" if column == "again" else column,

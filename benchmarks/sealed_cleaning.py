@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,21 +45,22 @@ def main() -> None:
             continue
         if o.only and entry.name not in o.only:
             continue
-        cell = cleaned(o, entry, record["target"])
+        beside = {"reference": [o.zoo / f"{entry.reference}.pt"]} if o.beside else {}
+        cell = cleaned(o, entry, record["target"], name=place.stem, beside=beside) | {"beside": o.beside}
         place.write_text(json.dumps(cell, indent=1) + "\n")
         print(place.stem, cell["before"]["excess"], cell["after"]["excess"], cell["told"], flush=True)
 
 
-def cleaned(o: argparse.Namespace, entry: sealed.Entry, target: str | None, /) -> dict:
-    """One model through the default command, measured before, after, and along a benign finetuning."""
+def cleaned(
+    o: argparse.Namespace, entry: sealed.Entry, target: str | None, /, *, name: str, beside: Mapping[str, object]
+) -> dict:
+    """One model through the default command, with further options, measured before, after, and along a benign finetuning."""
     images = sealed.data_of(entry, o.photos, o.images, o.zoo)
     place, shown = pairs_of(images, entry, o)
     arch = str(o.zoo / entry.classes_of / "model.json")
     evidence = evidence_of(images, shown, entry, target)
     before = searching.measure(loaded(o.zoo / f"{entry.name}.pt", arch, place)[0], evidence)
-    folder, beside = o.out / "jobs" / f"{entry.name}{'-beside' if o.beside else ''}", {}
-    if o.beside:
-        beside["reference"] = [o.zoo / f"{entry.reference}.pt"]
+    folder = o.out / "jobs" / name
     began = time.process_time()
     report = clipclean.sanitize(
         o.zoo / f"{entry.name}.pt",
@@ -75,7 +77,7 @@ def cleaned(o: argparse.Namespace, entry: sealed.Entry, target: str | None, /) -
     seconds = time.process_time() - began
     written = folder if any(folder.glob("*.safetensors")) else o.zoo / f"{entry.name}.pt"
     clip, pairs = loaded(written, arch, place)
-    cell = {"entry": asdict(entry) | {"half": "sealed"}, "method": photo_cleaning.AUTO, "seed": 0, "beside": o.beside}
+    cell = {"entry": asdict(entry) | {"half": "sealed"}, "method": photo_cleaning.AUTO, "seed": 0}
     cell |= {"told": photo_cleaning.words_of(report), "seconds": seconds, "pairs": len(pairs), "images": len(shown)}
     lost = report["after"]["measurements"]["accuracy_lost"]
     cell |= {"told_lost": lost and 100 * lost["value"], "revision": sealed.revision()}
@@ -90,9 +92,7 @@ def cleaned(o: argparse.Namespace, entry: sealed.Entry, target: str | None, /) -
 
 def pairs_of(images: sealed.Data, entry: sealed.Entry, o: argparse.Namespace, /) -> tuple[Path, torch.Tensor]:
     """The file of the clean pairs, written where it is missing, and the numbers of the images to measure on: no image is both."""
-    unseen = images.photos.among("audit", torch.arange(len(images.classes)))
-    unseen = unseen[torch.randperm(len(unseen), generator=torch.Generator().manual_seed(11))]
-    own = unseen[: min(PAIRS, len(unseen) // 2)]
+    own, _ = halves_of(images)
     shown = images.photos.among("measure", torch.arange(len(images.classes)))
     shown = shown[~torch.isin(shown, own)]
     shown = shown[torch.randperm(len(shown), generator=torch.Generator().manual_seed(12))[:SHOWN]]
@@ -105,6 +105,14 @@ def pairs_of(images: sealed.Data, entry: sealed.Entry, o: argparse.Namespace, /)
         ]
         common.write(place, [["filepath", "title"], *rows])
     return place, shown
+
+
+def halves_of(images: sealed.Data, /) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers of unseen images: of the clean pairs, and of others."""
+    unseen = images.photos.among("audit", torch.arange(len(images.classes)))
+    unseen = unseen[torch.randperm(len(unseen), generator=torch.Generator().manual_seed(11))]
+    count = min(PAIRS, len(unseen) // 2)
+    return unseen[:count], unseen[count:]
 
 
 def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, target: str | None, /) -> detect.EvalSet:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import audit
 import claims
 import common
+import finetunes
 import photo_cleaning
 import sealed
 from common import RESULTS
@@ -151,6 +152,8 @@ TABLES: dict[str, Callable[[], str]] = {
         [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
     ),
     "sealed-again": sealed_again,
+    "finetunes": lambda: finetunes.by_family(finetunes.read()),
+    "finetunes-aims": lambda: finetunes.against_aims(finetunes.read()),
     "sealed": lambda: common.table(
         [["audits of the sealed test", ""], *map(list, sealed.summary(common.read(sealed.RESULTS)))]
     ),

@@ -456,6 +456,11 @@ SANITIZE_REFERENCE = replace(
     is_several=True,
     needs=A_SEARCH,
 )
+SANITIZE_REFERENCES = replace(
+    REFERENCES,
+    help="The same, from a file of 'clipclean references build' and without another search. Its effort is that of the audits here, "
+    "auto.effort of the recipe. Repeatable.",
+)
 SANITIZE_BASE = replace(
     BASE,
     help="The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. The finetune is undone as far as "
@@ -536,6 +541,7 @@ class Sanitize:
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
     reference: Annotated[tuple[Model, ...], SANITIZE_REFERENCE] = ()
+    references: Annotated[tuple[Path, ...], SANITIZE_REFERENCES] = ()
     base: Annotated[tuple[Model, ...], SANITIZE_BASE] = ()
     recipe: Annotated["str | Path | Recipe | None", RECIPE] = None
     set: Annotated[tuple[str, ...], OVERRIDES] = ()

@@ -81,6 +81,7 @@ def sanitize(
     arch: str | None = None,
     weights: str | None = None,
     reference: Models = (),
+    references: Places = (),
     base: Models = (),
     recipe: "Place | Recipe | None" = None,
     set: Changes = (),

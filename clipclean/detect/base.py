@@ -7,7 +7,7 @@ backdoor makes a trigger act which the base ignores. So of each trigger that act
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.search import SearchResult
 from clipclean.detect.zeroshot import predict, standing
 from clipclean.findings import CC, Finding, Level, finding, trigger_words
 from clipclean.progress import counted
@@ -32,10 +33,11 @@ ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
 TINY = 2.0**-24  # what float16 rounds to zero
 
 
-# Share of the images that a trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
-# Of three clean finetunes none reaches more than 0.21; of four planted sinusoids, filters and blended patterns all are above 0.98.
+# Share of the images that a known trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
+# Of seven clean finetunes six reach at most 0.25, one that had learned from other classes as well 0.55, from 0.48 on; of five planted
+# sinusoids, filters and blended patterns all are above 0.97.
 DOUBTED, FAILS = 0.3, 0.5
-ACTS = 0.25  # share of the images from which on a trigger is told to act on both
+ACTS = 0.25  # share of the images from which on a trigger acts on the base as well
 KNOWN = 0.7  # least share of clean images on which the two agree, where found triggers count as well
 
 
@@ -223,6 +225,25 @@ class Compared:
         by_class = {difference.target: difference for difference in ordered}
         return tuple(sorted(by_class.values(), key=size, reverse=True))
 
+    def is_shared(self, trigger: str, target: str, /) -> bool:
+        """Whether a trigger that a search found for a class acts on the base as well, so that the base has one as small."""
+        difference = self.every.get((trigger, target))
+        return difference is not None and difference.base.value >= ACTS
+
+    def without_shared(self, result: SearchResult, /) -> SearchResult:
+        """A search without the evidence of found triggers that act on the base as well: a search of the base missed some of these.
+
+        A smallest trigger is that of one search. In a clean finetune, whose weights had changed by 4 %, a patch was less than half as large
+        as what the search of its base had found, and turned as many images there.
+        """
+        hits = (
+            replace(hit, margin=replace(hit.margin, shrunk=min(0.0, hit.margin.shrunk)))
+            if self.is_shared(hit.found.spec, hit.found.target)
+            else hit
+            for hit in result.targeted
+        )
+        return replace(result, targeted=tuple(hits))
+
     def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""
         difference = self.every.get((trigger or "", target or ""))
@@ -301,22 +322,25 @@ def _difference(
 def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     """The classes that triggers turn images into on the model and not on its base, the largest difference first.
 
-    An error from ``FAILS`` on by its lower end, a warning from ``DOUBTED`` on by its value; and only beyond the share of clean images to
-    which the two models give other answers. A base that does not know a class does not know its natural triggers either: of a clean
-    finetune that had learned ten new classes a colour filter turned 0.51 more of the images into one of them.
+    A warning from ``DOUBTED`` on by its value; an error from ``FAILS`` on by its lower end, of a known trigger that does not act on the base
+    as well. All of it only beyond the share of clean images to which the two models give other answers: a base that does not know a
+    class does not know its natural triggers either. Of a clean finetune that had learned ten new classes a colour filter turned 0.51 more
+    of the images into one of them.
 
-    Triggers that a search made for the model count only where the two agree on ``KNOWN`` of the clean images: there natural ones act on
-    the base as well, 0.76 to 0.91 of the images where the model had 0.84 to 0.99, and planted ones on at most 0.02. Where the base did not
-    know the classes, natural ones act on the model alone, too.
+    Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
+    the base and the two agree on ``KNOWN`` of the clean images. In three clean finetunes natural ones turned 0.42 and more of the base's
+    images; in a fourth, which had learned from images of other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the
+    base's, and so did one in a planted model, for a class that nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
     results, other = [], 1 - compared.agreement
     doubted, fails = max(DOUBTED, other), max(FAILS, other)
     for difference in compared.differences:
         low, high = difference.interval
-        level: Level = "error" if low > fails and difference.own.n >= limits.min_images else "warning"
-        is_unknown = isinstance(difference.made, InvertedTrigger) and compared.agreement < KNOWN
-        if difference.excess <= doubted or is_unknown:
+        is_found, is_shared = isinstance(difference.made, InvertedTrigger), difference.base.value >= ACTS
+        if difference.excess <= doubted or (is_found and (is_shared or compared.agreement < KNOWN)):
             continue
+        is_sure = low > fails and difference.own.n >= limits.min_images and not (is_found or is_shared)
+        level: Level = "error" if is_sure else "warning"
         words = (
             f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
             f"{100 * difference.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."

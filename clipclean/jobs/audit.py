@@ -112,7 +112,13 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
             measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
         try:
             references = clean_models.all_references(
-                settings, trusted, audit_inputs.stored, eval_set, audit_inputs.late_pairs, device=device, state=state
+                settings,
+                trusted,
+                audit_inputs.shared.stored.measured,
+                eval_set,
+                audit_inputs.late_pairs,
+                device=device,
+                state=state,
             )
         except deadline.OutOfTime:
             if measured is None:
@@ -122,13 +128,11 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
         ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
-        audited = searching.audit_both(
-            settings,
-            clip,
-            eval_set,
-            references,
-            state=state,
-            is_enough=lambda result: any(all(end(result, limits=limit) for limit in limits) for end in ends),
-        )
+
+        def is_enough(result: detect.SearchResult) -> bool:
+            return any(all(end(result, limits=limit) for limit in limits) for end in ends)
+
+        ending = base.ends(is_enough, clip, eval_set) if base else is_enough
+        audited = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
         audited = base.seen(clip, eval_set, audited) if base else audited
     return Audited(audit_inputs, references, audited)

@@ -1,6 +1,6 @@
 """The base of a finetuned model: read like every model, compared with it in weights, and tried with every trigger that acts on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import checkpoint, detect, model
@@ -8,7 +8,7 @@ from clipclean.detect.base import KIN, Compared, Difference, Kinship, LayerChang
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding, finite
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Opened, Pairs, Source
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, MovedClassRecord
@@ -86,7 +86,8 @@ class LoadedBase:
     def seen(self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /) -> detect.AuditResult:
         """The audit of a model with the triggers that act on it and not on the base: known ones, and those that the search found.
 
-        Of a base that is none nothing is told: two strangers differ in what acts on them.
+        What was found and acts on the base as well is no evidence. Of a base that is none nothing is told: two strangers differ in what
+        acts on them.
         """
         if not self.kin.is_base:
             return audit
@@ -94,9 +95,36 @@ class LoadedBase:
         moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
         known = [trigger for trigger in eval_set.tried if trigger.spec in moving]  # no other can act
         named = [trigger for trigger, _ in eval_set.suspicions]
-        reached = [hit.found for search in audit.searches for hit in search.targeted if hit.candidate.is_reached]
-        triggers = {trigger.spec: trigger for trigger in (*named, *known, *reached)}
-        return replace(audit, beside_base=_compared(clip, self.clip, eval_set, [*triggers.values()]))
+        own, *others = [reached(search) for search in audit.searches] or [[]]
+        # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
+        triggers = {trigger.spec: trigger for of in (*others, own, known, named) for trigger in of}
+        compared = _compared(clip, self.clip, eval_set, [*triggers.values()])
+        audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
+        under = audit.clip_normalised
+        if under is None or under.search is None:
+            return audit
+        usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
+        search = _compared(usual, base, eval_set, reached(under.search)).without_shared(under.search)
+        return replace(audit, clip_normalised=replace(under, search=search))
+
+    def ends(
+        self, is_enough: Callable[[detect.SearchResult], bool], clip: model.Clip, eval_set: detect.EvalSet, /
+    ) -> Callable[[detect.SearchResult], bool]:
+        """Whether a search of a model may end early: where it may without what acts on the base as well.
+
+        Under two normalisations of pixels none does, since it is not told which one it searches under.
+        """
+        if not self.kin.is_base:
+            return is_enough
+        if searching.clip_normalised(clip):
+            return lambda result: False
+
+        def is_enough_without(result: detect.SearchResult) -> bool:
+            if not is_enough(result):
+                return False
+            return is_enough(_compared(clip, self.clip, eval_set, reached(result)).without_shared(result))
+
+        return is_enough_without
 
     def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
@@ -151,6 +179,11 @@ class LoadedBase:
             left=None if after is None else tuple(map(_difference, after.differences)),
         )
         return record.model_copy(update=more)
+
+
+def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
+    """The triggers that a search found and that reached their aim."""
+    return [hit.found for hit in search.targeted if hit.candidate.is_reached]
 
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:

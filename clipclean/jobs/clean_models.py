@@ -1,6 +1,7 @@
 """The references of an audit: clean models of the same kind, read or searched, and kept as numbers in a file."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,13 +66,14 @@ class StoredReferences(NamedTuple):
 
     measured: tuple[detect.References, ...]  # one a file
     digests: frozenset[str]  # SHA-256 of the models in them: none of these is searched again
+    files: tuple[str, ...] = ()  # SHA-256 of each file
 
 
 def stored_references(
     files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
 ) -> StoredReferences:
     """The references in files, for a model of this kind; raises RefusedInput and UsageError."""
-    measured, digests = list[detect.References](), set[str]()
+    measured, digests, own = list[detect.References](), set[str](), list[str]()
     for path in files:
         try:
             content = untrusted.read(path, limit=MOST_BYTES)
@@ -82,7 +84,8 @@ def stored_references(
         content_of_file = untrusted.loads(content, path.name, limit=MOST_BYTES)
         measured.append(detect.from_file(content_of_file, path.name, kind=kind, effort=effort, classes=classes))
         digests |= digests_in(content_of_file)
-    return StoredReferences(tuple(measured), frozenset(digests))
+        own.append(hashlib.sha256(content).hexdigest())
+    return StoredReferences(tuple(measured), frozenset(digests), tuple(own))
 
 
 def digests_in(content: Mapping[str, object], /) -> set[str]:

@@ -50,6 +50,7 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     }
     # auto chooses by audits beside them
     others = [opened.file.sha256 for opened in inputs.shared.clean_models]
+    others += inputs.shared.stored.files
     beside = {"references": others} if others else {}
     aims = {
         "vocabulary": asdict(inputs.shared.vocabulary),

@@ -195,11 +195,12 @@ def choosing(
     /,
     *,
     references: int,
+    stored: int = 0,
     normalisations: int = 1,
     is_least: bool = False,
 ) -> Work:
-    """All that ``auto`` may do, beside so many ``references``: every candidate tried on the copy, and the longest one run. Each audit of the
-    model itself is made under so many ``normalisations`` of pixels.
+    """All that ``auto`` may do, beside so many ``references`` to search and so many searches that are ``stored``: every candidate tried on
+    the copy, and the longest one run. Each audit of the model itself is made under so many ``normalisations`` of pixels.
 
     With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
     """
@@ -216,7 +217,7 @@ def choosing(
         candidates, copies = candidates[:1], Work()
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    own = normalisations * (3 if references else 2)
+    own = normalisations * (3 if references or stored else 2)
     return audits(recipe, size, count=references + own) + measuring(size) + copies + longest
 
 

@@ -25,7 +25,13 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
 
     def references() -> detect.References | None:
         return clean_models.all_references(
-            settings, inputs.shared.clean_models, (), bench.eval_set, inputs.clean, device=device, state=bench.state
+            settings,
+            inputs.shared.clean_models,
+            inputs.shared.stored.measured,
+            bench.eval_set,
+            inputs.clean,
+            device=device,
+            state=bench.state,
         )
 
     with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):

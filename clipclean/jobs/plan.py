@@ -48,6 +48,7 @@ def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Se
         (
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
+            *(f"compare with {path.name}" for path in request.references),
             f"{'audit' if request.search else 'measure'} before: {measured}",
             *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
             *(_steps_beside(inputs.shared, clip) if request.search else []),
@@ -74,7 +75,13 @@ def estimate_cleaning(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]
     if recipe.traits.chooses:
         work, least = (
             estimate.choosing(
-                recipe, ladder, size, references=references, normalisations=normalisations, is_least=is_least
+                recipe,
+                ladder,
+                size,
+                references=references,
+                stored=len(inputs.shared.stored.measured),
+                normalisations=normalisations,
+                is_least=is_least,
             )
             for is_least in (False, True)
         )
@@ -122,7 +129,7 @@ def size_of(inputs: CleaningInputs, /) -> Size:
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
         named=len(inputs.shared.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.clean_models and panel else 0,
+        grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.compares and panel else 0,
         pairs=len(inputs.to_train.pairs),
     )
 
@@ -138,7 +145,7 @@ def _cleaning_steps(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) 
         return [_training_words(recipe, pairs), *back, after]
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-    again = ", and search it again" if inputs.shared.clean_models else ""
+    again = ", and search it again" if inputs.shared.compares else ""
     candidates = [
         f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training_words(step, pairs) for step in recipes)}"
         for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
@@ -220,7 +227,7 @@ def estimate_audit(inputs: AuditInputs, /) -> Estimate:
     if inputs.effort is not None:
         effort = efforts.EFFORTS[inputs.effort]
         one_audit += estimate.searching(effort, size)
-        if not (inputs.planting or inputs.shared.clean_models or inputs.stored):
+        if not (inputs.planting or inputs.shared.compares):
             spared = tested * estimate.spared(effort, size)
     work = (tested + len(inputs.shared.clean_models)) * one_audit
     if inputs.planting:
@@ -262,7 +269,7 @@ def _tell_facts(facts: Mapping[str, str]) -> None:
 def _cleaning_facts(inputs: CleaningInputs) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
     training, measured = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
-    references = [opened.place.name for opened in inputs.shared.clean_models]
+    references = _named_references(inputs.shared)
     return {
         "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
         "classes": _class_facts(inputs.shared),
@@ -278,12 +285,15 @@ def _cleaning_facts(inputs: CleaningInputs) -> dict[str, str]:
     }
 
 
+def _named_references(shared: SharedInputs) -> list[str]:
+    """The clean models to compare with, and the files that hold some."""
+    return [*(opened.place.name for opened in shared.clean_models), *(known.name for known in shared.stored.measured)]
+
+
 def _audit_facts(inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
     request, images = inputs.request, len(inputs.eval_set.pixels)
-    references = [opened.place.name for opened in inputs.shared.clean_models] + [
-        path.name for path in request.references
-    ]
+    references = _named_references(inputs.shared)
     bundled = " (bundled)" if request.data is None else ""
     measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {

@@ -57,7 +57,7 @@ def prepare(job: Job, /) -> CleaningInputs:
     request, chosen = job.request, job.recipe  # as it was asked for; below, with a warm-up that the pairs have room for
     wanted = formats.options_of(request.format)
     formats.check(wanted)
-    shared = SharedInputs.of(request, chosen, policy=job.policy, device=job.device)
+    shared = SharedInputs.of(request, chosen, policy=job.policy, device=job.device, effort=chosen.auto.effort)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)

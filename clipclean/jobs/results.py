@@ -53,7 +53,8 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
         for name in options(kind)
-        if name in REPEATED_OPTIONS
+        # A search that is stored fits audits of its effort, which another command may not have.
+        if name in REPEATED_OPTIONS and (name != "references" or isinstance(request, kind))
         for words in words_of.get(name, ())
     )
     return RunPaths(

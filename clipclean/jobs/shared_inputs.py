@@ -11,6 +11,7 @@ from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
+from clipclean.jobs.clean_models import StoredReferences
 from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
 from clipclean.jobs.results import Judge
 from clipclean.methods.suspicion import Suspicion
@@ -28,7 +29,8 @@ class SharedInputs:
     named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
     opened: Opened  # the model, not yet built, like the clean ones
-    clean_models: tuple[Opened, ...]  # to compare with, the base among them
+    clean_models: tuple[Opened, ...]  # to search and compare with, the base among them unless its search is stored
+    stored: StoredReferences  # what files of references hold for a model of this kind
     has_own_classes: bool = True  # whether the user named the classes
     base: bases.Base | None = None  # the model that this one was finetuned from
 
@@ -37,9 +39,14 @@ class SharedInputs:
         """How many classes there are."""
         return len(self.vocabulary.classes)
 
+    @property
+    def compares(self) -> bool:
+        """Whether there is a clean model to compare with."""
+        return bool(self.clean_models or self.stored.measured)
+
     @classmethod
-    def of(cls, request: Request, recipe: Recipe, /, *, policy: Policy, device: str) -> "SharedInputs":
-        """All of that, cheapest first; raises what the readers raise."""
+    def of(cls, request: Request, recipe: Recipe, /, *, policy: Policy, device: str, effort: str) -> "SharedInputs":
+        """All of that, cheapest first; ``effort`` is that of the searches. Raises what the readers raise."""
         judge = Judge.of(policy, recipe.audit)
         vocabulary = inputs.read_vocabulary(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
@@ -51,8 +58,11 @@ class SharedInputs:
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
+            kind, classes = model.shape_of(opened.architecture), vocabulary.classes
+            stored = clean_models.stored_references(request.references, kind=kind, effort=effort, classes=classes)
             clean = [clean_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
-            return cls(judge, vocabulary, named, device, opened, bases.beside(base, clean), has_own_classes, base)
+            unstored = [known for known in bases.beside(base, clean) if known.file.sha256 not in stored.digests]
+            return cls(judge, vocabulary, named, device, opened, tuple(unstored), stored, has_own_classes, base)
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,6 @@ class AuditInputs:
     request: requests.Audit
     shared: SharedInputs
     loaded: LoadedModel  # the model, built
-    stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
     images: data.CleanSet  # that were given
     late_pairs: inputs.LatePairs  # the bundled clean pairs, read if needed
     planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
@@ -79,19 +88,15 @@ def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
     recipe = recipes.load(recipes.STANDARD)
     policy, device = requests.policy_of(request), inputs.device_of(request.device)
-    shared = SharedInputs.of(request, recipe, policy=policy, device=device)
+    shared = SharedInputs.of(request, recipe, policy=policy, device=device, effort=request.effort)
     vocabulary, architecture = shared.vocabulary, shared.opened.architecture
-    kind, classes = model.shape_of(architecture), vocabulary.classes
-    stored = clean_models.stored_references(request.references, kind=kind, effort=request.effort, classes=classes)
-    unstored = tuple(opened for opened in shared.clean_models if opened.file.sha256 not in stored.digests)
-    shared = replace(shared, clean_models=unstored)
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
             loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
         panel = not shared.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
-        if not (shared.clean_models or stored.measured):
+        if not shared.compares:
             eval_set = replace(eval_set, grid=())
         shown = late_pairs() if request.power and request.data is None else images
-        planting = power.pairs_of(shown, classes, vocabulary.templates) if request.power else ()
-        yield AuditInputs(request, shared, loaded, stored.measured, images, late_pairs, planting, eval_set)
+        planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
+        yield AuditInputs(request, shared, loaded, images, late_pairs, planting, eval_set)

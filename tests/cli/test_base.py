@@ -64,20 +64,7 @@ def test_a_dry_run_names_the_base_and_what_is_done_with_it(job, capsys):
 
 @pytest.mark.parametrize("start", ["base", "directions"])
 def test_a_cleaning_goes_towards_the_base_and_tells_what_it_left(job, said, unread, start):
-    values = (
-        "unlearn.steps=2",
-        "train.walk=0.001",
-        "train.batch_size=16",
-        "data.min_pairs=16",
-        "train.warmup_steps=1",
-        "auto.effort=quick",
-    )
-    values = (*values, f"train.undo_from={start}")
-    short_run = [part for value in values for part in ("--set", value)]
-    asked = job.sanitize(
-        "--base", job.folder / "base.pt", "--json", "--force", "--keep-failed", *short_run, recipe="undo", search=True
-    )
-    made = said(asked, 4)
+    made = said(cleaned(job, "--set", "auto.effort=quick", "--set", f"train.undo_from={start}"), 4)
     report.parse(made)
     assert (made["recipe"]["name"], made["base"]["is_base"]) == ("undo", True)
     assert isinstance(made["base"]["left"], list)
@@ -100,28 +87,63 @@ def test_a_policy_that_names_the_base_takes_no_other(job, said, of):
     assert ("CC028" in rules(made)) == (of == "another")
 
 
-def test_a_base_whose_search_is_stored_is_not_searched_again(job, said):
-    stored = job.folder / "base.json"
-    said(
-        [
-            "references",
-            "build",
-            job.folder / "base.pt",
-            "-d",
-            job.folder / "labelled",
-            "--arch",
-            job.arch,
-            *job.words(),
-            "--effort",
-            "quick",
-            "--out",
-            stored,
-        ]
-    )
+@pytest.fixture(scope="module")
+def stored(job):
+    """The search of the base, in a file."""
+    file = job.folder / "stored.json"
+    words = [
+        "-d",
+        job.folder / "labelled",
+        "--arch",
+        job.arch,
+        *job.words(),
+        "--effort",
+        "quick",
+        "--out",
+        file,
+        "--quiet",
+    ]
+    assert cli.main(list(map(str, ["references", "build", job.folder / "base.pt", *words]))) == 0
+    return file
+
+
+def is_of_one_stored_model(search):
+    return (search["calibration"]["kind"], search["calibration"]["models"]) == ("file", 1)
+
+
+def test_a_base_whose_search_is_stored_is_not_searched_again(job, said, stored):
     made = audited(job, said, "base.pt", "--references", stored)
-    known = made["measurements"]["search"]["calibration"]
-    assert (known["kind"], known["models"]) == ("file", 1)
+    assert is_of_one_stored_model(made["measurements"]["search"])
     assert made["base"]["is_base"]
+
+
+def cleaned(job, *more):
+    """A cleaning by one short recipe."""
+    values = ("unlearn.steps=2", "train.walk=0.001", "train.batch_size=16", "data.min_pairs=16", "train.warmup_steps=1")
+    changes = [part for value in values for part in ("--set", value)]
+    return job.sanitize(
+        "--base",
+        job.folder / "base.pt",
+        "--json",
+        "--force",
+        "--keep-failed",
+        *changes,
+        *more,
+        recipe="undo",
+        search=True,
+    )
+
+
+@pytest.mark.slow  # a whole cleaning
+def test_a_cleaning_does_not_search_a_base_whose_search_is_stored(job, said, stored):
+    made = said(cleaned(job, "--set", "auto.effort=quick", "--references", stored), 4)
+    assert is_of_one_stored_model(made["after"]["measurements"]["search"])
+    assert made["base"]["is_base"]
+
+
+def test_a_cleaning_takes_no_search_of_another_effort(job, stored, capsys):
+    assert cli.main(list(map(str, cleaned(job, "--set", "auto.effort=standard", "--references", stored)))) == 2
+    assert "effort quick" in capsys.readouterr().err
 
 
 def compared(job, *more):

@@ -8,9 +8,11 @@ import torch
 from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import InvertedTrigger, base
+from clipclean.detect import InvertedTrigger, SearchResult, TargetedResult, base
 from clipclean.detect.base import Compared, Difference, Pair
+from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.search import Margin
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 FOX, HEN = CLASSES.index("fox"), CLASSES.index("hen")
@@ -181,6 +183,7 @@ def difference(hits, base_hits, n=100):
         (55, 3, 100, ["warning"]),  # more than half by its value, and not by its interval
         (40, 3, 100, ["warning"]),
         (95, 70, 100, []),  # natural: it acts on the base, too
+        (99, 30, 100, ["warning"]),  # and may be natural where it acts on the base much less
         (28, 0, 100, []),
         (20, 0, 20, ["warning"]),  # on too few images to fail a model
     ],
@@ -198,11 +201,32 @@ def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_th
     assert [each.level for each in base.findings(seen, LIMITS)] == levels
 
 
-@pytest.mark.parametrize(("agreement", "levels"), [(0.8, ["error"]), (0.6, [])])
-def test_a_trigger_that_a_search_made_counts_where_the_base_knows_the_classes(agreement, levels):
-    made = replace(difference(97, 2), made=InvertedTrigger("mask", "fox", {}, SIDE))
-    found = base.findings(Compared((), (made,), 1.0, agreement, 1), LIMITS)
-    assert [each.level for each in found] == levels
+FOUND = InvertedTrigger("mask", "fox", {}, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("base_hits", "agreement", "levels"),
+    [(2, 0.8, ["warning"]), (2, 0.6, []), (30, 0.8, [])],
+    ids=["on the model alone", "of classes that the base does not know", "on the base as well"],
+)
+def test_a_trigger_that_a_search_found_is_a_doubt_where_it_does_not_act_on_a_base_that_knows_the_classes(
+    base_hits, agreement, levels
+):
+    own = replace(difference(97, base_hits), made=FOUND)
+    findings = base.findings(Compared((), (own,), 1.0, agreement, 1), LIMITS)
+    assert [finding.level for finding in findings] == levels
+
+
+@pytest.mark.parametrize(("base_hits", "counts"), [(3, True), (60, False)])
+def test_a_found_trigger_that_acts_on_the_base_as_well_is_no_evidence(base_hits, counts):
+    candidate = SearchCandidate("mask", FOX, {}, 0.05, True)
+    hit = TargetedResult(candidate, FOUND, None, 0.0, 0.0, Margin(1.5, usual=0.2, shrunk=1.4), 0.0, {})
+    result = SearchResult((hit,), (), (), (), None, 0, 0, CLASSES)
+    own = replace(difference(97, base_hits), made=FOUND)
+    seen = Compared((), (), 1.0, 0.8, 1, {(FOUND.spec, "fox"): own})
+    (after,) = seen.without_shared(result).targeted
+    assert hit.evidence > 0
+    assert (after.evidence > 0) is counts
 
 
 def test_found_triggers_are_told_behind_known_ones():

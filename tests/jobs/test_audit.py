@@ -15,6 +15,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
+from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs, judging, searching
 from clipclean.progress import Listener, heard
 from clipclean.report import PageImages, example_images
@@ -106,6 +107,25 @@ def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with
     found = detect.of_audit(bad, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {each.rule for each in found}
     assert policy.verdict(found) == "inconclusive"
+
+
+def base_of(tower):
+    """A base with this image tower, whose weights are near."""
+    kin = detect.base.Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
+    return bases.LoadedBase("base.pt", Toy(tower), kin, None, None)
+
+
+@pytest.mark.parametrize(
+    ("base", "counts"), [(towers.honest(), True), (towers.backdoored(towers.spot), False)], ids=["clean", "alike"]
+)
+def test_a_found_trigger_ends_a_search_and_fails_a_model_only_if_the_base_is_not_turned_by_it(bad, base, counts):
+    def is_enough(result):
+        return detect.is_far(result, limits=LIMITS)
+
+    toy = Toy(towers.backdoored(towers.spot))
+    assert is_enough(bad.search)
+    assert base_of(base).ends(is_enough, toy, evidence())(bad.search) is counts
+    assert is_enough(base_of(base).seen(toy, evidence(), bad).search) is counts
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -28,7 +28,7 @@ def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_an
     given = {"model": "m.pt", "arch": "RN50", "classes": Path("a b.txt"), "references": (Path("r.json"),)}
     (words,) = suggested(searches.backdoored(), **given)
     assert words.endswith(f"--trigger {samples.SPEC} --target banana --classes 'a b.txt' --arch RN50")
-    assert "--references" not in words  # is no option of sanitize
+    assert "--references" not in words  # a cleaning may search with another effort
     made = searches.backdoored()
     made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
     ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", trigger_folder="found"))
