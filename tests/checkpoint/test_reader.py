@@ -281,7 +281,7 @@ def test_shards_that_are_too_large_together_a_choice_of_weights_and_a_damaged_on
         checkpoint.read(index, weights="ema")
     sizes = [file.stat().st_size for file in tmp_path.glob("*.safetensors")]
     with monkeypatch.context() as patch:
-        patch.setattr("clipclean.checkpoint.contents.LARGEST", sum(sizes) - 1)  # more than each of them
+        patch.setattr("clipclean.checkpoint.contents.LARGEST_BYTES", sum(sizes) - 1)  # more than each of them
         patch.setattr("clipclean.checkpoint.contents.load", None)
         with pytest.raises(RefusedInput, match=f"{sum(sizes):,} bytes"):
             checkpoint.read(index)
