@@ -86,6 +86,11 @@ class EvalSet:
         """The triggers of the panel and of the grid."""
         return (*self.panel, *self.grid)
 
+    @property
+    def tints(self) -> tuple[TriggerLike, ...]:
+        """The colour filters of the grid, which audits without clean models try as well: no search paints colours."""
+        return tuple(trigger for trigger in self.grid if trigger.spec.startswith("colour-filter:"))
+
 
 class SeenImages(NamedTuple):
     """Images as one model sees them: all that a probe needs. Their suspicions and panel count for nothing here."""

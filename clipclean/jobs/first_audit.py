@@ -47,8 +47,8 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
         # Towards no class in particular: before it nothing is known but what the user named.
         audit = bench.audit(named_in(bench.eval_set), pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)
-    # Later audits count the variants of known triggers beside clean models alone.
-    grid = bench.eval_set.grid if bench.references else ()
+    # Later audits count the variants of known triggers beside clean models alone, but for colours.
+    grid = bench.eval_set.grid if bench.references else bench.eval_set.tints
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
         rows = bench.suspects(audit)

@@ -96,7 +96,7 @@ def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
         panel = not shared.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
         if not shared.compares:
-            eval_set = replace(eval_set, grid=())
+            eval_set = replace(eval_set, grid=eval_set.tints)
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(request, shared, loaded, images, late_pairs, planting, eval_set)

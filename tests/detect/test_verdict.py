@@ -691,3 +691,9 @@ def test_a_colour_filter_that_turns_nearly_all_images_into_a_class_is_a_doubt_of
 def test_a_colour_filter_that_acts_on_the_clean_models_too_is_no_doubt():
     clean = References("file", "", ({"panel": {COLOUR: 0.6}},))
     assert findings_of(grid=(Strength(COLOUR, 1, 0.5, 0.9),), references=clean) == ()
+
+
+def test_of_the_variants_an_audit_without_clean_models_tries_the_colour_filters():
+    pictures = replace(eval_set(torch.zeros(2, 3, 4, 4), ("banana", "lemon")), grid=triggers.grid(0))
+    assert {trigger.family for trigger in pictures.tints} == {"colour-filter"}
+    assert len(pictures.tints) == sum(trigger.family == "colour-filter" for trigger in pictures.grid) > 0
