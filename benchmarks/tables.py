@@ -152,6 +152,12 @@ TABLES: dict[str, Callable[[], str]] = {
         [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
     ),
     "sealed-again": sealed_again,
+    "sealed-2": lambda: common.table(
+        [
+            ["audits of the second sealed test", ""],
+            *map(list, sealed.summary(common.read(common.RESULTS / "sealed-2.csv"))),
+        ]
+    ),
     "finetunes": lambda: finetunes.by_family(finetunes.read()),
     "finetunes-aims": lambda: finetunes.against_aims(finetunes.read()),
     "sealed": lambda: common.table(
