@@ -694,6 +694,7 @@ def test_a_colour_filter_that_acts_on_the_clean_models_too_is_no_doubt():
 
 
 def test_of_the_variants_an_audit_without_clean_models_tries_the_colour_filters():
-    pictures = replace(eval_set(torch.zeros(2, 3, 4, 4), ("banana", "lemon")), grid=triggers.grid(0))
-    assert {trigger.family for trigger in pictures.tints} == {"colour-filter"}
-    assert len(pictures.tints) == sum(trigger.family == "colour-filter" for trigger in pictures.grid) > 0
+    grid = triggers.grid(0)
+    pictures = replace(eval_set(torch.zeros(2, 3, 4, 4), ("banana", "lemon")), grid=grid)
+    assert pictures.tints == tuple(trigger for trigger in grid if trigger.family == "colour-filter")
+    assert 0 < len(pictures.tints) < len(grid)
