@@ -106,9 +106,10 @@ class Entry:
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument("--train", action="store_true", help="audit nothing")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="another plan, such as sealed-2.csv")
     parser.add_argument("--again", action="store_true", help="audit beside the references by the rule of now")
     o = parser.parse_args()
-    every = plan()
+    every = plan(o.plan)
     if unknown := set(o.only or ()) - {entry.name for entry in every}:
         sys.exit(f"not in the plan: {', '.join(sorted(unknown))}")
     entries = [e for e in every if o.only is None or e.name in o.only]
@@ -125,7 +126,7 @@ def main() -> None:
         for words in pool.imap(audited, [(entry, column, o.out) for entry in entries for column in columns]):
             print(words, flush=True)
     found = rows(o.out, every, columns)
-    common.write(AGAIN if o.again else RESULTS, found)
+    common.write(AGAIN if o.again else common.RESULTS / o.plan.name, found)
     if o.again:
         audit.searches_are_kept(o.out)
         clean = [model_of(o.out, entry) for entry in every if entry.kind == "clean"]
@@ -134,9 +135,9 @@ def main() -> None:
     print(*(f"{name}: {cell}" for name, cell in summary(found, comparisons)), sep="\n")
 
 
-def plan() -> list[Entry]:
+def plan(path: Path = PLAN, /) -> list[Entry]:
     """The models, clean ones before those that start from them."""
-    return [Entry(**values) for values in planned(PLAN)]
+    return [Entry(**values) for values in planned(path)]
 
 
 def planned(path: Path, /) -> list[dict]:

@@ -35,10 +35,11 @@ SHOWN = 1500  # to measure on, at most
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "zoo", "out", "only")
     parser.add_argument("--beside", action="store_true", help="with the other clean training of the list")
+    parser.add_argument("--plan", type=Path, default=sealed.PLAN, help="another plan, such as sealed-2.csv")
     o = parser.parse_args()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
-    for entry in sealed.plan():
+    for entry in sealed.plan(o.plan):
         record = sealed.record(o.zoo, entry)
         place = o.out / f"{entry.name}{'-beside' if o.beside else ''}.json"
         if record is None or record["counts_as"] == "neither" or place.exists():

@@ -56,6 +56,10 @@ class Attempt:
         """Names of the classes that the suspicions lead to."""
         return frozenset(probe.target for probe in self.audit.measured.known)
 
+    def is_offered(self, *, is_sure: bool) -> bool:
+        """Whether its weights may be written: over the budget they are not where nothing is suspected, and a gentler way may be left."""
+        return is_sure or bool(self.suspicions) or self.way.is_within
+
     def is_open(self, *, is_sure: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
         return bool(self.open_findings(is_sure=is_sure)) or bool(self.left)
@@ -179,9 +183,7 @@ def choose(
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
             tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
             attempt = considered[-1].attempt
-            # Where nothing is suspected, no weights over the budget are written: a gentler way may be left.
-            is_offered = attempt is not None and (is_sure or bool(attempt.suspicions) or attempt.way.is_within)
-            if attempt and is_offered and not attempt.is_open(is_sure=counts_doubts):
+            if attempt and attempt.is_offered(is_sure=is_sure) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]
         waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]

@@ -60,6 +60,9 @@ class Probe(zeroshot.Attack):
         return ProbeRecord.of(self, base_rate=self.base, excess_asr=excess, known=known)
 
 
+TINT = "colour-filter:"  # how the spec of a colour filter begins
+
+
 @dataclass(frozen=True)
 class EvalSet:
     """The images and settings of a measurement, the same for the model before and after."""
@@ -89,7 +92,7 @@ class EvalSet:
     @property
     def tints(self) -> tuple[TriggerLike, ...]:
         """The colour filters of the grid, which audits without clean models try as well: no search paints colours."""
-        return tuple(trigger for trigger in self.grid if trigger.spec.startswith("colour-filter:"))
+        return tuple(trigger for trigger in self.grid if trigger.spec.startswith(TINT))
 
 
 class SeenImages(NamedTuple):

@@ -20,7 +20,7 @@ from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
-from clipclean.detect.measure import EvalSet, Measurement, Probe
+from clipclean.detect.measure import TINT, EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, beside
@@ -375,7 +375,7 @@ def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
     """
     strongest: dict[int, Strength] = {}
     for tint in sorted(result.known, key=lambda tint: -tint.excess):
-        if tint.trigger.startswith("colour-filter") and tint.excess >= TINTED:
+        if tint.trigger.startswith(TINT) and tint.excess >= TINTED:
             strongest.setdefault(tint.target, tint)
     return [
         finding(
