@@ -453,30 +453,31 @@ def widened_cost() -> str:
     return f"{100 * mean(rose):.0f}"
 
 
-# The sealed test: models that no rule was chosen on, each audited once.
+# The sealed tests: models that no rule was chosen on, each audited once.
+SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv"}
 
 
-def sealed_rows(comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
-    """Audits alone (``none``) or beside a clean model (``reference``), of clean or backdoored models."""
-    head, *rows = common.read(sealed.RESULTS)
+def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
+    """Audits alone (``none``) or beside a clean model (``reference``), of clean or backdoored models of one of the tests."""
+    head, *rows = common.read(SEALED[test])
     named = [dict(zip(head, row, strict=True)) for row in rows]
     mine = [row for row in named if (row["comparison"], row["counts_as"]) == (comparison, counts_as)]
     return [row for row in mine if is_whole in ("", row["is_whole"])]
 
 
-def sealed_verdicts(comparison: str, counts_as: str, verdict: str) -> str:
-    rows = sealed_rows(comparison, counts_as)
+def sealed_verdicts(test: str, comparison: str, counts_as: str, verdict: str) -> str:
+    rows = sealed_rows(test, comparison, counts_as)
     return f"{sum(row['verdict'] == verdict for row in rows)} of {len(rows)}"
 
 
-def sealed_named(comparison: str, *, is_whole: str = "") -> str:
+def sealed_named(test: str, comparison: str, *, is_whole: str = "") -> str:
     """Backdoored models that fail, or get a doubt, for the right class."""
-    rows = sealed_rows(comparison, "backdoored", is_whole=is_whole)
+    rows = sealed_rows(test, comparison, "backdoored", is_whole=is_whole)
     return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
 
 
-def sealed_area(comparison: str) -> str:
-    scored = ([float(row["score"]) for row in sealed_rows(comparison, kind)] for kind in ("backdoored", "clean"))
+def sealed_area(test: str, comparison: str) -> str:
+    scored = ([float(row["score"]) for row in sealed_rows(test, comparison, kind)] for kind in ("backdoored", "clean"))
     return f"{audit.auroc(*scored):.2f}"
 
 
@@ -567,7 +568,8 @@ COMPARISONS = {"alone": "none", "beside": "reference"}
 
 FIGURES: dict[str, Callable[[], str]] = {
     **{
-        f"sealed-{kind}-{words}-{verdict}": functools.partial(sealed_verdicts, comparison, kind, verdict)
+        f"{test}-{kind}-{words}-{verdict}": functools.partial(sealed_verdicts, test, comparison, kind, verdict)
+        for test in SEALED
         for kind in ("clean", "backdoored")
         for words, comparison in COMPARISONS.items()
         for verdict in ("fail", "pass")
@@ -577,13 +579,22 @@ FIGURES: dict[str, Callable[[], str]] = {
         for kind in ("clean", "backdoored")
         for verdict in ("fail", "pass")
     },
-    **{f"sealed-{words}-named": functools.partial(sealed_named, of) for words, of in COMPARISONS.items()},
     **{
-        f"sealed-{words}-named-{part}": functools.partial(sealed_named, of, is_whole=is_whole)
+        f"{test}-{words}-named": functools.partial(sealed_named, test, of)
+        for test in SEALED
+        for words, of in COMPARISONS.items()
+    },
+    **{
+        f"{test}-{words}-named-{part}": functools.partial(sealed_named, test, of, is_whole=is_whole)
+        for test in SEALED
         for words, of in COMPARISONS.items()
         for part, is_whole in (("whole", "yes"), ("part", "no"))
     },
-    **{f"sealed-{words}-area": functools.partial(sealed_area, of) for words, of in COMPARISONS.items()},
+    **{
+        f"{test}-{words}-area": functools.partial(sealed_area, test, of)
+        for test in SEALED
+        for words, of in COMPARISONS.items()
+    },
     **{
         f"again-{half}-{kind}-{verdict}": functools.partial(again_verdicts, kind, verdict, chose=chose)
         for half, chose in (("chose", True), ("other", False))
