@@ -196,7 +196,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": identities((*shown.known, *shown.beside)),
+            "known": identities((*shown.known, *shown.beside, *shown.variants)),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)

@@ -18,6 +18,8 @@ STRIKING_VARIANT = (
 )
 TINTED = 0.85  # the same from which on a colour filter makes its class a doubt: 1 of 46 clean models reach it, all 3 planted filters do
 MOVES_MOST = 0.5  # excess from which on a trigger that the search came to is unlearned where no class is sure
+# The same towards a class in doubt: a planted warp that no search reached moved 0.45 into its class, warps into other classes 0.03 to 0.07.
+MOVES_SOME = 0.25
 LED = 3  # classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes

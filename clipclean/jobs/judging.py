@@ -7,7 +7,16 @@ from functools import partial
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT, LED, MOVES_MOST, SHOWN, STRIKING, STRIKING_VARIANT, AuditLimits
+from clipclean.config.thresholds import (
+    DOUBT,
+    LED,
+    MOVES_MOST,
+    MOVES_SOME,
+    SHOWN,
+    STRIKING,
+    STRIKING_VARIANT,
+    AuditLimits,
+)
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
@@ -229,19 +238,23 @@ class FirstAudit:
     patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
     leading: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
     moving: tuple[Suspicion[int], ...] = ()  # all that move most images, known or found, whichever class they lead to
+    variants: tuple[Suspicion[int], ...] = ()  # variants of known triggers that move most images
+    doubtful: tuple[
+        Suspicion[int], ...
+    ] = ()  # where no class is sure: all else that was found for the classes in doubt and moves some images
 
     @property
     def to_unlearn(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that surgery is shown: those that act; where none does, all that move most images."""
+        """The triggers that surgery is shown: those that act, of a class in doubt all that were found; where none acts, all that move most."""
         # Of a patch in a vision transformer, whose class was in no doubt, 0.80 stayed after a distillation, and 0.03 after this.
-        return self.acting or self.moving
+        return (*self.acting, *self.doubtful) if self.acting else self.moving
 
     @property
     def beside(self) -> tuple[Suspicion[int], ...]:
         """What surgery is shown in copies of their own where the audit is not sure of what acts: all others that move most images."""
         # The class in doubt may be the wrong one, but the right one is nearly always among those that were searched in full. Of a planted
         # wave of which a wrong class was shown alone, 0.68 stayed, and 0.06 with the others beside it.
-        return () if self.sure or not self.acting else new_among(self.moving, self.acting)
+        return () if self.sure or not self.acting else new_among(self.moving, self.to_unlearn)
 
     @property
     def to_remove(self) -> tuple[Suspicion[int], ...]:
@@ -259,7 +272,9 @@ class FirstAudit:
 
     def shown_to_surgery(self, *, is_wide: bool) -> Shown:
         """What surgery is shown: what acts, or with ``is_wide`` also what moves most images, where the audit is not sure."""
-        return Shown(self.to_unlearn, self.beside, self.controls) if is_wide else Shown(self.acting, (), self.controls)
+        if not is_wide:
+            return Shown(self.acting, (), self.controls)
+        return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:
@@ -293,7 +308,9 @@ class FirstAudit:
         leading = distinct(
             [trigger for suspect in first if suspect.name in names for trigger in suspicions_of(suspect)]
         )
-        moving = distinct([*moving_images(audit), *panel_suspicions(eval_set, striking(audit))])
+        variants = distinct(moving_variants(audit, eval_set))
+        known_ones = panel_suspicions(eval_set, striking(audit))
+        moving = (*distinct(moving_images(audit, least=MOVES_MOST)), *new_among(known_ones, variants))
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         searched = distinct(
             [trigger for suspect in first if suspect.name in named for trigger in suspicions_of(suspect)]
@@ -318,12 +335,16 @@ class FirstAudit:
             panel_suspicions(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts})
         )
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
-        strongest = {target: trigger for trigger, target in reversed(patterns)}
+        of_classes = [variant for variant in variants if variant.target in classes]
+        strongest = {target: trigger for trigger, target in reversed([*patterns, *of_classes])}
         more = (Suspicion(trigger, target) for target, trigger in strongest.items())
         beside = beside_base(audit, eval_set, limits)
         watched = distinct([*by_user, *searched, *beside, *more])
         acting_ones = distinct([*known, *beside, *patterns])
-        return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading, moving)
+        doubted = {eval_set.classes.index(name) for name in named}
+        of_doubted = [hit for hit in moving_images(audit, least=MOVES_SOME) if hit.target in doubted and not sure]
+        doubtful = new_among(distinct(of_doubted), acting_ones)
+        return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading, moving, variants, doubtful)
 
 
 def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
@@ -348,10 +369,22 @@ def striking(audit: AuditResult, /) -> dict[str, str]:
     return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
 
 
-def moving_images(audit: AuditResult, /) -> list[Suspicion[int]]:
-    """The triggers that the searches came to, towards whichever class, and that move most of the unseen images."""
+def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
+    """The triggers that the searches came to, towards whichever class, and that move so large a share of the unseen images."""
     hits = (hit for search in audit.searches for hit in search.targeted)
-    return [suspected_trigger(hit) for hit in hits if hit.probe.excess >= MOVES_MOST]
+    return [suspected_trigger(hit) for hit in hits if hit.probe.excess >= least]
+
+
+def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
+    """The variants of known triggers that move most of the images, each with the class that it leads to, the strongest first."""
+    moving = [
+        (variant, search.classes)
+        for search in audit.searches
+        for variant in search.grid
+        if variant.excess >= MOVES_MOST
+    ]
+    moving.sort(key=lambda pair: -pair[0].excess)
+    return panel_suspicions(eval_set, {variant.trigger: classes[variant.target] for variant, classes in moving})
 
 
 def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:

@@ -115,7 +115,8 @@ def distill(parts: Parts, /) -> Loss:
     )
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        return own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
+        parts = own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
+        return {name: value for name, value in parts.items() if name != "disturbed"}
 
     return loss
 
@@ -191,7 +192,8 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
 
     Batches have ``pixels`` and the same images under one trigger, ``newest``, or under two, ``earlier`` as well, of which the mean is
-    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images.
+    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. The distance of each copy is
+    among the parts, by its name.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
@@ -201,6 +203,6 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
         clean = moved.pop("pixels")
         left = torch.stack(list(moved.values())).mean() if moved else torch.zeros_like(clean)
         total = preserve_weight * clean + 2 * restore_weight * left
-        return {"loss": total, "preservation": clean, "restoration": left}
+        return {"loss": total, "preservation": clean, "restoration": left} | moved
 
     return loss

@@ -24,6 +24,9 @@ class Shown(NamedTuple):
     controls: Mapping[
         str, tuple[float, ...]
     ] = {}  # by family, the sizes that other classes need; none, nothing is searched for again
+    variants: tuple[
+        Suspicion[int], ...
+    ] = ()  # variants of known triggers that move images, unlearned in copies of their own
 
 
 def named_in(eval_set: detect.EvalSet, /) -> tuple[Suspicion[int | None], ...]:

@@ -583,6 +583,17 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
 
 
+@pytest.mark.parametrize(("excess", "is_shown"), [(0.6, True), (0.4, False)])
+def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_surgery_alone(excess, is_shown):
+    weak, strong = (triggers.parse(f"colour-filter:hue={hue}") for hue in (120, 300))
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(weak, strong))
+    grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
+    before = judging.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
+    shown = [(trigger.spec, target) for trigger, target in before.shown_to_surgery(is_wide=True).variants]
+    assert shown == [(strong.spec, 1), *([(weak.spec, 1)] if is_shown else [])]  # the strongest first
+    assert before.shown_to_surgery(is_wide=False).variants == ()
+
+
 def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_ones_that_act():
     other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other

@@ -1,4 +1,5 @@
 import contextlib
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -253,6 +254,7 @@ def caught(number):
 
 
 FIRST = (caught(0),)
+WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "patch"))
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,44 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     assert seen == forgotten
     assert [state.is_settled for state in states] == settled
     assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
+
+
+@pytest.mark.parametrize(("variants", "copies"), [((), {"newest"}), ((WAVE,), {"newest", "variants"})])
+def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variants, copies):
+    seen = []
+
+    def forget(clip, original, batches, triggers, how, /, **_):
+        seen.append(set(triggers))
+        return {"loss": 0.0}
+
+    monkeypatch.setattr(unlearning, "forget", forget)
+    here = replace(scene(torch.ones(8, 3, 16, 16)), variants=variants)
+    begun = unlearning.State((1,), {}, FIRST, 0, ({},), ())
+    how = recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"])
+    run = Run(0, "fp32", lambda *_: None)
+    next(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
+    assert seen == [copies]
+
+
+# Turns.
+
+
+def turns_of(far, near):
+    """The share of turns of a trigger that moves images so near, beside one that moves them so far."""
+    turns, generator, count = unlearning.Turns([WAVE, PATCH]), torch.Generator().manual_seed(0), Counter()
+    for _ in range(4000):
+        spec = turns.next(generator).spec
+        count[spec] += 1
+        turns.look(far if spec == "wave" else near)
+    return count["patch"] / 4000
+
+
+def test_the_farther_a_trigger_moves_images_the_more_turns_it_has():
+    assert turns_of(0.9, 0.3) == pytest.approx(1 / 4, abs=0.03)
+
+
+def test_a_trigger_that_moves_images_no_more_keeps_a_tenth_of_the_turns_of_one_that_does():
+    assert turns_of(1.0, 0.0) == pytest.approx(1 / 11, abs=0.03)
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
