@@ -47,7 +47,8 @@ def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_t
         (attempt("a", OPEN), False, ["a", "b"]),
         (attempt("a", ("CC003", "warning")), True, ["a", "b"]),
         (attempt("a", ("CC003", "warning")), False, ["a"]),  # a clean model in doubt has natural triggers after each
-        (attempt("a", ("CC062", "warning")), False, ["a", "b"]),  # a trigger that this candidate hid
+        (attempt("a", ("CC062", "warning")), True, ["a", "b"]),  # a trigger that this candidate hid
+        (attempt("a", ("CC062", "warning")), False, ["a"]),  # natural waves return
         (attempt("a", ("CC009", "warning")), False, ["a", "b"]),  # one that does not act on the base
         (attempt("a", ("CC020", "warning")), True, ["a"]),  # too few images to tell are too few for each
         (attempt("a", lost=0.021), True, ["a"]),  # a harsher one costs no less
