@@ -20,9 +20,9 @@ from clipclean.detect.measure import (
     stack,
 )
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, References, as_file, from_file, is_natural, together
+from clipclean.detect.references import PANEL, LateReferences, References, as_file, from_file, is_natural, together
 from clipclean.detect.score import Suspect, telling
-from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
+from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, parts_of_search, search
 from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
 from clipclean.detect.verdict import (

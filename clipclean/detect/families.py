@@ -21,6 +21,7 @@ from clipclean.config.effort import KnownFamily
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 MASK = "mask"  # the family whose masks are looked at
+MOVING = "patch"  # the family of patches that move
 PLAIN = 0.15  # size at which a person sees a different image
 PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
 WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px

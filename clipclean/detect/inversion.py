@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.config.effort import CLASSES_AT_ONCE, FINALISTS, SECOND_ROUND_FACTOR, Effort, left
+from clipclean.config.effort import CLASSES_AT_ONCE, FINALISTS, SECOND_ROUND_FACTOR, Effort, glanced_at, left
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
@@ -33,6 +33,9 @@ WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm 
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
+# Least mean success of any class, in the later half of the steps until then, by which a search of many steps goes on: see ``vain`` of
+# :class:`KnownFamily`.
+NEAR = 0.15
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 # Weight of how far triggered images go where the class's own lie. A natural trigger paints what those show, so it grows; a backdoor leads
 # to the class's words beside them. Source: CSO, arXiv 2512.08129, of features before the projection; here of the embeddings.
@@ -62,6 +65,7 @@ class Round(NamedTuple):
     batch: int  # images at a time
     level: float  # the success that counts as one that works
     is_halved: bool = False  # whether the worse rows stop on the way
+    tried: int | None = None  # steps after which it ends unless some row came near
 
 
 class _End(NamedTuple):
@@ -70,6 +74,7 @@ class _End(NamedTuple):
     parameters: Parameters  # on the CPU
     size: float
     is_stopped: bool  # before the last step, since others were nearer
+    passes: int  # images that went forward and back for it
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class SearchCandidate:
     # The size from a fresh start, where one that was given led to a smaller trigger. Other classes are compared with it: a tile that
     # somebody planted for one class, and that no gradient leads to, shall not hide the trigger of another.
     afresh: float | None = None
+    passes: int = 0  # images that went forward and back for it
 
     @property
     def fresh_size(self) -> float:
@@ -158,7 +164,8 @@ class Inversion:
         """
         effort, known = self.effort, self.family.known
         level = known.success or effort.success
-        plan = Round(effort.first * known.steps, effort.images, level, is_halved=effort.halves)
+        tried = None if known.vain is None else effort.tried(self.family_name)
+        plan = Round(effort.first * known.steps, effort.images, level, is_halved=effort.halves, tried=tried)
         first = self._towards(self._begin(targets), targets, plan)
         # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
         goals = [start.target for start in starts]
@@ -166,10 +173,7 @@ class Inversion:
         ended = self._towards(begin, goals, plan) if starts else []
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
         by_target = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
-        first = [
-            replace(better, afresh=c.size) if (better := by_target.get(c.target)) and better.size < c.size else c
-            for c in first
-        ]
+        first = [_smaller(c, by_target[c.target]) if c.target in by_target else c for c in first]
         if not known.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
@@ -177,8 +181,12 @@ class Inversion:
             return first  # no class stands out by a size that none has
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
         plan = Round(effort.second, SECOND_ROUND_FACTOR * effort.images, effort.success)
-        again = self._decided(begin, [c.target for c in finalists], plan)
-        return [replace(again.get(c.target, c), afresh=c.afresh) for c in first]
+        goals = [c.target for c in finalists]
+        again, more = self._decided(begin, goals, plan), plan.steps * plan.batch
+        return [
+            replace(again.get(c.target, c), afresh=c.afresh, passes=c.passes + more) if c.target in goals else c
+            for c in first
+        ]
 
     def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
         """By class the triggers of a round that work; where the exact tower sees less of one, it searches for it itself."""
@@ -280,9 +288,8 @@ class Inversion:
 
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
         is_reached = math.isfinite(end.size)
-        return SearchCandidate(
-            self.family_name, target, end.parameters, end.size if is_reached else self.family.cap, is_reached
-        )
+        size = end.size if is_reached else self.family.cap
+        return SearchCandidate(self.family_name, target, end.parameters, size, is_reached, passes=end.passes)
 
     def _shrinking(self, begin: Parameters, /) -> tuple[Parameters, torch.optim.Adam]:
         """The parameters to shrink, and their optimizer."""
@@ -303,7 +310,7 @@ class Inversion:
         parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
         weight = torch.full((count,), WEIGHTS[1], device=device)
         running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
-        steps = left(count, steps=self.effort.sweep)
+        steps = glanced_at(count, steps=self.effort.sweep)
         for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
             rows = _best(rows, running, taking_part)
             images = self._some(1)
@@ -332,15 +339,20 @@ class Inversion:
         weight, best = torch.full((count,), first, device=device), torch.full((count,), math.inf, device=device)
         kept = {key: values.detach().clone() for key, values in parameters.items()}
         running, standing = (torch.zeros(count, device=device) for _ in range(2))
-        rows = torch.arange(count, device=device)
+        rows, passes, turned = torch.arange(count, device=device), running.clone(), running.clone()
         steps = left(count, steps=plan.steps, halves=plan.is_halved)
         for step, taking_part in enumerate(counted(f"{self.family_name}, {count} at once", steps, len(steps))):
+            if step == plan.tried and turned.max().item() < NEAR * (step - step // 2):
+                break
             rows = _best(rows, standing, taking_part)
+            passes.index_add_(0, rows, torch.full_like(running[rows], plan.batch))
             images = self._some(plan.batch)
             size = self.family.size(parameters).detach()[rows]
             loss, success = self._backward(images, parameters, rows, attack, weight.exp())
             # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
             running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
+            if plan.tried and plan.tried // 2 <= step < plan.tried:
+                turned.index_add_(0, rows, success)
             standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
             improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
             # Chosen by where, not by a mask as an index: the host would wait for a GPU to count it.
@@ -359,8 +371,8 @@ class Inversion:
         kept = {key: values.cpu() for key, values in _rows_of(~best.isfinite(), parameters, kept).items()}
         last = set(rows.tolist())
         return [
-            _End({key: values[row] for key, values in kept.items()}, size, is_stopped=row not in last)
-            for row, size in enumerate(best.tolist())
+            _End({key: values[row] for key, values in kept.items()}, size, row not in last, int(count))
+            for row, (size, count) in enumerate(zip(best.tolist(), passes.tolist(), strict=True))
         ]
 
     def _backward(
@@ -401,6 +413,14 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, on
 def blocks(classes: int, /) -> int:
     """The number of blocks of classes that a sweep takes in turn."""
     return math.ceil(classes / CLASSES_AT_ONCE)
+
+
+def _smaller(fresh: SearchCandidate, begun: SearchCandidate) -> SearchCandidate:
+    """The end of a fresh start, or of one that was given if that is smaller; both cost passes."""
+    passes = fresh.passes + begun.passes
+    if begun.size < fresh.size:
+        return replace(begun, afresh=fresh.size, passes=passes)
+    return replace(fresh, passes=passes)
 
 
 def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:

@@ -10,8 +10,8 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 
 from clipclean.detect.families import FAMILIES, comparable
@@ -52,6 +52,10 @@ class References:
     def models(self) -> int:
         """How many clean models there are."""
         return len(self.entries)
+
+    def towards(self, _classes: Sequence[int], /) -> "References":
+        """Themselves, whatever classes count; see :class:`LateReferences`."""
+        return self
 
     def apart_from(self, panel: Mapping[str, float], /) -> "References | None":
         """Those that do not answer like the tested model, whose sizes of the panel these are; None if none is left.
@@ -121,6 +125,25 @@ class References:
             return None
         middle = math.exp(statistics.median(map(math.log, smallest)))
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
+
+
+@dataclass
+class LateReferences:
+    """Clean models that are searched once it is known towards which classes the tested one is: then no class of theirs is chosen in vain."""
+
+    measure: Callable[[Sequence[int]], References | None]  # places of classes -> what the models need for these
+    _measured: list[References | None] = field(default_factory=list)
+
+    @property
+    def known(self) -> References | None:
+        """What was measured; None before, and where there is no model."""
+        return self._measured[0] if self._measured else None
+
+    def towards(self, classes: Sequence[int], /) -> References | None:
+        """What the models need for the classes at these places; they are searched once, for the first that are given."""
+        if not self._measured:
+            self._measured.append(self.measure(classes))
+        return self.known
 
 
 def reach_of(family: str, /) -> str:

@@ -65,6 +65,11 @@ class Suspect:
         """All evidence together; comparable between models."""
         return combined(self.pieces, is_beside=self.is_beside)
 
+    @property
+    def total(self) -> float:
+        """The evidence of all families, whatever they can paint."""
+        return math.fsum(value for family, value in self.pieces.items() if family != REACH)
+
     def direct(self) -> dict[str, float]:
         """The direct evidence by family, where there is any."""
         return {family: value for family, value in self.pieces.items() if family in GENERAL}

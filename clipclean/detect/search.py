@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -12,12 +12,12 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion, zeroshot
-from clipclean.detect.families import FAMILIES, GENERAL, InvertedTrigger, comparable
+from clipclean.detect.families import FAMILIES, GENERAL, MOVING, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
 from clipclean.detect.reach import reaches
-from clipclean.detect.references import NONE, PANEL, PATTERN, References, Sizes, evidence, reach_of
+from clipclean.detect.references import NONE, PANEL, PATTERN, LateReferences, References, Sizes, evidence, reach_of
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
@@ -182,7 +182,7 @@ def search(
     /,
     *,
     effort: Effort,
-    references: References | None,
+    references: References | LateReferences | None,
     course: Course,
     pointed: Sequence[int] = (),
     fast: Embed | None = None,
@@ -199,9 +199,9 @@ def search(
             and suspicions count for nothing here.
         text_classifier: (K, D), the zero-shot classifier.
         effort: how hard to search.
-        references: sizes in clean models; None if unknown.
+        references: sizes in clean models, which may be measured once the classes are chosen; None if unknown.
         course: seed, progress, memory, and what is enough; progress is told after each family, and each block of classes of a sweep.
-        pointed: classes that another sign points at; they are searched for as well.
+        pointed: classes that another sign points at; they are searched for as well, in a reference they alone.
         fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
             triggers and tiles that act, the triggers of the finalists, and of what was found every eighth answer.
 
@@ -217,7 +217,9 @@ def search(
             "needed. "
             "Give a longer list by --classes.",
         )
-    steps = len(FAMILIES) + len(_first()) * (1 + inversion.blocks(effort.swept(classes)))
+    is_chosen = course.is_reference and (bool(pointed) or classes <= effort.most)
+    free = [] if is_chosen else _known(effort.without_target)
+    steps = len(_known(effort.looked_in)) + len(free) * (1 + inversion.blocks(effort.swept(classes)))
     on, beside = divided(len(pixels))
     canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
     stages = Stages(course, steps)
@@ -230,16 +232,31 @@ def search(
     return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
-def parts_of_search() -> tuple[list[str], ...]:
+class Parts(NamedTuple):
     """The families in the order of searching towards classes; after each part a search may end."""
-    local = [name for name, family in FAMILIES.items() if family.known.is_local]
-    unlike = [name for name, family in FAMILIES.items() if family.known.is_unlike]
-    return local, unlike, [name for name in FAMILIES if name not in (*local, *unlike)]
+
+    moving: list[str]  # shows most of all: of 14 models that fail by patches of any kind 8 do by this alone
+    local: list[str]
+    unlike: list[str]  # all others
+    whole: list[str]
+    few: list[str]  # of few parameters
 
 
-def _first() -> list[str]:
-    """The families that are used without a target, and in brief searches for many classes."""
-    return [name for name, family in FAMILIES.items() if family.known.is_first]
+def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
+    """These families in parts."""
+    parts = Parts([], [], [], [], [])
+    for name in _known(families):
+        known = FAMILIES[name].known
+        rest = parts.whole if known.is_general else parts.few
+        part = parts.local if known.is_local else parts.unlike if known.is_unlike else rest
+        (parts.moving if name == MOVING else part).append(name)
+    return parts
+
+
+def _known(families: Iterable[str]) -> list[str]:
+    """Those of the families that there are, in their order."""
+    wanted = frozenset(families)
+    return [name for name in FAMILIES if name in wanted]
 
 
 @dataclass(frozen=True)
@@ -277,16 +294,15 @@ class _Scene:
         fast = deadline.watched(self.fast or self.embed)
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
-    def result(self, eval_set: EvalSet, references: References | None, pointed: Sequence[int]) -> SearchResult:
+    def result(
+        self, eval_set: EvalSet, references: References | LateReferences | None, pointed: Sequence[int]
+    ) -> SearchResult:
         """The stages, one after the other, and what they came to."""
         canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
         embed = deadline.watched(self.embed) if self.fast else look
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
         of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical, look=look))
-        twins = references.models if references else 0
-        references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
-        twins -= references.models if references else 0
         # Small tiles turn images into a class, which searches by gradients may not come to.
         tiled = self.forward(
             "tiles",
@@ -300,26 +316,33 @@ class _Scene:
             ),
         )
         led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
-        untargeted = self.untargeted(_first())
-        suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
-        targets = self.targets(suspects)
+        untargeted: list[SearchCandidate] = []
+        if self.stages.course.is_reference and (pointed or self.classes <= self.effort.most):
+            targets = list(pointed) or self.canonical.distinct.tolist()
+        else:
+            untargeted = self.untargeted(_known(self.effort.without_target))
+            suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
+            targets = self.targets(suspects)
+        clean = references.towards(targets) if references else None
+        others = clean and clean.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         begun = SearchResult(
             targeted=(),
             controls=(),
             untargeted=tuple(untargeted),
             strengths=acting,
-            references=references,
+            references=others,
             passes=0,
             images=len(self.images),
             classes=tuple(eval_set.classes),
             grid=of_grid,
-            twins=twins,
+            twins=(clean.models if clean else 0) - (others.models if others else 0),
             synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
         )
         candidates = self.towards(
             targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local))
         )
-        return self.shared(self.compared(begun, candidates), candidates)
+        ended = replace(self.compared(begun, candidates), reaches=reaches(self.look, self.unseen, candidates))
+        return self.shared(ended, candidates)
 
     def shared(self, result: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
@@ -340,7 +363,7 @@ class _Scene:
         one[torch.isin(one, torch.tensor(others, device=one.device))] = target
         form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
         scene = replace(self, canonical=form, unseen=self.unseen._replace(standing=one), hits={})
-        families = [name for name in GENERAL if GENERAL[name] and name in FAMILIES]
+        families = [name for name in _known(self.effort.looked_in) if GENERAL.get(name)]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
@@ -352,22 +375,21 @@ class _Scene:
         return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
     def compared(self, begun: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
-        """A search with its candidates towards classes."""
+        """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
         hits, comparison = self.hits, Comparison(candidates, begun.references)
-        close = comparison.leading(most=self.effort.suspects)
+        close = [] if self.stages.course.is_reference else comparison.leading(most=self.effort.suspects)
         for c in candidates:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
                 hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
         targeted = [hits[c.family, c.target] for c in candidates if c.target in close]
-        left_out, targets = FAMILIES.keys() - {c.family for c in candidates}, len({c.target for c in candidates})
-        passes = self.effort.passes(FAMILIES, targets=targets, swept=self.effort.swept(self.classes))
+        swept = self.effort.swept(self.classes) if begun.untargeted else 0
+        passes = sum(candidate.passes for candidate in (*begun.untargeted, *candidates))
         return replace(
             begun,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
             controls=tuple(candidate for candidate in candidates if candidate.target not in close),
-            passes=passes - self.effort.towards(left_out, targets=targets),
+            passes=passes + len(_known(self.effort.without_target)) * self.effort.brief(swept),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
-            reaches=reaches(self.look, self.unseen, candidates),
         )
 
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
@@ -387,11 +409,11 @@ class _Scene:
         every = list(suspects)
         if swept := self.effort.swept(self.classes):
             some = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
-            every = list(dict.fromkeys([*suspects, *self.leaders(_first(), some)]))
+            every = list(dict.fromkeys([*suspects, *self.leaders(_known(self.effort.without_target), some)]))
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; commit a95ae354: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
-        return [*every, *self.drawn(every, self.effort.most - len(every), drawing)]
+        return [*every, *self.drawn(every, max(0, self.effort.searched(self.classes) - len(every)), drawing)]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
@@ -411,7 +433,7 @@ class _Scene:
     ) -> list[SearchCandidate]:
         """The smallest trigger of every family for each class; of masks from those tiles as well.
 
-        The local families come first, then those that are unlike all others; the rest is left out if what these found is enough.
+        They are searched part by part (:class:`Parts`); the rest is left out if what was found is enough.
 
         Raises:
             NoSearch: the deadline came before any family was done.
@@ -426,9 +448,10 @@ class _Scene:
             return [candidate for candidates in by_family.values() for candidate in candidates]
 
         candidates: list[SearchCandidate] = []
-        waiting = list(FAMILIES)
-        for part in filter(None, parts_of_search()):
-            if candidates and not self.stages.is_cut and is_enough(candidates):
+        waiting = _known(self.effort.looked_in)
+        for part in filter(None, parts_of_search(waiting)):
+            is_telling = any(candidate.is_reached for candidate in candidates)
+            if is_telling and not self.stages.is_cut and is_enough(candidates):
                 self.stages.total -= len(waiting)
                 break
             candidates += of(part)

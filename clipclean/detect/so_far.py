@@ -6,7 +6,7 @@ from typing import Any
 
 from clipclean.config.effort import FAMILIES, Effort
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.references import References
+from clipclean.detect.references import LateReferences, References
 from clipclean.detect.score import strength_words, untried_suspects
 from clipclean.detect.search import SearchResult
 from clipclean.detect.stages import Memory
@@ -26,7 +26,7 @@ class FirstAnswers:
     memory: Memory  # that keeps the stages
     effort: Effort  # of the search
     classes: tuple[str, ...]  # names of all
-    references: References | None  # clean models to compare with; None without any
+    references: References | LateReferences | None  # clean models to compare with; None without any
     tell: Callable[[float, str], None]  # called with the share of the search that is done, and the answer in words
     _stages: dict[str, Any] = field(default_factory=dict)  # those that are done, by their names
     _is_begun: bool = False  # whether the first answer was told
@@ -44,7 +44,7 @@ class FirstAnswers:
         self.memory.keep(name, result)
         self._stages[name] = result
         families = self._families()
-        is_half = families.keys() >= LOCAL
+        is_half = families.keys() >= LOCAL.intersection(self.effort.looked_in)
         if name.startswith(TOWARDS) and not (self._is_half_told or (self._is_begun and not is_half)):
             self._is_begun, self._is_half_told = True, is_half
             self.tell(self._share(families), self._answer(families))
@@ -57,13 +57,17 @@ class FirstAnswers:
         """The share of the search's passes that are done."""
         targets = max(map(len, families.values()))
         total = self.effort.passes(targets=targets, swept=self.effort.swept(len(self.classes)))
-        return 1 - self.effort.towards(FAMILIES.keys() - families.keys(), targets=targets) / total
+        waiting = FAMILIES.keys() - families.keys()
+        # In most models no class comes near by a family of many steps.
+        left_out = self.effort.in_vain(waiting, targets=targets)
+        return 1 - (self.effort.towards(waiting, targets=targets) - left_out) / (total - left_out)
 
     def _answer(self, families: dict[str, list[SearchCandidate]]) -> str:
         """What the families show, in words."""
         acting, grid = (tuple(self._stages.get(name, ())) for name in ("panel", "grid"))
         known = {strength.trigger: strength.size for strength in (*acting, *grid)}
-        references = self.references and self.references.apart_from(known)
+        clean = self.references.towards(()) if self.references else None  # measured by now
+        references = clean and clean.apart_from(known)
         result = SearchResult(
             targeted=(),
             controls=(),

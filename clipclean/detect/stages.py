@@ -36,6 +36,9 @@ class Course:
     memory: Memory | None = None  # the store from which an interrupted search resumes; None keeps nothing
     # Whether a result so far shows so much that no further family need be searched; asked once the local families are.
     is_enough: "Callable[[SearchResult], bool]" = lambda _: False
+    # Whether the model is one to compare with, of which only sizes count: none of its triggers is judged, and without a target it is searched
+    # only where that has to choose the classes.
+    is_reference: bool = False
 
 
 @dataclass

@@ -31,6 +31,9 @@ from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, Searc
 from clipclean.untrusted import quoted, some
 
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
+# Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
+# the half that rules were chosen on waves changed no verdict; of 70 others they name two victims, with 1.0 and 1.3, and one clean one, with 1.3.
+WAVELESS = 0.8
 LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
@@ -431,10 +434,13 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
     searched = {candidate.family for candidate in result.made}
-    _, unlike, _ = parts_of_search()
-    if result.references or not searched.issuperset(unlike):
+    parts = parts_of_search()
+    if result.references or not searched.issuperset((*parts.moving, *parts.local, *parts.unlike)):
         return False
-    return max((suspect.score for suspect in all_suspects(result, limits)), default=0.0) < QUIET_SCORE
+    suspects = all_suspects(result, limits)
+    if parts.whole and searched.issuperset(parts.whole):
+        return max((suspect.total for suspect in suspects), default=0.0) < WAVELESS
+    return max((suspect.score for suspect in suspects), default=0.0) < QUIET_SCORE
 
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:

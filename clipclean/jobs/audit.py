@@ -1,6 +1,7 @@
 """The audit of one checkpoint, from top to bottom: read, measure, search for unknown triggers, judge."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from clipclean import deadline, detect, requests
@@ -110,20 +111,21 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         measured = None
         if trusted and deadline.is_set():  # known triggers are an answer where time ends before others are searched
             measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
-        try:
-            references = clean_models.all_references(
+
+        def compared_with(classes: Sequence[int]) -> detect.References | None:
+            stored = audit_inputs.shared.stored.measured
+            return clean_models.all_references(
                 settings,
                 trusted,
-                audit_inputs.shared.stored.measured,
+                stored,
                 eval_set,
                 audit_inputs.late_pairs,
                 device=device,
                 state=state,
+                towards=classes,
             )
-        except deadline.OutOfTime:
-            if measured is None:
-                raise
-            return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
+
+        references = detect.LateReferences(compared_with) if trusted or audit_inputs.shared.stored.measured else None
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
@@ -133,6 +135,11 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
             return any(all(end(result, limits=limit) for limit in limits) for end in ends)
 
         ending = base.ends(is_enough, clip, eval_set) if base else is_enough
-        audited = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
+        try:
+            audited = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
+        except deadline.OutOfTime:
+            if measured is None:
+                raise
+            return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audited = base.seen(clip, eval_set, audited) if base else audited
-    return Audited(audit_inputs, references, audited)
+    return Audited(audit_inputs, references.known if references else None, audited)

@@ -104,20 +104,30 @@ def all_references(
     *,
     device: str,
     state: RunState | None,
+    towards: Sequence[int] = (),
 ) -> detect.References | None:
-    """All clean models to compare with: those that are ``trusted``, once they are searched, and those ``stored``; None without any."""
+    """All clean models to compare with: those that are ``trusted``, once they are searched, and those ``stored``; None without any.
+
+    With ``towards``, places of classes, those are searched for these alone.
+    """
     unnamed = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
     measured = [
-        measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state)
+        measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
         for clean in trusted
     ]
     return detect.together([*stored, *measured]) if stored or measured else None
 
 
 def measured_references(
-    settings: SearchSettings, trusted: LoadedModel, eval_set: detect.EvalSet, /, *, state: RunState | None
+    settings: SearchSettings,
+    trusted: LoadedModel,
+    eval_set: detect.EvalSet,
+    /,
+    *,
+    state: RunState | None,
+    towards: Sequence[int] = (),
 ) -> detect.References:
-    """The sizes of one clean model, searched exactly like the tested one.
+    """The sizes of one clean model, searched like the tested one, for all classes or ``towards`` those at these places.
 
     Raises:
         Inconclusive: no search is possible in it.
@@ -126,6 +136,7 @@ def measured_references(
     name = trusted.place.name
     # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
+    settings = dataclasses.replace(settings, pointed=tuple(towards), is_reference=True)
     audited = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
     if (audited.search and audited.search.cut) or (audited.why_not and audited.why_not[0] == CC.TIME_OVER):
         raise deadline.OutOfTime

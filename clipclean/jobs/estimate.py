@@ -134,24 +134,27 @@ def looks(images: float, /) -> Work:
     return Work(images / EXACT_ONE_IN, glanced=images)
 
 
-def searching(effort: efforts.Effort, size: Size, /) -> Work:
-    """The search of an audit: its passes forward and back, and those forward only."""
-    variants = looks(size.grid * min(size.images, forward.GLANCED))
-    return (
-        variants
-        + Work(searched=effort.cost(size.classes))
-        + forward_alone(effort, images=size.images, panel=size.panel)
-    )
+def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = False) -> Work:
+    """The search of an audit, in which no class comes near by a warp: its passes forward and back, and those forward only.
+
+    Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
+    """
+    variants, targets = looks(size.grid * min(size.images, forward.GLANCED)), effort.searched(size.classes)
+    most = effort.towards(efforts.FAMILIES, targets=targets) if is_reference else effort.cost(size.classes)
+    alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
+    return variants + Work(searched=most - effort.in_vain(targets=targets)) + alone
 
 
-def spared(effort: efforts.Effort, size: Size, /) -> Work:
-    """What an audit without clean models leaves out where no class comes near."""
-    always = [name for name, family in efforts.FAMILIES.items() if family.is_local or family.is_unlike]
-    others = [name for name in efforts.FAMILIES if name not in always]
+def spared(effort: efforts.Effort, size: Size, /) -> Work | None:
+    """What an audit without clean models leaves out where no class comes near; None of an effort that leaves nothing out."""
+    parts = detect.parts_of_search()
+    always, others = {*parts.moving, *parts.local, *parts.unlike}, {*parts.whole, *parts.few}
+    if not always.issubset(effort.looked_in):
+        return None
     every, least = (
-        forward_alone(effort, images=size.images, panel=0, among=names) for names in (efforts.FAMILIES, always)
+        forward_alone(effort, images=size.images, panel=0, among=names) for names in (effort.looked_in, always)
     )
-    return Work(searched=effort.towards(others, targets=min(size.classes, effort.most))) + every + -1 * least
+    return Work(searched=effort.towards(others, targets=effort.searched(size.classes))) + every + -1 * least
 
 
 def screening(pairs: int, /) -> Work:
@@ -218,22 +221,35 @@ def choosing(
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
     own = normalisations * (3 if references or stored else 2)
-    return audits(recipe, size, count=references + own) + measuring(size) + copies + longest
+    return audits(recipe, size, count=own, references=references) + measuring(size) + copies + longest
 
 
-def audits(recipe: Recipe, size: Size, /, *, count: int) -> Work:
-    """So many audits of a cleaning, the first of which looks for every variant of the known triggers."""
+def audits(recipe: Recipe, size: Size, /, *, count: int, references: int) -> Work:
+    """So many audits of a cleaning, the first of which looks for every variant of the known triggers, beside so many clean models."""
     patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
-    return count * (measuring(size, is_audit=True) + searching(efforts.EFFORTS[recipe.auto.effort], size)) + patterns
+    own, clean = (audit(efforts.EFFORTS[recipe.auto.effort], size, is_reference=is_clean) for is_clean in (False, True))
+    return count * own + references * clean + patterns
+
+
+def audit(effort: efforts.Effort, size: Size, /, *, is_reference: bool = False) -> Work:
+    """Measuring and searching one model; see :func:`searching`."""
+    return measuring(size, is_audit=True) + searching(effort, size, is_reference=is_reference)
 
 
 def forward_alone(
-    effort: efforts.Effort, /, *, images: int, panel: int, among: Collection[str] = detect.FAMILIES
+    effort: efforts.Effort,
+    /,
+    *,
+    images: int,
+    panel: int,
+    among: Collection[str] | None = None,
+    is_reference: bool = False,
 ) -> Work:
-    """Images that a search sends forward alone, towards classes ``among`` these families."""
+    """Images that a search sends forward alone, towards classes ``among`` these families, or all of the effort."""
+    among = effort.looked_in if among is None else among
     on = min(round(SEARCHED * images), MOST_IMAGES)
-    ends = sum(family.known.is_first for family in detect.FAMILIES.values()) * effort.restarts * on
-    judged = effort.suspects * len(among) * min(images - on, JUDGING)
+    ends = 0 if is_reference else len(effort.without_target) * effort.restarts * on
+    judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, JUDGING)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
     pasted = forward.SINGLE * min(on, forward.TILED) + (forward.TILES - forward.SINGLE) * min(on, forward.SCANNED)
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)

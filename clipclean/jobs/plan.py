@@ -89,7 +89,7 @@ def estimate_cleaning(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]
     else:
         work = estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
         work += (
-            estimate.audits(recipe, size, count=references + 2 * normalisations)
+            estimate.audits(recipe, size, count=2 * normalisations, references=references)
             if effort
             else 2 * estimate.measuring(size)
         )
@@ -222,14 +222,14 @@ def plan_audit(request: requests.Audit, /) -> Plan:
 def estimate_audit(inputs: AuditInputs, /) -> Estimate:
     """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
     clip, size = inputs.loaded.clip, Size.of(inputs.eval_set)
-    one_audit, spared = estimate.measuring(size, is_audit=True), None
-    tested = _normalisation_count(clip)
+    one_audit, tested, spared = estimate.measuring(size, is_audit=True), _normalisation_count(clip), None
+    one_reference = one_audit
     if inputs.effort is not None:
         effort = efforts.EFFORTS[inputs.effort]
-        one_audit += estimate.searching(effort, size)
-        if not (inputs.planting or inputs.shared.compares):
-            spared = tested * estimate.spared(effort, size)
-    work = (tested + len(inputs.shared.clean_models)) * one_audit
+        one_audit, one_reference = (estimate.audit(effort, size, is_reference=is_clean) for is_clean in (False, True))
+        quiet = None if inputs.planting or inputs.shared.compares else estimate.spared(effort, size)
+        spared = tested * quiet if quiet else None
+    work = tested * one_audit + len(inputs.shared.clean_models) * one_reference
     if inputs.planting:
         planting = power.planting_of(pairs=len(inputs.planting))
         work += power.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))

@@ -35,7 +35,9 @@ class SearchSettings:
     effort: str  # of the search
     seed: int  # decides every draw
     search: bool = True  # False measures only
-    pointed: tuple[int, ...] = ()  # places of classes to search for in any case, before those that the panel points at
+    # Places of classes to search for in any case, before those that the panel points at; of a reference these alone.
+    pointed: tuple[int, ...] = ()
+    is_reference: bool = False  # whether only the sizes of triggers count
 
     def fingerprint(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
@@ -115,7 +117,7 @@ def audit_clip(
     settings: SearchSettings,
     clip: model.Clip,
     eval_set: detect.EvalSet,
-    references: detect.References | None,
+    references: detect.References | detect.LateReferences | None,
     /,
     *,
     what: str = "",
@@ -141,7 +143,7 @@ def audit_clip(
     started = time.monotonic()
     effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
     kept = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
-    course = detect.Course(settings.seed, partial(step, searching), kept, is_enough)
+    course = detect.Course(settings.seed, partial(step, searching), kept, is_enough, settings.is_reference)
     course.progress(0, 0)
     departed = departures(tower, eval_set, measured)
     judged = partial(AuditResult, measured, departures=departed, classes=classes)
@@ -166,7 +168,7 @@ def audit_both(
     settings: SearchSettings,
     clip: model.Clip,
     eval_set: detect.EvalSet,
-    references: detect.References | None,
+    references: detect.References | detect.LateReferences | None,
     /,
     *,
     what: str = "",

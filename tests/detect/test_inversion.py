@@ -8,7 +8,7 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config.effort import Effort, left
+from clipclean.config.effort import EFFORTS, LONG, SHORT, Effort, glanced_at, left
 from clipclean.detect import FAMILIES, inversion
 from clipclean.detect.inversion import NoSearch
 from clipclean.errors import Inconclusive
@@ -178,8 +178,49 @@ def test_passes_count_the_images_of_every_step():
     # of 6 images towards 3 finalists; and in 2 of these 10 steps of 2 x 5 images without a target
     counted = (6 + 3) * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
     assert effort.passes(FAMILIES, targets=7, swept=0) == counted
-    # and a sweep of 4 steps, an image a class, in two families: 2 steps of all 50 classes, 1 of 25, 1 of 13
-    assert replace(effort, sweep=4).passes(FAMILIES, targets=7, swept=50) == counted + 2 * (2 * 50 + 25 + 13)
+    # and a sweep of 10 steps, an image a class, in two families: 4 steps of all 50 classes, then 25, 13, 7, and 6 for three more
+    swept = 2 * (4 * 50 + 25 + 13 + 7 + 3 * 6)
+    assert replace(effort, sweep=10).passes(FAMILIES, targets=7, swept=50) == counted + swept
+
+
+@pytest.mark.parametrize(("felt", "is_near"), [(towers.moved, True), (None, False)])
+def test_a_search_for_warps_ends_at_half_of_its_steps_where_no_class_comes_near(felt, is_near):
+    seen, strange = (
+        [],
+        (towers.TARGET, *map(towers.CLASSES.index, ("ant", "hen"))),
+    )  # hardly any of the images is of one of these
+    tower = towers.backdoored(felt) if felt else towers.honest()
+    ended = towards(counting(tower, seen), "warp", towers.barred(), targets=strange)
+    steps = 3 * towers.EFFORT.first if is_near else towers.EFFORT.tried("warp")
+    assert seen.count(3 * towers.EFFORT.images) == steps
+    assert [candidate.passes for candidate in ended] == 3 * [steps * towers.EFFORT.images]
+    assert ended[0].is_reached is is_near
+
+
+def test_what_a_search_for_warps_leaves_out_where_no_class_comes_near_is_half_of_its_passes():
+    effort = Effort(steps=40, suspects=4)
+    assert effort.in_vain(targets=10) == 33 * 10 * 6
+    assert effort.in_vain(["mask"], targets=10) == 0
+
+
+def test_of_a_long_list_a_search_samples_the_classes_unless_all_sizes_count():
+    effort = Effort(suspects=4, sampled=12)
+    assert [effort.searched(classes) for classes in (10, 24, 25, 1000)] == [10, 24, 12, 12]
+    assert replace(effort, halves=False).searched(1000) == 24
+
+
+def test_in_a_brief_search_half_of_the_classes_stops_four_times():
+    assert glanced_at(64, steps=20) == [64] * 8 + [32] * 2 + [16] * 2 + [8] * 2 + [6] * 6
+    assert glanced_at(10, steps=3) == [10] * 3
+
+
+def test_a_quick_audit_makes_at_most_a_third_of_the_passes_of_a_standard_one():
+    for classes in (SHORT, LONG):
+        quick, standard = (
+            effort.cost(classes) - effort.in_vain(targets=effort.searched(classes))
+            for effort in (EFFORTS["quick"], EFFORTS["standard"])
+        )
+        assert 3 * quick <= standard
 
 
 @pytest.mark.parametrize(("embed", "is_led"), [(towers.backdoored(towers.spot), True), (towers.honest(), False)])

@@ -12,7 +12,17 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, NoSearch, References, is_far, is_quiet, of_search, suspect_records
+from clipclean.detect import (
+    FAMILIES,
+    Course,
+    LateReferences,
+    NoSearch,
+    References,
+    is_far,
+    is_quiet,
+    of_search,
+    suspect_records,
+)
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import UNMEASURED, Measurement
 from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
@@ -68,9 +78,9 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
     effort, classes = towers.EFFORT, len(towers.CLASSES)
-    # a search without a target; in each of 2 families one towards every class, as there are few, and one for 3 finalists
-    free, first, second = 60 * effort.free_images, 33 * classes * effort.images, 39 * 3 * 2 * effort.images
-    assert made["forward_passes"] == free + 2 * (first + second)
+    # a search without a target; in each of 2 families one towards every class, as there are few, and one for 3 finalists; one from a tile that acts
+    free, row, second = 60 * effort.free_images, 33 * effort.images, 39 * 3 * 2 * effort.images
+    assert made["forward_passes"] == free + 2 * (classes * row + second) + row
     assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
     assert "fox" not in {entry["class"] for entry in made["controls"]}
     assert made["found"][0]["reference"]["n"] == 1
@@ -97,9 +107,10 @@ def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_oth
 
         course = Course(0, lambda *_: None, None, enough)
         made.append(towers.searched(tower, references=known, effort=QUICK, course=course))
-        assert told == [set(TRIED)]  # asked once, of what is local
+        # asked once patches that move were searched for, and once all that is local was
+        assert told == [{"patch"}] if tower is planted else told[-1] == set(TRIED)
     bad, clean, beside, alone = made
-    assert [{each.family for each in found.made} for found in (bad, alone)] == [set(TRIED)] * 2
+    assert [{each.family for each in found.made} for found in (bad, alone)] == [{"patch"}, set(TRIED)]
     # nothing is no pass without clean models: beside one, it is looked for in all families
     assert [{each.family for each in found.made} for found in (clean, beside)] == [{*TRIED, "additive"}] * 2
     assert judged(bad) == [("error", "fox")]
@@ -127,6 +138,26 @@ def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is
     made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
     assert len(made.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
     assert towers.CLASSES[pointed] in made.sizes()["mask"]
+
+
+def test_of_a_reference_only_sizes_count_of_all_classes_of_a_short_list_or_of_those_that_it_is_asked_for():
+    course = Course(0, lambda *_: None, is_reference=True)
+    whole, few = (
+        towers.searched(towers.honest(), pixels=EIGHT, effort=SHORT, course=course, pointed=pointed)
+        for pointed in ((), (1, 3, 4))
+    )
+    assert set(whole.sizes()["mask"]) == set(towers.CLASSES)
+    assert set(few.sizes()["mask"]) == {towers.CLASSES[place] for place in (1, 3, 4)}
+    assert (whole.targeted, whole.untargeted) == ((), ())
+
+
+def test_a_reference_that_comes_late_is_searched_once_for_the_classes_that_the_model_is_searched_for(yard):
+    asked, few = [], replace(SHORT, suspects=2, controls=4)
+    late = LateReferences(lambda classes: asked.append(list(classes)) or yard)
+    made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, references=late)
+    (classes,) = asked
+    assert {towers.CLASSES[place] for place in classes} == set(made.sizes()["mask"])
+    assert (made.references, late.towards(()), late.known) == (yard, yard, yard)
 
 
 def masks(*sizes):

@@ -38,15 +38,21 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # of an audit these are looks in bfloat16, and one in eight of the images exactly
     looks = Work(600 + 64 * 9 / 8, 70, glanced=64 * 9)
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
-    # 22 steps of 6 images for ten classes in six families, and three times as many for warps; 40 of 16 without a target in two; 26 of 12 for three classes in five
-    passes = (6 + 3) * 10 * 22 * 6 + 2 * 40 * 16 + 5 * 3 * 26 * 12
+    # 22 steps of 6 images for ten classes in six families, and half of three times as many for warps; 40 of 16 without a target in two; 26 of 12 for
+    # three classes in five
+    towards, free = (6 * 22 + 33) * 10 * 6 + 5 * 3 * 26 * 12, 2 * 40 * 16
     # under panel, tiles and what was found, of which one in eight exactly; where searches without a target end; waves to start from
-    looks = 96 * 9 + 126 * 8 + 176 * 4 + 2 * 7 * 40
-    work = Work(100 + looks / 8, searched=passes, glanced=looks + 2 * 60 + 4 * 1248)
-    assert estimate.searching(EFFORTS["quick"], SIZE) == work
-    # an audit that ends early leaves blend, additive and wave out, with what these find and begin from
-    spared = Work(2 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=2 * 3 * 40 + 4 * 1248)
-    assert estimate.spared(EFFORTS["quick"], SIZE) == spared
+    tried = 96 * 9 + 126 * 8 + 176 * 4
+    looks = tried + 4 * 7 * 40
+    work = Work(100 + looks / 8, searched=towards + free, glanced=looks + 2 * 60 + 4 * 1248)
+    assert estimate.searching(EFFORTS["standard"], SIZE) == work
+    # of a clean model to compare with nothing is searched without a target, and nothing judged
+    reference = Work(100 + tried / 8, searched=towards, glanced=tried + 4 * 1248)
+    assert estimate.searching(EFFORTS["standard"], SIZE, is_reference=True) == reference
+    # an audit that ends early leaves blend, additive and wave out, with what these find and begin from; a quick one has nothing to leave out
+    spared = Work(4 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=4 * 3 * 40 + 4 * 1248)
+    assert estimate.spared(EFFORTS["standard"], SIZE) == spared
+    assert estimate.spared(EFFORTS["quick"], SIZE) is None
     # screening: three looks at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)
 
@@ -92,11 +98,17 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert least.pairs == 160 + 60 * 64  # nothing is planted, and the first is enough
     # a clean model is searched too, and the result once more
     compared = estimate.choosing(auto, [[step]], SIZE, references=1)
-    assert compared.searched == 2 * one.searched
+    own, clean = (
+        estimate.searching(EFFORTS[auto.auto.effort], SIZE, is_reference=is_clean).searched
+        for is_clean in (False, True)
+    )
+    assert compared.searched == 3 * own + clean
     twice = estimate.choosing(auto, [[step]], SIZE, references=1, normalisations=2)  # the clean model is searched once
-    assert 4 * twice.searched == 7 * compared.searched
-    assert one.searched == 2 * estimate.searching(EFFORTS[auto.auto.effort], SIZE).searched
-    assert estimate.audits(step, SIZE, count=2).searched == one.searched  # as before and after one recipe that is named
+    assert twice.searched == 6 * own + clean
+    assert one.searched == 2 * own
+    assert (
+        estimate.audits(step, SIZE, count=2, references=0).searched == one.searched
+    )  # as before and after one recipe that is named
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
