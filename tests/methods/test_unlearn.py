@@ -15,7 +15,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.jobs import judging
 from clipclean.methods import unlearning
 from clipclean.methods.suspicion import Suspicion
-from clipclean.train import Run, RunState, Step
+from clipclean.train import Batch, Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
 NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
@@ -330,6 +330,17 @@ def test_the_farther_a_trigger_moves_images_the_more_turns_it_has():
 
 def test_a_trigger_that_moves_images_no_more_keeps_a_tenth_of_the_turns_of_one_that_does():
     assert turns_of(1.0, 0.0) == pytest.approx(1 / 11, abs=0.03)
+
+
+def test_triggers_that_take_turns_at_every_second_step_have_copies_in_these_alone():
+    white = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
+    turns = {
+        "newest": unlearning.Turns([Suspicion(white, 0)]),
+        "variants": unlearning.Turns([Suspicion(white, 0)], every=2),
+    }
+    batches = [Batch({"pixels": torch.zeros(2, 3, 16, 16)}, ())] * 4
+    drawn = unlearning.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=torch.Generator().manual_seed(0))
+    assert ["variants" in batch.inputs for batch in drawn] == [True, False, True, False]
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
