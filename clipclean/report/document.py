@@ -32,6 +32,7 @@ SKIPPED_ROWS = 20  # of the samples that could not be used
 SHORT_SUSPECTS, SHORT_CHECKS = 3, 4  # of the short form
 
 Kind = Literal["text", "name", "code", "number", "chart"]
+Head = Sequence[str | Column]  # of a table; a column that is a text alone holds texts
 
 
 class Cell(NamedTuple):
@@ -152,8 +153,18 @@ class Section(NamedTuple):
     blocks: Sequence[Block]
 
 
-_KIND_OF_MARK: Mapping[str, Kind] = {"#": "number", "%": "number", "@": "name", "`": "code"}  # by the mark of a column
-_WAY_HEAD = ("Share of the way", "#Most left of a trigger", "`Of", "#Accuracy lost")
+def numbers(*heads: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(head, "number") for head in heads]
+
+
+TRIGGER, CLASS, LEADS_TO = Column("Trigger", "code"), Column("Class", "name"), Column("Leads to", "name")
+_WAY_HEAD: Head = (
+    "Share of the way",
+    *numbers("Most left of a trigger"),
+    Column("Of", "code"),
+    *numbers("Accuracy lost"),
+)
 
 
 def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]:
@@ -232,7 +243,7 @@ def _suspect_words(suspect: SuspectRecord, report: Report) -> str:
 
 
 def table(
-    head: Sequence[str],
+    head: Head,
     rows: Iterable[Sequence[str | Cell]],
     /,
     *,
@@ -241,38 +252,34 @@ def table(
     nothing: str = "",
     folded: bool = False,
 ) -> Table:
-    """A table of words and cells; ``nothing`` is its lead if it has no rows.
-
-    A mark before a name in the head, of ``_KINDS``, tells what the words of its column are.
-    """
-    kinds = [_KIND_OF_MARK.get(name[0], "text") for name in head]
+    """A table of words and cells; ``nothing`` is its lead if it has no rows."""
+    columns = [Column(column) if isinstance(column, str) else column for column in head]
+    kinds: list[Kind] = ["number" if column.kind == "share" else column.kind for column in columns]
     cells = [
         tuple(cell if isinstance(cell, Cell) else Cell(cell, (), kind) for cell, kind in zip(row, kinds, strict=True))
         for row in rows
     ]
-    return Table(
-        tuple(name.lstrip("".join(_KIND_OF_MARK)) for name in head), cells, title, lead if cells else nothing, folded
-    )
+    return Table(tuple(column.head for column in columns), cells, title, lead if cells else nothing, folded)
 
 
 def record_table(records: Sequence[Part], /, *, title: str = "", lead: str = "", folded: bool = False) -> Table:
-    """A table of records, with the columns that the schema names; of those with the mark ``%`` the numbers are shares."""
+    """A table of records, with the columns that the schema names."""
     fields = type(records[0]).model_fields if records else {}
     columns = [
         (name, column) for name, field in fields.items() for column in field.metadata if isinstance(column, Column)
     ]
-    heads = {name: column.head for name, column in sorted(columns, key=lambda column: not column[1].is_first)}
-    rows = ([_worded(getattr(record, name), head) for name, head in heads.items()] for record in records)
-    return table([*heads.values()], rows, title=title, lead=lead, folded=folded)
+    columns.sort(key=lambda named: not named[1].is_first)
+    rows = ([_worded(getattr(record, name), column) for name, column in columns] for record in records)
+    return table([column for _, column in columns], rows, title=title, lead=lead, folded=folded)
 
 
-def _worded(value: object, head: str) -> str:
+def _worded(value: object, column: Column) -> str:
     if isinstance(value, RateRecord):
         return percent(value.value)
     if isinstance(value, float):
-        return percent(value) if head[0] == "%" else decimal(value)
+        return percent(value) if column.kind == "share" else decimal(value)
     words = count(value) if value is None or type(value) is int else str(value)
-    return trigger_words(words) if head == "`Trigger" else words
+    return trigger_words(words) if column == TRIGGER else words
 
 
 def checks_table(report: Report, /) -> Table:
@@ -329,7 +336,7 @@ def _suspects_section(report: Report) -> Section:
         for suspect in suspects
     )
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
-    suspect_table = table(("@Class", "#Score", "By", "`Trigger"), rows)
+    suspect_table = table((CLASS, *numbers("Score"), "By", TRIGGER), rows)
     return Section("suspects", "Suspects, most suspicious first", (lead,), [suspect_table])
 
 
@@ -340,12 +347,12 @@ def _auto_section(report: Report) -> Section:
     if auto is None:
         return Section("auto", "", (), [])
     canaries = table(
-        ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
+        (TRIGGER, Column("Target", "name"), *numbers("Planted", "Left", "Accuracy under it")),
         cleaning.canary_rows(auto, share),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
-    costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
+    costs = numbers("Test backdoors removed", "Left of the worst", "Costs", "On the model: left, costs", "Time")
     patterns = f"Known triggers and variants that acted on the original, and that were put on images: {auto.patterns}."
     candidates = table(
         ("Candidate", "Outcome", *costs),
@@ -410,11 +417,16 @@ def _search_tables(side: str, search_record: SearchRecord) -> list[Table]:
             folded=True,
         ),
         record_table(triggers, title="Embeddings under the found triggers", folded=True),
-        table(("@Class", "Family", "#Size"), controls, title="Classes that were searched for comparison", folded=True),
+        table(
+            (CLASS, "Family", *numbers("Size")),
+            controls,
+            title="Classes that were searched for comparison",
+            folded=True,
+        ),
     ]
 
 
-_TRIGGER_HEAD = ("@Leads to", "Drawn", "Trigger", "#Size", "#Success", "#Collapse", "How unusual")
+_TRIGGER_HEAD: Head = (LEADS_TO, "Drawn", "Trigger", *numbers("Size", "Success", "Collapse"), "How unusual")
 
 
 def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell, ...]:
@@ -443,7 +455,7 @@ def _base_section(report: Report) -> Section:
 def base_blocks(base: BaseRecord, /) -> list[Block]:
     """The tables of a base: triggers on both models, classes and layers that moved."""
     sides = [("", base.differences)] if base.left is None else [("Before: ", base.differences), ("After: ", base.left)]
-    head = ("`Trigger", "@Leads to", "#On the model", "#On the base", "#Difference")
+    head: Head = (TRIGGER, LEADS_TO, *numbers("On the model", "On the base", "Difference"))
     blocks: list[Block] = [
         table(
             head,
@@ -520,8 +532,8 @@ def _power_section(report: Report) -> Section:
     for planted in power.planted:
         audit = answers.get(planted.level, "suspected") if planted.took else "not planted"
         rows.append((planted.trigger, planted.class_, percent(planted.excess_asr), audit))
-    planted_table = table(("`Planted trigger", "@Class", "#Excess success", "The audit"), rows)
-    return Section("power", "Power of this audit", (lead,), [planted_table])
+    planted_head: Head = (Column("Planted trigger", "code"), CLASS, *numbers("Excess success"), "The audit")
+    return Section("power", "Power of this audit", (lead,), [table(planted_head, rows)])
 
 
 def _rate_words(rate: RateRecord) -> str:
@@ -531,7 +543,7 @@ def _rate_words(rate: RateRecord) -> str:
 def _numbers_section(report: Report) -> Section:
     """Clean images, then each attack in full."""
     has_before, limits = measures.has_before(report), verdicts.limits_of(report)
-    head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if has_before else ("#Measured",)))
+    head: Head = ("Measure", "Drawn", *(numbers("Before", "After", "Change") if has_before else numbers("Measured")))
     clean = [measures.accuracy(report), *(measures.on_clean(report, key) for key in ("recall", "agreement"))]
     clean = [row for row in clean if row.before or row.after]
     title, has_named = "Images without a trigger", bool(measures.named_attacks(report))
@@ -577,8 +589,9 @@ def _certainty(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
 
 def _panel_section(report: Report) -> Section:
     attacks, has_before = measures.panel(report), measures.has_before(report)
-    compared = ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
-    head = compared if has_before else ("@Leads to", "#Excess")
+    sides = (("Before, leads to", "Excess before"), ("After, leads to", "Excess after"))
+    pairs = sides if has_before else (("Leads to", "Excess"),)
+    head = [column for leads_to, excess in pairs for column in (Column(leads_to, "name"), *numbers(excess))]
     lead = (
         "Published attacks, tried without knowing the target: each row names the class that the trigger leads to most often, and "
         "the share of images that it moves there beyond chance."
@@ -592,7 +605,7 @@ def _panel_section(report: Report) -> Section:
         )
         for attack in attacks
     )
-    panel_table = table(("`Trigger", *head), rows, lead=panel_words)
+    panel_table = table((TRIGGER, *head), rows, lead=panel_words)
     return Section("panel", "The panel of known triggers", (lead,), [panel_table])
 
 
@@ -627,10 +640,10 @@ def _training_section(report: Report) -> Section:
     caption = " ".join(filter(None, ("Losses by step.", _loss_sum(report), caption)))
     blocks: list[Block] = [
         *charts.curve(training.losses, caption),
-        table(("What", "#Value"), (fact for fact in facts if fact[1] != NOTHING)),
+        table(("What", *numbers("Value")), (fact for fact in facts if fact[1] != NOTHING)),
         _rounds(report),
         table(
-            ("Step", *(f"#{name}" for name in logged.values()), "#Learning rate"),
+            ("Step", *numbers(*logged.values(), "Learning rate")),
             rows,
             title=f"The losses of {len(losses)} of {count(len(training.losses))} logged steps",
             folded=True,
@@ -667,7 +680,8 @@ def _rounds(report: Report) -> Table:
         ]
         rows += [(when, *row) for row in triggers or [("nothing", NOTHING, NOTHING)]]
     lead = "Triggers that act, smaller than those of other classes. Unlearning ends when there is none."
-    return table(("Search", "@Class", "Trigger", "#Beyond chance"), rows, title="What each search found", lead=lead)
+    head: Head = ("Search", CLASS, "Trigger", *numbers("Beyond chance"))
+    return table(head, rows, title="What each search found", lead=lead)
 
 
 def _provenance_section(report: Report) -> Section:

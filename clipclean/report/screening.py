@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from clipclean.report import html_page, wording
-from clipclean.report.document import Block, Cell, Gallery, Prose, Section, TitledImage, table
+from clipclean.report.document import Block, Cell, Gallery, Head, Prose, Section, TitledImage, numbers, table
 from clipclean.report.wording import inert
+from clipclean.schema.report import Column
 from clipclean.schema.results import Screening
 
 SHOWN_PAIRS = 20  # rows of the table in a terminal
@@ -27,7 +28,8 @@ def short(result: Screening, /) -> list[Block]:
         f"Not shown by this: {NOT_SHOWN[0]}",
         *_kept_words(result),
     ]
-    return [table(("#", "`pair", "@caption", "why"), rows), Prose("lines", "", [words])]
+    head: Head = (*numbers(""), Column("pair", "code"), Column("caption", "name"), "why")
+    return [table(head, rows), Prose("lines", "", [words])]
 
 
 def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
@@ -56,7 +58,7 @@ def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Sect
         yield Section("images", "The most suspicious pairs", (), [Gallery("", "example", images)])
     lead = "Under each signal the share of all pairs that score at least as high: the smaller, the more unusual."
     pairs = table(
-        ("Pair", "Caption", "State", *(f"#{signal.title}" for signal in result.signals)),
+        ("Pair", "Caption", "State", *numbers(*(signal.title for signal in result.signals))),
         (
             (
                 Cell(row.key, (f"rank {row.rank}",), "code"),

@@ -28,9 +28,10 @@ Free = dict[str, Any]  # any JSON: values that no reader of a report computes wi
 
 
 class Column(NamedTuple):
-    """What a table of the page calls a field, with a mark before it of ``report.document``; fields without one are left out."""
+    """What a table of the page calls a field, and what its cells hold; fields without one are left out."""
 
     head: str
+    kind: Literal["text", "name", "code", "number", "share"] = "text"
     is_first: bool = False
 
 
@@ -139,7 +140,7 @@ class FoundRecord(Part):
         description="mask, patch, blend, additive, wave, or another one of an earlier or later version."
     )
     family_words: Annotated[str, Column("Family")]
-    class_: Annotated[str, Column("@Leads to", is_first=True)] = Field(alias="class")
+    class_: Annotated[str, Column("Leads to", "name", is_first=True)] = Field(alias="class")
     size: Share | None = Field(description="Share of the image, or strength.")
     size_words: str
     reached: bool = Field(description="Whether the attack came to the success that it aimed at.")
@@ -149,9 +150,9 @@ class FoundRecord(Part):
     collapse: Share | None = _optional("Squared norm of the mean unit embedding of triggered images.")
     clean_collapse: Share | None = None
     gathering: Share | None = _optional("Most images that a search without a target brought to the class.")
-    distance: Annotated[Number | None, Column("#Distance")] = _optional("Mean squared, 0 to 4; 2 - 2cos.")
-    spread: Annotated[Number | None, Column("#Spread")] = None
-    knn_asr: Annotated[RateRecord | None, Column("#By neighbours")] = None
+    distance: Annotated[Number | None, Column("Distance", "number")] = _optional("Mean squared, 0 to 4; 2 - 2cos.")
+    spread: Annotated[Number | None, Column("Spread", "number")] = None
+    knn_asr: Annotated[RateRecord | None, Column("By neighbours", "number")] = None
     reference: RangeRecord | None = _optional("The sizes that clean models need in this family.")
     gap: Number | None = _optional("Logarithm of how much smaller it is than the median of other classes'.")
     margin: Number | None = _optional("The same, to the smallest of the other classes'.")
@@ -354,7 +355,7 @@ class RecipeRecord(Part):
 class SkippedRecord(Part):
     """A sample that could not be used, and why."""
 
-    key: Annotated[str, Column("`Sample")]
+    key: Annotated[str, Column("Sample", "code")]
     reason: Annotated[str, Column("Reason")]
 
 
@@ -583,10 +584,10 @@ class AccuraciesRecord(Part):
 class ReturnRecord(Part):
     """A trigger before and after a benign finetuning."""
 
-    trigger: Annotated[str, Column("`Trigger")]
-    target: Annotated[str, Column("@Leads to")]
-    before: Annotated[Excess | None, Column("%Cleaned")]
-    after: Annotated[Excess | None, Column("%Finetuned")]
+    trigger: Annotated[str, Column("Trigger", "code")]
+    target: Annotated[str, Column("Leads to", "name")]
+    before: Annotated[Excess | None, Column("Cleaned", "share")]
+    after: Annotated[Excess | None, Column("Finetuned", "share")]
     interval: Interval
     known: bool
 
@@ -629,12 +630,12 @@ class AutoRecord(Part):
 class BaseLayerRecord(Part):
     """What a finetune moved of one layer."""
 
-    name: Annotated[str, Column("`Layer")]
-    numbers: Annotated[Count, Column("#Numbers")]
-    change: Annotated[Number | None, Column("%Change")] = Field(
+    name: Annotated[str, Column("Layer", "code")]
+    numbers: Annotated[Count, Column("Numbers", "number")]
+    change: Annotated[Number | None, Column("Change", "share")] = Field(
         description="Norm of the change of its matrices, relative to theirs in the base."
     )
-    leading: Annotated[Share | None, Column("%In five directions")] = Field(
+    leading: Annotated[Share | None, Column("In five directions", "share")] = Field(
         description="Share of the squared change in the first five singular directions of each matrix; null where nothing changed."
     )
 
@@ -642,11 +643,11 @@ class BaseLayerRecord(Part):
 class MovedClassRecord(Part):
     """How far a finetune moved a class."""
 
-    class_: Annotated[str, Column("@Class", is_first=True)] = Field(alias="class")
-    text: Annotated[Number, Column("#Text")] = Field(
+    class_: Annotated[str, Column("Class", "name", is_first=True)] = Field(alias="class")
+    text: Annotated[Number, Column("Text", "number")] = Field(
         description="Squared distance of its text embedding, 0 to 4; 2 - 2cos."
     )
-    images: Annotated[Number | None, Column("#Images")] = Field(
+    images: Annotated[Number | None, Column("Images", "number")] = Field(
         description="The same of the images that the base takes for it, on average; null without any."
     )
 
