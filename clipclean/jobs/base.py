@@ -1,13 +1,13 @@
 """The base of a finetuned model: read like every model, compared with it in weights, and tried with every trigger that acts on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import checkpoint, detect, model
-from clipclean.detect.base import KIN, Compared, Difference, Kinship, LayerChange, MovedClass, Pair
+from clipclean.detect.base import KIN, Compared, Difference, Kinship, Pair
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
-from clipclean.findings import CC, Finding, finding, finite
+from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Opened, Pairs, Source
 from clipclean.progress import say
@@ -160,25 +160,21 @@ class LoadedBase:
         shown = before or self.first
         more: dict[str, object] = {"revision": place.revision} if place.revision else {}
         if kin.is_base:
-            more["on_both"] = tuple(map(_difference, shown.on_both()))
+            more["on_both"] = _differences(shown.on_both())
         if kin.is_base and is_whole:
-            more["on_base"] = tuple(map(_difference, shown.on_base()))
-        record = BaseRecord(
+            more["on_base"] = _differences(shown.on_base())
+        return BaseRecord.of(
+            kin,
             name=place.name,
             sha256=file.sha256,
             format=file.format,
-            is_base=kin.is_base,
-            weights=kin.weights,
-            images=kin.images,
-            change=finite(kin.change),
-            leading=finite(kin.leading),
-            layers=tuple(map(_layer, kin.layers)),
-            moved=tuple(map(_moved, shown.moved)),
+            layers=tuple(map(BaseLayerRecord.of, kin.layers)),
+            moved=tuple(MovedClassRecord.of(moved, class_=moved.name) for moved in shown.moved),
             tried=shown.tried,
-            differences=tuple(map(_difference, before.differences if before else ())),
-            left=None if after is None else tuple(map(_difference, after.differences)),
+            differences=_differences(before.differences if before else ()),
+            left=None if after is None else _differences(after.differences),
+            **more,
         )
-        return record.model_copy(update=more)
 
 
 def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
@@ -214,21 +210,5 @@ def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[
     return Pair(*both), eval_set
 
 
-def _layer(layer: LayerChange) -> BaseLayerRecord:
-    return BaseLayerRecord(
-        name=layer.name, numbers=layer.numbers, change=finite(layer.change), leading=finite(layer.leading)
-    )
-
-
-def _moved(moved_class: MovedClass) -> MovedClassRecord:
-    return MovedClassRecord(class_=moved_class.name, text=moved_class.text, images=finite(moved_class.images))
-
-
-def _difference(difference: Difference) -> DifferenceOfTwoRecord:
-    return DifferenceOfTwoRecord(
-        trigger=difference.trigger,
-        target=difference.target,
-        own=difference.own.record(),
-        base=difference.base.record(),
-        interval=difference.interval,
-    )
+def _differences(differences: Iterable[Difference]) -> tuple[DifferenceOfTwoRecord, ...]:
+    return tuple(map(DifferenceOfTwoRecord.of, differences))
