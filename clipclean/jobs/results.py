@@ -57,12 +57,17 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         if name in REPEATED_OPTIONS and (name != "references" or isinstance(request, kind))
         for words in words_of.get(name, ())
     )
+
+    def one(name: str) -> str:
+        """The value of an option that has one; empty where it was not given."""
+        return next(iter(words_of.get(name, ())), "")
+
     return RunPaths(
-        folder="".join(words_of.get("out", ())),
-        model="".join(words_of["model"]),
+        folder=one("out"),
+        model=one("model"),
         data=files.together(request.data or ()),
         recipe=report.recipe.name if report.recipe else "",
-        trigger_folder="".join(words_of.get("save_triggers", ())),
+        trigger_folder=one("save_triggers"),
         repeated=tuple(repeated),
         images=files.together(getattr(request, "eval_data", None) or ()),
     )
