@@ -25,7 +25,7 @@ class DecodedImage(NamedTuple):
     """One image as a run needs it; all of it uint8 in [0, 255], from one decode."""
 
     fitted: Tensor  # (3, S, S), the model's input
-    # (3, H, W), the source of second views: the whole image, its short side at most SPARE * DETAIL * S; None if not needed
+    # (3, H, W), the source of second views: the whole image, its short side at most SPARE_SCALE * VIEW_SCALE * S; None if not needed
     large: Tensor | None
 
     @property

@@ -64,7 +64,7 @@ def prefetch(
 ) -> Generator[Result, None, None]:
     """The results of ``worker`` for each job, in the order of the jobs, by so many threads; None takes :func:`workers`.
 
-    At most ``ahead`` jobs are under way (or ``AHEAD * threads``, if that is more), and jobs are drawn no faster than that,
+    At most ``ahead`` jobs are under way (or ``JOBS_AHEAD * threads``, if that is more), and jobs are drawn no faster than that,
     so an endless stream is fine. When the consumer stops, or a worker or the stream of jobs raises, what has not begun
     is dropped and what has is waited for: no thread outlives the generator. Within a thread torch computes without
     further threads of its own: they would compete with the model's.

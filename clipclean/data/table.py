@@ -22,7 +22,7 @@ COLUMN_PAIRS = {
     "CleanCLIP": ("image", "caption"),
     "Hugging Face": ("file_name", "text"),
 }
-# Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
+# Common names of these columns, in any case of letters; used if no pair of ``COLUMN_PAIRS`` is complete.
 IMAGE_NAMES = {image for image, _ in COLUMN_PAIRS.values()}
 IMAGE_NAMES |= {"image_path", "img_path", "image_file", "filename", "path", "img", "jpg", "png"}
 CAPTION_NAMES = ("title", "caption", "text", "captions", "sentence", "sentences", "description")

@@ -157,7 +157,7 @@ def _pools_at_the_end(net: "CLIP", /) -> bool:
 
 
 def _export_tower(tower: Tower, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
-    """The tower's graph from INPUT to OUTPUT."""
+    """The tower's graph from ``GRAPH_INPUT`` to ``GRAPH_OUTPUT``."""
     was_training = tower.net.training
     tower.eval()
     try:
