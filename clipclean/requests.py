@@ -21,7 +21,7 @@ from click.types import convert_type
 from clipclean import untrusted
 from clipclean.config.effort import EFFORTS, LONG
 from clipclean.errors import UsageError
-from clipclean.export import PRESETS, SUMMARIES
+from clipclean.export.formats import FORMATS, PRESETS
 from clipclean.progress import Progress
 from clipclean.untrusted import printable
 
@@ -502,10 +502,10 @@ MAX_ACCURACY_LOSS = Opt(
     shown="the recipe's, 0.02",
 )
 FORMAT = Opt(
-    f"Format of the weights. Formats: {'; '.join(f'{name}, {what}' for name, what in SUMMARIES.items())}. Repeatable: all of them go into "
-    "one folder.",
+    f"Format of the weights. Formats: {'; '.join(f'{name}, {form.words}' for name, form in FORMATS.items())}. Repeatable: all of them go "
+    "into one folder.",
     words="Formats of the weights; one, or several.",
-    takes=click.Choice(tuple(SUMMARIES)),
+    takes=click.Choice(tuple(FORMATS)),
     is_several=True,
 )
 LOG_DIR = Opt(
@@ -639,7 +639,7 @@ EXPORT_DATA = replace(
     shown="the demo's",
 )
 FP16 = Opt("ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
-ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=click.Choice(PRESETS))
+ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=click.Choice(tuple(PRESETS)))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``FORMATS``: the export formats, one entry each. Every other place that names a format reads this table."""
+"""``FORMATS``: the export formats, one entry each. Every other place that names a format reads this table: ``--help`` too, so it loads fast."""
 
 import importlib
 import importlib.util
@@ -13,7 +13,6 @@ from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
 from clipclean.export import bpe
 from clipclean.progress import stage
-from clipclean.schema.report import ExportRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from clipclean import model
     from clipclean.export.parity import ParitySamples
     from clipclean.model.architecture import Config
+    from clipclean.schema.report import ExportRecord
 
 
 # ONNX consumers: the file and tensor names that each expects.
@@ -149,6 +149,7 @@ class Format:
     file of weights, with its ``Parity``, and raises ExportMismatch where the library reads something else.
     """
 
+    words: str  # what it is, for --help
     library: str  # the name of the library that loads it, as model hubs spell it
     load: str  # how to load it, in one line; {} stands for the folder
     example: tuple[str, ...]  # the lines of the model card that load it
@@ -163,6 +164,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "open_clip": Format(
+        words="open_clip's local-dir",
         library="open_clip",
         load='open_clip.create_model_and_transforms("local-dir:{}")',
         example=(
@@ -177,6 +179,7 @@ FORMATS: dict[str, Format] = {
         module="open_clip_directory",
     ),
     "hf": Format(
+        words="transformers' CLIPModel with processor and tokenizer",
         library="transformers",
         load='transformers.CLIPModel.from_pretrained("{}")',
         example=(
@@ -191,6 +194,7 @@ FORMATS: dict[str, Format] = {
         module="hf_directory",
     ),
     "onnx": Format(
+        words="ONNX graphs",
         library="onnx",
         load="ONNX Runtime, the graphs in {}",
         example=("What the ONNX graphs expect and give is in their `metadata_props`.",),
@@ -241,7 +245,7 @@ def write(
     pixels: "Tensor",
     captions: Sequence[str],
     source_sha256: str,
-) -> list[ExportRecord]:
+) -> "list[ExportRecord]":
     """Write every format into an existing folder, and compare each with ``clip`` on real images and captions.
 
     Args:
@@ -262,6 +266,7 @@ def write(
     """
     from clipclean import checkpoint, model
     from clipclean.export.parity import ParitySamples
+    from clipclean.schema.report import ExportRecord
 
     # A GPU's convolutions round to fewer digits.
     ours = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")

@@ -16,7 +16,7 @@ from tiny import files_in as names
 
 from clipclean import checkpoint, files, own_state, progress
 from clipclean.errors import ResourceError, UsageError
-from clipclean.export import PRESETS, SUMMARIES, formats, onnx_files, parity, placing, records
+from clipclean.export import formats, onnx_files, parity, placing, records
 
 
 def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
@@ -32,10 +32,6 @@ def write(folder, clip, weights, choice):
     pixels = torch.rand(5, 3, side, side, generator=torch.Generator())
     shown = {"pixels": pixels, "captions": [f"a {name}" for name in tiny.CLASSES[:5]]}
     return formats.write(folder, clip, weights, options=choice, source_sha256="ab" * 32, **shown)
-
-
-def test_every_format_and_every_naming_has_its_words():
-    assert (tuple(SUMMARIES), PRESETS) == (tuple(formats.FORMATS), tuple(formats.PRESETS))
 
 
 @pytest.fixture
