@@ -68,23 +68,33 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
 # Modules in memory.
 
 
-def test_a_module_is_inspected_exported_and_screened_like_its_file_and_the_json_of_a_command_holds_the_same(
-    job, unread, capsys
-):
+@pytest.fixture
+def printed(job, capsys):
     def printed(*command):
         assert cli.main([*map(str, command), "--arch", str(job.arch), "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
-    arch, net = {"arch": str(job.arch)}, module(job)
-    by_path, by_module = (clipclean.inspect(source, **arch) for source in (job.model, net))
+    return printed
+
+
+def test_a_module_is_inspected_like_its_file_and_by_the_command(job, unread, printed):
+    by_path, by_module = (clipclean.inspect(source, arch=str(job.arch)) for source in (job.model, module(job)))
     for key in ("architecture", "tensors", "tensor_sha256", "preprocess"):
         assert getattr(by_module, key) == getattr(by_path, key)
     assert (by_module.name, by_module.format) == ("CLIP", "module")
     assert printed("inspect", job.model) == by_path.as_json()
-    given = arch | {"format": ["open_clip"], "data": job.data}
-    exported = [clipclean.export(each, out=job.folder / str(n), **given) for n, each in enumerate((job.model, net))]
+
+
+def test_a_module_is_exported_like_its_file(job, unread):
+    given = {"arch": str(job.arch), "format": ["open_clip"], "data": job.data}
+    sources = enumerate((job.model, module(job)))
+    exported = [clipclean.export(each, out=job.folder / str(n), **given) for n, each in sources]
     assert exported[0].exports == exported[1].exports
-    ranked = [clipclean.screen(job.data, source, top=3, device="cpu", **arch) for source in (job.model, net)]
+
+
+def test_a_module_is_screened_like_its_file_and_by_the_command(job, unread, printed):
+    given = {"top": 3, "device": "cpu", "arch": str(job.arch)}
+    ranked = [clipclean.screen(job.data, source, **given) for source in (job.model, module(job))]
     assert ranked[0].pairs == ranked[1].pairs
     command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet")
     assert printed(*command) == ranked[0].as_json()

@@ -63,15 +63,24 @@ def test_nothing_of_an_input_is_pasted_into_a_script_and_other_actions_are_pinne
             assert re.search(r"@([0-9a-f]{40} # v\d+\.\d+\.\d+$|COMMIT\b)", line), line
 
 
-def test_every_input_is_described_used_and_named_on_the_page_with_its_default_and_the_gate_gets_all_it_reads(job):
+def test_every_input_is_described_and_used():
     assert set(re.findall(r"inputs\.([\w-]+)", SOURCE)) == set(ACTION["inputs"])
     assert all(entry["description"] for entry in [*ACTION["inputs"].values(), *ACTION["outputs"].values()])
+
+
+def test_the_gate_gets_all_that_it_reads():
     assert set(AUDIT["env"]) == READ | {"CLIPCLEAN_DOCS"}
+
+
+def test_the_page_names_every_input_with_its_default_and_every_output():
     rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^`|]*?)`?\s*\|", PAGE, re.MULTILINE))
     for name, entry in ACTION["inputs"].items():
         if "deprecationMessage" not in entry:  # these are refused
             assert rows[name] == entry.get("default", ""), name
     assert set(ACTION["outputs"]) <= set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE))
+
+
+def test_every_output_is_one_of_the_gate(job):
     audit(job, model="m.pt")
     told = {name: f"${{{{ steps.gate.outputs.{name} }}}}" for name in job.told()}
     assert told == {name: entry["value"] for name, entry in ACTION["outputs"].items()}

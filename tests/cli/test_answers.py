@@ -88,20 +88,27 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / f"{name}.yaml").write_text(text)
 
 
-def test_recipes_are_listed_with_digests_shown_as_they_are_or_resolved_and_the_schema_is_the_committed_one(
-    folder, said
-):
+def test_recipes_are_listed_with_digests(folder, said):
     rows = said("recipes list").splitlines()
     assert [row.split()[0] for row in rows if not row.startswith(" ")] == list(recipe.names())
     listed = said("recipes list --json")
     assert [entry["name"] for entry in listed] == list(recipe.names())
     for entry in listed:
         assert entry["sha256"] == recipe.digest(recipe.load(entry["name"]))
+
+
+def test_a_recipe_is_shown_as_it_is(folder, said):
     assert said("recipes show cleanclip") == (FOLDER / "cleanclip.yaml").read_text()
+
+
+def test_a_resolved_recipe_has_every_value_and_can_be_read_again(folder, said):
     printed = said("recipes show mine.yaml --resolved")
     assert json.loads(printed)["train"]["batch_size"] == 64
     Path("mine.yaml").write_text(printed)
     assert recipe.load(Path("mine.yaml")).train == recipe.Train()
+
+
+def test_the_schema_of_recipes_is_the_committed_one(folder, said):
     assert said("recipes schema") == (FOLDER / "recipe.schema.json").read_text()
 
 

@@ -186,16 +186,22 @@ def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_
     assert policy.record(policy.ignoring(["CC002"]), limits, found).verdict_without == "fail"
 
 
-def test_a_severity_is_the_level_of_every_finding_of_its_rule_and_what_is_set_aside_leaves_a_trace_with_reason_and_day():
-    for level in ("note", "error"):
-        given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
-        found = applied(given_, severities={"CC002": level})
-        assert [each.level for each in found.findings] == [level, level, "note"]
-        assert (policy.verdict(found.findings), found.without) == ("fail" if level == "error" else "pass", "fail")
-        assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
+@pytest.mark.parametrize("level", ["note", "error"])
+def test_a_severity_is_the_level_of_every_finding_of_its_rule(level):
+    given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
+    found = applied(given_, severities={"CC002": level})
+    assert [each.level for each in found.findings] == [level, level, "note"]
+    assert (policy.verdict(found.findings), found.without) == ("fail" if level == "error" else "pass", "fail")
+    assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
+
+
+def test_a_rule_that_is_off_is_set_aside_by_name_of_the_policy():
     findings, (aside,), *_ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
     assert (aside.rule, "mine" in aside.reason, aside.expires) == ("CC010", True, None)
+
+
+def test_what_is_set_aside_leaves_a_trace_with_reason_and_day():
     given_ = [finding(), finding("CC001"), finding(level="warning")]
     findings, suppressed, without, _ = applied(given_, suppressions=[suppression()], severities={"CC002": "off"})
     assert (codes(findings), without) == ([("CC001", "error"), ("CC050", "note")], "fail")

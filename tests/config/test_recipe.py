@@ -14,6 +14,7 @@ from evidence_values import evidence as block
 from evidence_values import measured
 from pydantic import ValidationError
 
+from clipclean import requests
 from clipclean.config import effort, evidence, recipe, thresholds
 from clipclean.config.evidence import Subject
 from clipclean.config.methods import METHODS
@@ -358,13 +359,26 @@ def test_a_warm_up_that_nobody_set_shrinks_with_a_run_that_somebody_shortens(nam
         set_to(change.replace("21", "20"), f"train.warmup_steps={own}", name=name)
 
 
-def test_contradictions_of_a_hand_made_recipe_are_told_planting_has_bounds_and_no_warm_up_fits_a_run_without_a_step():
+def test_contradictions_of_a_hand_made_recipe_are_told():
     with pytest.raises(UsageError, match=r"loss\.self_supervised_weight"):
         recipe.check(PLAIN.model_copy(update={"loss": recipe.Loss(self_supervised_weight=0.0)}), pairs=1000)
+
+
+def test_planting_has_bounds():
     assert recipe.planting(steps=7) == recipe.Planting(steps=7)
     with pytest.raises(UsageError) as caught:
         recipe.planting(rate=2.0, batch_size=1)
     assert [line.split(":")[0] for line in str(caught.value).split("\n")] == ["--rate", "--batch-size"]
+
+
+def test_the_help_tells_the_defaults_that_hold():
+    plant, planting = requests.options(requests.Plant), recipe.Planting()
+    for name in ("rate", "steps", "walk", "batch_size"):
+        assert float(plant[name].shown) == getattr(planting, name), name
+    assert requests.MAX_ACCURACY_LOSS.shown.endswith(f" {thresholds.Audit().max_accuracy_loss:g}")
+
+
+def test_no_warm_up_fits_a_run_without_a_step():
     for own, pairs in ((PLAIN, 63), (recipe.load("unlearn"), 100), (recipe.load("auto"), 100)):
         assert recipe.with_fitting_warmup(own, pairs=pairs) is own
 

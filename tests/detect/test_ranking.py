@@ -158,11 +158,17 @@ def test_neighbours_dimension_and_density_ratio_are_those_of_the_formulas():
     assert ranking.density_ratio(near(torch.cat([ring, torch.zeros(1, 2)]), 4)).argmax() == 40
 
 
-def test_groups_keep_pairs_from_being_compared_with_all_and_are_larger_than_k_and_references_all_pairs_or_a_sample():
+def test_groups_keep_pairs_from_being_compared_with_all():
     found = near([float(i) for i in range(100)], 3, group=20)
     assert found.distances[:, 0].max() > 1  # next neighbours are mostly in another group
     assert (found.places != torch.arange(100)[:, None]).all()
+
+
+def test_a_group_is_larger_than_the_neighbours_that_are_looked_for():
     assert near([float(i) for i in range(7)], 3, group=2).distances.isfinite().all()
+
+
+def test_references_are_all_pairs_or_a_sample():
     assert ranking.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
     some = ranking.references(50, most=9, generator=Generator())
     assert len(set(some.tolist())) == 9

@@ -19,22 +19,35 @@ def classifier(encode=letters, classes=("a",), templates=("{}",), batch_size=8):
     return zeroshot.classifier(encode, list(classes), templates=list(templates), batch_size=batch_size)
 
 
-def test_a_class_is_the_renormalised_mean_of_unit_embeddings_whatever_the_batches_and_templates_are_no_format_strings():
+def asked_of(texts: list[list[str]]):
+    """An encoder that keeps the texts of each batch."""
+
+    def encode(batch: list[str]) -> torch.Tensor:
+        texts.append(batch)
+        return letters(batch)
+
+    return encode
+
+
+def test_a_class_is_the_renormalised_mean_of_unit_embeddings():
     x, y = (1 + 1 / math.sqrt(10)) / 2, 3 / math.sqrt(10) / 2
     torch.testing.assert_close(classifier(templates=["{}", "{} bbb"]), tensor([[x, y, 0]]) / math.hypot(x, y))
-    asked = []
 
-    def encode(texts: list[str]) -> torch.Tensor:
-        asked.append(texts)
-        return letters(texts)
 
-    classifier(encode, ["a{0}"], ["{} {0.__class__}"])
-    assert asked == [["a{0} {0.__class__}"]]
+def test_templates_are_no_format_strings():
+    texts: list[list[str]] = []
+    classifier(asked_of(texts), ["a{0}"], ["{} {0.__class__}"])
+    assert texts == [["a{0} {0.__class__}"]]
+
+
+def test_a_class_is_the_same_whatever_the_batches():
+    texts: list[list[str]] = []
+    encode = asked_of(texts)
     words = {"classes": ["a", "b", "ab", "c", "ca"], "templates": ["{}", "{}a", "b{}"]}
     for size in (1, 2, 3, 5, 100):
-        asked.clear()
+        texts.clear()
         torch.testing.assert_close(classifier(encode, **words, batch_size=size), classifier(**words, batch_size=15))
-        assert max(map(len, asked)) <= size
+        assert max(map(len, texts)) <= size
 
 
 @pytest.mark.parametrize(

@@ -103,17 +103,26 @@ def test_errors_fail_as_the_verdict_does_and_checks_not_run_are_skipped(made, fa
     assert (set(skipped.split()) - found, set(run.split()) & found) == (set(), set())
 
 
-def test_notes_pass_a_finding_twice_makes_two_cases_what_the_policy_set_aside_is_skipped_and_the_policy_named():
+def test_notes_pass():
     assert cases(samples.passed(), "system-out") == ["verdict", "CC030", "CC040"]
+
+
+def test_a_finding_twice_makes_two_cases():
     made = samples.failed()
     made["findings"] += [made["findings"][0], samples.finding("CC999", "error", "Something new.")]
     found = cases(made, "failure")
     assert (found.count("CC001"), found.count("CC999")) == (2, 1)
+
+
+def test_what_the_policy_set_aside_is_skipped():
     root = parsed(searches.backdoored())
     first, case = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
     assert first is next(root.iter("testcase"))
     assert case.get("name").startswith("CC030")
     assert ("Ann" in first.find("skipped").text, "Ann" in case.find("skipped").get("message")) == (True, True)
-    found = {entry.get("name"): entry.get("value") for entry in root.iter("property")}
+
+
+def test_the_policy_is_named():
+    found = {entry.get("name"): entry.get("value") for entry in parsed(searches.backdoored()).iter("property")}
     told = {"policy": "strict.yaml", "policy_sha256": "9d" * 32, "set_aside": "1", "verdict_without_policy": "fail"}
     assert told.items() <= found.items()
