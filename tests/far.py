@@ -23,7 +23,7 @@ class Far(Tensor):
 
     near: Tensor
     device, is_cuda = property(lambda _: GPU), property(lambda _: True)
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment] # as torch says to
 
     @staticmethod
     def __new__(cls, near, /):
@@ -37,7 +37,7 @@ class Far(Tensor):
         return nn.Parameter(made, requires_grad=self.requires_grad) if isinstance(self, nn.Parameter) else made
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override] # of its own types
         raise AssertionError(f"{func} outside of the GPU")
 
 

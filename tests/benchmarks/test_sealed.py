@@ -77,7 +77,7 @@ def test_the_summary_counts_each_side_and_what_names_the_class(sealed):
         }
         row |= {
             "suspect": suspect,
-            "score": score,
+            "score": str(score),
             "comparison": "reference",
             "target": "cat" if counts != "clean" else "",
         }

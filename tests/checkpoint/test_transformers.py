@@ -126,8 +126,8 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
 
 def test_what_the_image_processor_says_is_read(tmp_path):
     save(clip_model(), tmp_path / "m", "one")
-    told = {key: {"height": 24, "width": 24} for key in ("size", "crop_size")} | {"resample": 2}
-    told |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}
-    transformers.CLIPImageProcessor(**told).save_pretrained(tmp_path / "m")
+    sizes = {key: {"height": 24, "width": 24} for key in ("size", "crop_size")}
+    values = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.1]}
+    transformers.CLIPImageProcessor(**sizes, **values, resample=2).save_pretrained(tmp_path / "m")
     found = built(tmp_path / "m").architecture.preprocess
     assert found == model.Preprocess(24, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), "bilinear", "squash")

@@ -104,11 +104,12 @@ def test_a_deletion_leaves_one_word(rng):
 class Scripted(random.Random):
     """random() gives the listed numbers in turn."""
 
-    numbers = (0.5, 0.05, 0.1, 0.099)
+    def __init__(self):
+        super().__init__()
+        self.numbers = [0.5, 0.05, 0.1, 0.099]
 
     def random(self):
-        first, *self.numbers = self.numbers
-        return first
+        return self.numbers.pop(0)
 
 
 def test_views_follow_the_generator_alone_and_the_four_operations_are_equally_likely():

@@ -185,8 +185,8 @@ def test_what_does_not_fit_is_skipped_and_missing_images_told_with_places(tmp_pa
         (tmp_path / "set" / f"{number}.jpg").write_bytes(encoded(number))
     names = [*(f"{n}.jpg" for n in range(4)), "gone.jpg"]
     images = [*({"id": n, "file_name": name} for n, name in enumerate(names)), "x", {"id": 55}]
-    annotations = [{"image_id": n, "caption": "words"} for n in (0, 1, 2, 4, 77)]
-    annotations += [3, {"image_id": 1, "caption": 5}]
+    sound = [{"image_id": n, "caption": "words"} for n in (0, 1, 2, 4, 77)]
+    annotations = [*sound, 3, {"image_id": 1, "caption": 5}]
     clean = reading(coco(tmp_path / "set" / "captions_x.json", images, annotations), max_skipped_share=0.8)
     assert [pair.key for pair in clean.pairs] == ["0.jpg", "1.jpg", "2.jpg"]
     assert [*reasons(clean)] == ["gone.jpg", "annotation 4", "1.jpg", "3.jpg"]

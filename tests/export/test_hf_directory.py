@@ -24,8 +24,8 @@ def check(config, preprocess=PREPROCESS):
 
 def test_the_config_says_in_transformers_words_what_open_clips_says_or_leaves_to_its_defaults():
     vision = {"image_size": 48, "layers": 3, "width": 160, "patch_size": 16, "head_width": 80, "mlp_ratio": 2.5}
-    text = {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2}
-    text |= {"norm_kwargs": {"eps": 1e-6}}
+    sizes = {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2}
+    text = {**sizes, "norm_kwargs": {"eps": 1e-6}}
     config = {"embed_dim": 24, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
     found = hf_directory.config(config)
     assert found["projection_dim"] == 24

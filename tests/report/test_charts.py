@@ -18,10 +18,11 @@ from sklearn.decomposition import PCA
 
 from clipclean import detect, progress
 from clipclean.attack import triggers
-from clipclean.report import charts, example_images, wording
+from clipclean.report import charts as of_charts
+from clipclean.report import example_images, wording
 from clipclean.report.example_images import TSNE_POINTS, neighbouring, principal
 
-charts = Parsed(charts)
+charts = Parsed(of_charts)
 
 
 def points(*places):

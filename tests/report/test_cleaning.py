@@ -4,9 +4,10 @@ import pytest
 from report import samples
 from report.parsed import Parsed, report
 
-from clipclean.report import charts, cleaning
+from clipclean.report import charts as of_charts
+from clipclean.report import cleaning as of_cleaning
 
-cleaning, charts = Parsed(cleaning), Parsed(charts)
+cleaning, charts = Parsed(of_cleaning), Parsed(of_charts)
 NAME, OUTCOME, REMOVED, LEFT, COST, ON_MODEL = range(6)
 
 

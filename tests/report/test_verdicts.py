@@ -8,9 +8,11 @@ from report.parsed import Parsed, parsed
 
 from clipclean import detect, report
 from clipclean.findings import CC, RULES
-from clipclean.report import measures, search, verdicts
+from clipclean.report import measures as of_measures
+from clipclean.report import search as of_search
+from clipclean.report import verdicts as of_verdicts
 
-measures, search, verdicts = Parsed(measures), Parsed(search), Parsed(verdicts)
+measures, search, verdicts = Parsed(of_measures), Parsed(of_search), Parsed(of_verdicts)
 
 
 def standing(made, *codes, level="warning"):
