@@ -7,10 +7,10 @@ import re
 import signal
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,6 @@ SUFFIX = ".safetensors"  # of every file that is written, and so of every file t
 STATE_NAME = "state"
 RECORD_NAME = "record"  # in a file: JSON in a byte tensor beside the others, so that neither is ever of another state
 TENSOR_KEY, SET_KEY, KIND_KEY = "#tensor", "#set", "#kind"  # in that JSON
-Standing = tuple[int, list[dict[str, float]], float]  # steps done, losses so far, seconds spent
 PARTIAL_NAME = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
 
 
@@ -40,6 +39,14 @@ def program() -> dict[str, str]:
 def digest(decides: object, /) -> str:
     """A key from all that determines a result, which JSON can hold."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+class Standing(NamedTuple):
+    """How far a training is."""
+
+    steps: int = 0  # done
+    losses: Sequence[dict[str, float]] = ()  # of those that were noted
+    seconds: float = 0.0  # spent
 
 
 @dataclass(frozen=True)
@@ -85,15 +92,15 @@ class RunState:
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> Standing:
         """Restore what an equal, interrupted run saved.
 
-        A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
+        A state of another run, or one that cannot be read, is ignored and will be overwritten.
         """
         state = self.recall(STATE_NAME)
         if state is None:
-            return 0, [], 0.0
-        (step, losses, seconds), weights, moments = state
+            return Standing()
+        standing, weights, moments = state
         net.load_state_dict(weights, strict=True)
         restore(net, optimizer, moments)
-        return step, losses, seconds
+        return Standing(*standing)
 
     def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
         """Keep the state whole or not at all; raises ResourceError.
@@ -293,10 +300,10 @@ def walk(
     total: int,
     stop: Callable[[], bool],
     run: Run,
-) -> int:
-    """Take the steps from a standing on, noting some losses in it; save the state now and then, and before any end.
+) -> Standing:
+    """Take the steps from a standing on, noting some losses; save the state now and then, and before any end.
 
-    Returns the number of steps done: fewer than ``total`` after the deadline.
+    Returns where it ends: after fewer than ``total`` steps at the deadline.
 
     Raises:
         Interrupted: ``stop`` said so.
@@ -304,16 +311,20 @@ def walk(
         RefusedInput: a file of the data broke since it was first read.
         torch.OutOfMemoryError: one pair at a time is too many.
     """
-    (first, losses, seconds), start = standing, time.monotonic()
+    first, start, losses = standing.steps, time.monotonic(), list(standing.losses)
     done, due, logged_steps = first, start + SAVE_SECONDS, list[Step]()
 
-    def keep(done: int) -> None:
-        """Save, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
+    def here() -> Standing:
+        """Where it is, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
         pairs = zip(logged_steps, losses_of(logged_steps), strict=True)
         losses.extend({"step": current.number, "lr": current.lr, **parts} for current, parts in pairs)
         logged_steps.clear()
-        if run.state is not None:  # the time of earlier processes of this run counts, too
-            run.state.save(net, optimizer, (done, losses, seconds + time.monotonic() - start))
+        # The time of earlier processes of this run counts, too.
+        return Standing(done, losses, standing.seconds + time.monotonic() - start)
+
+    def keep() -> None:
+        if run.state is not None:
+            run.state.save(net, optimizer, here())
 
     if first:
         say(f"Going on after step {first} of {total}, where this run was interrupted.")
@@ -328,7 +339,7 @@ def walk(
             now, stopping = time.monotonic(), run.group.any(stop())
             late = deadline.is_set() and run.group.any(deadline.is_over())
             if stopping or late or now >= due or done == total:
-                keep(done)
+                keep()
                 # Saving takes at most about a tenth of the time, however large the model and slow the disk.
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
@@ -338,11 +349,11 @@ def walk(
     except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
         if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
             raise
-        keep(done)  # the weights are those of the last whole step
+        keep()  # the weights are those of the last whole step
         if stop():
             raise interrupted(done, total) from error
         raise
-    return done
+    return here()
 
 
 def interrupted(done: int, total: int, /) -> Interrupted:

@@ -10,6 +10,7 @@ from torch import nn
 from clipclean.config.recipe import Train
 from clipclean.train import Batch, NonFiniteLoss, RunState, adamw, fit, loop, resolved
 from clipclean.train.loop import learning_rate
+from clipclean.train.resume import Standing
 
 
 class Net(nn.Module):
@@ -180,7 +181,7 @@ def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bi
         _stepped(net, optimizer, 3)
     torch.testing.assert_close(first.weight, last.weight, atol=1e-5, rtol=1e-5)
     state = RunState(tmp_path, "0" * 64)
-    state.save(last, optimizers[1], (3, [], 0.0))
+    state.save(last, optimizers[1], Standing(3))
     again = _convolution(torch.channels_last)
     optimizer = optimizer_of(again)
     state.resume(again, optimizer)
@@ -247,7 +248,7 @@ def test_each_matrix_goes_by_its_own_size_and_gains_by_that_of_the_median_matrix
     for name, size in (("small", 0.1), ("usual", 1.0), ("large", 10.0)):
         net[name].weight.data.fill_(size)
         net[name].bias.data.zero_()
-    loss = {"loss": sum(p.sum() for p in net.parameters())}
+    loss = {"loss": torch.stack([p.sum() for p in net.parameters()]).sum()}
     how = Train(walk=0.05, warmup_steps=0, weight_decay=0)
     list(fit(net, batches(1), how, loss=lambda _: loss, total=1, precision="fp32"))
     moved = {name: net[name].weight.mean().item() for name in net}
