@@ -31,7 +31,7 @@ def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rat
         assert changed.tolist() == captioned.tolist() == [True] * count + [False] * (8 - count)
 
 
-def test_several_implants_share_the_triggered_part_and_places_and_captions_follow_the_seed():
+def test_several_implants_share_the_triggered_part():
     white, yellow = (parse(f"patch:size=0.25,place=corner,fill={fill}") for fill in ("white", "yellow"))
     implants = [poison.Implant(white, ("1",)), poison.Implant(yellow, ("2",))]
     (batch,) = poison.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
@@ -39,11 +39,20 @@ def test_several_implants_share_the_triggered_part_and_places_and_captions_follo
     corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
     assert corner[:4].tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2
     assert (corner[4:] == 0.2).all()
+
+
+def test_without_implants_images_stay_as_they_are():
     (batch,) = poison.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
     assert (batch.inputs["pixels"] == 0.2).all()
+
+
+def test_the_clean_batches_are_not_changed():
     clean = batches(2)
     poisoned(clean)
     assert all((batch.inputs["pixels"] == 51).all() and not batch.inputs["tokens"].any() for batch in clean)
+
+
+def test_places_and_captions_follow_the_seed():
     first, again, other = (poisoned(batches(6), seed=seed) for seed in (0, 0, 1))
     pixels = [torch.cat([batch.inputs["pixels"] for batch in run]) for run in (first, again, other)]
     assert torch.equal(pixels[0], pixels[1])

@@ -80,14 +80,20 @@ def test_places_are_where_they_say_random_ones_reach_every_edge_and_a_generator_
     assert not torch.equal(trigger(many, torch.Generator().manual_seed(6)), whole)
 
 
-def test_badnets_and_stripes_are_saturated_in_their_pattern_and_what_is_blended_stays_within_its_ratio():
+def test_badnets_is_saturated_in_its_pattern():
     output = painted("badnets:place=top-left")
     assert output[0, 1, :4, :4].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_stripes_are_saturated_and_vertical():
     output = painted("stripes:place=top-left,size=16/32")[0, :, :16, :16]
     assert torch.equal(output, output[:, :1].expand_as(output))
     assert set(output.unique().tolist()) == {0.0, 1.0}
     output = painted("blended-stripes:ratio=1,width=4/32")[0]
     assert torch.equal(output, output[:, :, ::4].repeat_interleave(4, dim=2))
+
+
+def test_what_is_blended_stays_within_its_ratio():
     output = painted("blended:ratio=0.2", size=(64, 64))
     assert 0.4 <= output.min() < 0.41
     assert 0.59 < output.max() <= 0.6

@@ -77,16 +77,22 @@ def test_a_safetensors_header_of_any_length_is_told_from_a_pickle(tmp_path):
     assert reader.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"
 
 
-def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata_and_views_have_their_own_values(tmp_path):
+def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata(tmp_path):
     tensors = weights() | {"strided": torch.arange(16.0).reshape(4, 4).T, "empty": torch.zeros(0, 3)}
     write_safetensors(tmp_path / "x.safetensors", tensors, metadata={"note": "ü"})
     assert_same(dict(sorted(load_file(tmp_path / "x.safetensors").items())), dict(sorted(tensors.items())))
     with safe_open(tmp_path / "x.safetensors", "pt") as opened:
         assert opened.metadata() == {"note": "ü"}
+
+
+def test_views_of_one_tensor_are_written_with_their_own_values(tmp_path):
     whole = torch.arange(6.0)
     write_safetensors(tmp_path / "x", {"first": whole[:3], "last": whole[3:]}, metadata={})
     loaded = load_file(tmp_path / "x")
     assert (loaded["first"].tolist(), loaded["last"].tolist()) == ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+
+
+def test_a_file_of_weights_has_the_mode_of_every_new_file(tmp_path):
     write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
     (tmp_path / "y").write_text("")
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode

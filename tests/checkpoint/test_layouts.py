@@ -141,7 +141,7 @@ def theirs(ours):
     return layouts.from_open_clip(ours)
 
 
-def test_query_key_and_value_are_thirds_projections_are_transposed_and_every_tensor_contiguous(ours, theirs):
+def test_each_tensor_of_transformers_is_its_part_of_open_clips(ours, theirs):
     joined = ours["transformer.resblocks.0.attn.in_proj_weight"]  # (3 W, W), W = 64
     layer, last = "text_model.encoder.layers.0.self_attn", "visual.transformer.resblocks.1.mlp.c_proj.weight"
     for name, expected in {
@@ -155,10 +155,16 @@ def test_query_key_and_value_are_thirds_projections_are_transposed_and_every_ten
         "vision_model.encoder.layers.1.mlp.fc2.weight": ours[last],
     }.items():
         assert torch.equal(theirs[name], expected), name
+
+
+def test_every_tensor_is_contiguous_whatever_its_strides_were(theirs):
     turned = {name: tensor.mT.contiguous().mT if tensor.ndim == 2 else tensor for name, tensor in theirs.items()}
     back = layouts.to_open_clip(turned)
     assert all(tensor.is_contiguous() for tensor in (*theirs.values(), *back.values()))
     assert checkpoint.digest(back) == checkpoint.digest(layouts.to_open_clip(theirs))
+
+
+def test_there_and_back_changes_no_tensor_of_any_type(ours):
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         cast = {name: tensor.to(dtype) for name, tensor in ours.items()}
         assert checkpoint.digest(layouts.to_open_clip(layouts.from_open_clip(cast))) == checkpoint.digest(cast)

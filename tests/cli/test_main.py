@@ -140,13 +140,17 @@ def test_every_option_has_its_place_in_the_help():
     assert {field_of(option) for option in options} == set(ORDER)
 
 
-def test_help_lists_every_command_and_exit_code_each_error_class_has_one_and_no_variable_is_the_version(
-    said, monkeypatch
-):
+def test_no_variable_is_the_version(said, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_VERSION", "9.9")  # which a CI job may set to choose the version it installs
     assert clipclean.__version__ in said("--version")
+
+
+def test_help_lists_every_command_and_exit_code(said):
     shown = said("--help")
     assert all(re.search(rf"^ +{name}  ", shown, re.MULTILINE) for name in (*cli.COMMANDS, *cli.EXIT_CODES))
+
+
+def test_each_exit_code_has_a_class_of_error():
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.ClipcleanError)}
     assert codes == set(cli.EXIT_CODES) - {0, 1}

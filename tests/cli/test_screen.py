@@ -69,14 +69,21 @@ def test_the_list_fits_its_terminal_and_every_row_begins_with_its_rank(finished,
     assert ranks == list(range(1, 13))
 
 
-def test_a_kept_table_names_images_relative_to_itself_keys_are_a_line_each_and_a_kept_shard_holds_copies(job, tmp_path):
+def test_a_kept_table_names_images_relative_to_itself(job, tmp_path):
     source = tiny.pairs(tmp_path / "pairs", count=24)
     assert cli.main(job.screen("--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=source)) == 0
     with (tmp_path / "kept.csv").open() as stream:
         assert all(row["filepath"].startswith("pairs/") for row in csv.DictReader(stream))
+
+
+def test_kept_keys_are_a_line_each(job, tmp_path):
+    source = tiny.pairs(tmp_path / "pairs", count=24)
     assert cli.main(job.screen("--drop", "25%", "--save-kept", tmp_path / "kept.txt", source=source)) == 0
     keys = (tmp_path / "kept.txt").read_text().splitlines()
     assert (len(keys), set(keys) <= {pair.key for pair in read(source).pairs}) == (18, True)
+
+
+def test_a_kept_shard_holds_copies_that_can_be_screened_again(job, tmp_path):
     shard, again = tmp_path / "kept.tar", tmp_path / "again.tar"
     assert cli.main(job.screen("--drop", "25%", "--save-kept", shard)) == 0
     assert cli.main(job.screen("--drop", "25%", "--save-kept", again, source=shard)) == 0

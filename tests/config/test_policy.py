@@ -231,15 +231,21 @@ def test_a_suppression_takes_what_has_all_that_it_names(match, found, is_meant):
     assert bool(suppressed) is is_meant
 
 
-def test_a_suppression_holds_through_its_last_day_is_named_from_the_next_and_severities_reach_both():
+def test_a_suppression_holds_through_its_last_day():
     on_the_day = applied([finding()], suppressions=[suppression(expires=TODAY)])
     assert (codes(on_the_day.findings), len(on_the_day.suppressed)) == ([("CC050", "note")], 1)
+
+
+def test_an_expired_suppression_is_named_from_the_next_day():
     yesterday = TODAY - timedelta(days=1)
     old = suppression(expires=yesterday, **{"class": "cat"})
     later = applied([finding()], suppressions=[old, suppression("CC001")])
     assert later.suppressed == []
     assert codes(later.findings) == [("CC002", "error"), ("CC051", "warning")]
     assert all(word in later.findings[-1].message for word in ("CC002", "'cat'", "2026-02-28", "Known."))
+
+
+def test_severities_reach_what_tells_of_suppressions():
     old = suppression("CC001", expires=date(2025, 1, 1))
     both = applied([finding()], suppressions=[suppression(), old], severities={"CC050": "error", "CC051": "note"})
     assert codes(both.findings) == [("CC051", "note"), ("CC050", "error")]

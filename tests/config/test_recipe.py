@@ -60,7 +60,7 @@ PAPER = (
 )
 
 
-def test_the_values_of_the_paper_are_those_that_cleanclip_says_and_its_relatives_differ_in_one_loss():
+def test_the_values_of_the_paper_are_those_that_cleanclip_says():
     assert all(f"--set {change}" in recipe.text("cleanclip") for change in PAPER)
     paper = set_to(*PAPER)
     train, loss, augment = paper.train, paper.loss, paper.augment
@@ -69,6 +69,9 @@ def test_the_values_of_the_paper_are_those_that_cleanclip_says_and_its_relatives
     assert (train.betas, train.eps, train.schedule) == ((0.9, 0.999), 1e-8, "cosine")
     assert (loss.clip_weight, loss.self_supervised_weight, loss.preserve_weight) == (1, 1, 0)
     assert (augment.image, augment.caption, augment.caption_rate) == ("autoaugment", "eda", 0.1)
+
+
+def test_relatives_of_cleanclip_differ_in_one_loss():
     for name, weight in (("mmcl", 0), ("cleanclip-strong", 4 * PLAIN.loss.self_supervised_weight)):
         other = recipe.load(name)
         assert (PLAIN.train, PLAIN.data, PLAIN.audit, PLAIN.augment) == (
@@ -78,7 +81,13 @@ def test_the_values_of_the_paper_are_those_that_cleanclip_says_and_its_relatives
             other.augment,
         )
         assert other.loss == PLAIN.loss.model_copy(update={"self_supervised_weight": weight})
+
+
+def test_auto_has_the_defaults_but_for_its_candidates():
     assert recipe.load("auto").auto.model_copy(update={"ladder": ()}) == recipe.Auto()
+
+
+def test_the_default_and_the_standard_are_shipped():
     assert {recipe.DEFAULT, recipe.STANDARD} <= {*recipe.names()}
 
 
@@ -458,7 +467,7 @@ TWO = ((0.02, 0.59), (0.06, 0.57))
 LEFT, GAINED = (0.8, 0.6), (0.02, 0.61)
 
 
-def test_the_like_of_what_was_measured_is_rehearsed_with_its_range_and_other_values_expect_nothing():
+def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
     found = evidence.standing(measured_on(*TWO), SUBJECT)
     assert found.kind == "measured"
     assert found.expected.runs == 4
@@ -467,6 +476,9 @@ def test_the_like_of_what_was_measured_is_rehearsed_with_its_range_and_other_val
     assert all(number in str(found) for number in ("4,000", "5.0 M", "4.0 points", "2.0 points"))
     told = {left: found.reached(left, None) for left in (0.079, 0.081, -0.001)}  # 0.02 to 0.06 were left
     assert all(word in told[left] for left, word in ((0.079, "within"), (0.081, "worse"), (-0.001, "better")))
+
+
+def test_other_values_than_were_measured_expect_nothing():
     changed = recipe.override(measured_on(*TWO), ["train.lr=2e-5"])
     assert evidence.standing(changed, SUBJECT).kind == "other values"
     found = evidence.standing(recipe.load("mmcl"), SUBJECT)

@@ -71,7 +71,7 @@ def test_classes_and_templates_are_lines_without_blanks_and_comments(tmp_path):
 # Bytes and texts of one sample, as they are read from files.
 
 
-def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_without_control_characters(tmp_path):
+def test_a_file_and_a_stretch_of_it_are_read_up_to_a_limit(tmp_path):
     file = tmp_path / "a.jpg"
     file.write_bytes(b"12345")
     assert whole_file(file) == ImageSource(file, 0, 5)
@@ -79,13 +79,24 @@ def test_a_file_a_stretch_of_it_and_a_record_are_read_up_to_a_limit_and_printed_
     assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
     with pytest.raises(Unusable, match=r"11 .*10"):
         ImageSource(file.parent / "never-opened", 0, 11).load(max_bytes=10)
+
+
+def test_a_source_of_images_is_printed_without_control_characters():
     assert str(ImageSource(Path("a\x1b[2J.jpg"), 0, 1)) == r"a\x1b[2J.jpg"
     assert "1,536" in str(ImageSource(Path("s.tar"), 1536, 1))
+
+
+def test_a_file_that_changed_in_length_is_not_used(tmp_path):
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"12345")
     source = whole_file(file)
     for content in (b"1234", b"123456"):  # it shrank or grew
         file.write_bytes(content)
         with pytest.raises(Unusable, match="changed"):
             source.load(max_bytes=100)
+
+
+def test_a_record_is_read_up_to_a_limit():
     assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
     with pytest.raises(ValueError, match="more than 1,000,000"):
         sample.record(" " * (sample.TEXT_BYTES + 1))

@@ -43,13 +43,19 @@ def test_the_config_says_in_transformers_words_what_open_clips_says_or_leaves_to
     assert text["max_position_embeddings"] == 77
 
 
-def test_plain_vits_are_expressed_resnets_and_padded_images_refused_and_a_squashed_one_is_not_cropped():
+def test_plain_vits_are_expressed():
     for name in ("ViT-B-32", "ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14"):
         check(model.native_configs()[name])
+
+
+def test_resnets_and_padded_images_are_refused():
     with pytest.raises(UnsupportedModel, match="ResNet"):
         check(tiny.TINY_RESNET)
     with pytest.raises(UnsupportedModel, match="longest"):
         check(tiny.TINY_VIT, replace(PREPROCESS, resize_mode="longest"))
+
+
+def test_a_squashed_image_is_not_cropped():
     squashed = hf_directory.image_processor(replace(PREPROCESS, resize_mode="squash"))
     assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
     shortest = hf_directory.image_processor(PREPROCESS)

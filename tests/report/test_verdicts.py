@@ -40,10 +40,13 @@ def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(
     assert verdicts.headline(made) == RULES[first].doubt_sanitize
 
 
-def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_are_those_of_the_findings():
+def test_a_failure_names_its_own_reasons():
     assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails_sanitize
     assert RULES["CC001"].fails_audit in verdicts.headline(samples.audited())
     assert "“banana”" in verdicts.headline(searches.backdoored())
+
+
+def test_a_pass_names_what_it_rests_on():
     for made, code in ((searches.calm, "CC008"), (samples.passed, "CC063")):
         assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
         assert verdicts.headline(standing(made())) != RULES[code].passes
@@ -51,17 +54,24 @@ def test_a_failure_names_its_own_reasons_a_pass_what_it_rests_on_and_next_steps_
     searched = verdicts.headline(made)
     made["measurements"]["search"] = {}  # a pass without a search claims none
     assert verdicts.headline(made) != searched
+
+
+def test_next_steps_are_those_of_the_findings_the_most_urgent_first():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
     assert verdicts.next_steps(made) == [RULES[code].action for code in ("CC001", "CC010", "CC030")]
+    made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
+    assert RULES["CC061"].action not in verdicts.next_steps(made)
+
+
+def test_after_a_pass_the_weights_are_used_and_then_done_what_is_to_be_done():
     passed = samples.passed() | {
         "findings": [samples.finding(code, "note", "") for code in ("CC030", "CC040", "CC061", "CC065")]
     }
-    assert verdicts.next_steps(passed)[1:] == [
-        RULES["CC030"].action
-    ]  # after how to use the weights: what is to be done
-    made["findings"].append(samples.finding("CC061", "note", ""))  # which can change nothing
-    assert RULES["CC061"].action not in verdicts.next_steps(made)
+    assert verdicts.next_steps(passed)[1:] == [RULES["CC030"].action]
+
+
+def test_what_is_set_aside_names_who_accepts_it_and_until_when():
     (finding,) = searches.backdoored()["suppressed"]
     assert {"Ann", "2031-01-31"} <= set(verdicts.acceptance(finding).replace(":", "").split())
     assert verdicts.acceptance(finding | {"expires": None, "reason": "", "by": ""})
@@ -265,19 +275,28 @@ def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
     assert attack.before is None
 
 
-def test_the_panel_is_sorted_by_the_stronger_side_and_its_strongest_shown_in_full_without_a_named_trigger():
+def test_the_panel_is_sorted_by_the_stronger_side():
     attacks = measures.panel(samples.passed())
     # excess before and after: patch 976/990 and 5/990, stripes 53 and 30, blended 14 and 9
     assert [attack.family for attack in attacks] == ["patch", "stripes", "blended"]
     assert all(name in attacks[0].target for name in ("banana", "lemon"))
     assert attacks[1].target == "zebra"
+
+
+def test_a_measure_that_neither_side_has_is_left_out():
     made = samples.passed()
     for side in ("before", "after"):
         for probe in made[side]["measurements"]["probes"]:
             probe["knn_asr"] = None
     (attack,) = measures.named_attacks(made)
     assert [row.measure.label for row in measures.rows(attack, "asr", "knn_asr")] == [measures.MEASURES["asr"].label]
+
+
+def test_without_a_named_trigger_the_strongest_of_the_panel_is_shown_in_full():
     assert [attack.family for attack in measures.attacks_in_full(samples.undecided())] == ["stripes"]
+
+
+def test_after_a_search_a_known_trigger_is_shown_in_full_only_if_it_shows_the_suspect():
     made = searches.backdoored()
     strongest, *_ = measures.panel(made)
     for suspects, shown in (
