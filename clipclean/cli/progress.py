@@ -103,8 +103,12 @@ class _Bars:
             self.live.update(self._tasks[self._what], rate=printable(f"{name} {done}/{total}"))
 
     def words(self, words: str) -> None:
-        """Print a message above the bars."""
-        self.live.console.print(printable(words), markup=False, highlight=False, soft_wrap=True)
+        """Print a message above the bars, in whole words."""
+        from clipclean.report import wrapped
+
+        console = self.live.console
+        for line in wrapped(printable(words), console.width):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Lines:

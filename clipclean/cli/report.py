@@ -123,7 +123,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     if shell.as_json:
         printing.echo(reports.json_text(result.as_json()), form="json")
     else:
-        printing.echo(reports.compared_text(result, width=printing.terminal_width() or 100) + "\n", form="text")
+        printing.echo(reports.compared_text(result, width=printing.terminal_width()) + "\n", form="text")
     least = verdicts.LEAST_RANK[shell.fail_on]
     return int(any(verdicts.LEVEL_RANKS[finding.level] >= least for finding in result.findings))
 

@@ -3,6 +3,8 @@
 Of a report no line is cut: what is wider than the terminal goes on in the next line. A file has no width: a finding is a line there.
 """
 
+import itertools
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +20,14 @@ from clipclean.schema.results import ComparedModels, Screening
 LEAST_WIDTH = 40  # columns; a narrower terminal breaks lines itself
 SHOWN_ITEMS = 20  # findings of one rule in a terminal
 CONTINUATION = "  "  # before each further line of a wrapped one
+SHELL_CONTINUATION = " \\"  # behind each line of a command that goes on
 NUMBER_COLUMNS, KEY_COLUMNS = 5, 24  # columns of a number with its mark, and of a key
 TABLE_ROWS = 6  # of a table in columns
-TABLE_COLUMNS, FILE_COLUMNS = 60, 120  # of a table in a narrow terminal, and in a file
-CELL_COLUMNS = 8  # that are left of the widest words where there is no room
+TABLE_COLUMNS = 60  # of a table in a narrow terminal
+CELL_COLUMNS = 8  # of a table in a narrow terminal, at least
 LEAST_COLUMNS = 12  # of a key or a name in a narrow terminal
+# A word of a shell's command, with its quotes: $'...', '...', or neither.
+_SHELL_WORD = re.compile(r"(?:\$'(?:[^'\\]|\\.)*'|'[^']*'|\"[^\"]*\"|\\.|[^\s'\"\\])+")
 _VERDICT_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
@@ -34,8 +39,8 @@ def text(
 
     Args:
         report: a valid report.
-        width: columns, at least ``LEAST_WIDTH``; commands and ``closing`` may be longer, so that they can be copied. None: lines are
-            as long as their words, and all findings are there, as a file has them.
+        width: columns, at least ``LEAST_WIDTH``; ``closing`` may be longer, and a command where one word of it is. None: lines are as
+            long as their words, and all findings are there, as a file has them.
         colour: whether to use ANSI colours; nothing is said by colour alone.
         paths: what the run was given, for commands that can be copied.
         closing: the last lines, such as where the page is.
@@ -58,17 +63,38 @@ def text(
             lines += [line for words in _block(block) for line in wrapped(words, width)]
     # Without the run's own words it would not run.
     commands = verdicts.commands(report, paths)[:1] if paths.model else []
-    return "\n".join([*lines, *(f"Next: {words}" for _, words in commands), *closing])
+    next_lines = [line for _, words in commands for line in command_lines(f"Next: {words}", width)]
+    return "\n".join([*lines, *next_lines, *closing])
+
+
+def command_lines(words: str, width: int | None, /) -> list[str]:
+    """A command in lines of at most so many columns that a shell reads as one: all but the last end with a backslash.
+
+    A word that is longer stays whole.
+    """
+    if width is None or cell_len(words) <= width:
+        return [words]
+    room, lines = max(width, LEAST_WIDTH) - len(SHELL_CONTINUATION), [""]
+    for word in _SHELL_WORD.findall(words):
+        longer = f"{lines[-1]} {word}" if lines[-1].strip() else f"{lines[-1]}{word}"
+        if cell_len(longer) <= room or not lines[-1].strip():
+            lines[-1] = longer
+        else:
+            lines.append(f"{CONTINUATION}{word}")
+    return [f"{line}{SHELL_CONTINUATION}" for line in lines[:-1]] + lines[-1:]
 
 
 def wrapped(words: str, width: int | None, /, *, indent: str = CONTINUATION) -> list[str]:
-    """Words in lines of at most so many columns, or in one line; all but the first are indented. None of an empty text."""
+    """Words in lines of at most so many columns, or in one line; all but the first are indented. None of an empty text.
+
+    A number and its % stay together.
+    """
     if width is None:
         return [words] if words.strip() else []
     width = max(width, LEAST_WIDTH)
     unindented = words.lstrip(" ")
     lines, line = list[str](), words[: len(words) - len(unindented)]
-    for word in unindented.split(" "):
+    for word in re.split(" (?!%)", unindented):
         longer = f"{line} {word}" if line.strip() else f"{line}{word}"
         if cell_len(longer) <= width:
             line = longer
@@ -128,7 +154,7 @@ def compared_text(result: ComparedModels, /, *, width: int | None) -> str:
     lines = [*wrapped(head, width), *wrapped(document.base_line(result.base), width)]
     for block in document.base_blocks(result.base):
         if isinstance(block, Table):
-            lines += ["", *_columns(block, width or FILE_COLUMNS)]
+            lines += ["", *_columns(block, width)]
     lines += [
         "",
         *(line for group in verdicts.grouped(result.findings) for line in _finding_lines(group, width, False)),
@@ -137,21 +163,39 @@ def compared_text(result: ComparedModels, /, *, width: int | None) -> str:
     return "\n".join([*lines, *wrapped(closing, width)])
 
 
-def _columns(block: Table, width: int) -> list[str]:
-    """A table in columns as wide as its words, or cut where these are wider than the terminal: title and lead, head, at most ``TABLE_ROWS`` rows."""
-    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:TABLE_ROWS])]
+def _columns(block: Table, width: int | None) -> list[str]:
+    """A table in columns as wide as its words: title and lead, head, at most ``TABLE_ROWS`` rows. Where there is no room for all the
+    widest cells go on in the next line.
+    """
+    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:TABLE_ROWS])] if block.rows else []
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    while 2 * len(widths) + sum(widths) > width and max(widths) > CELL_COLUMNS:
+    while width and 2 * len(widths) + sum(widths) > width and max(widths) > CELL_COLUMNS:
         widths[widths.index(max(widths))] -= 1
-    lines = (
-        "  ".join(set_cell_size(cut(words, columns), columns) for words, columns in zip(row, widths, strict=True))
-        for row in (rows if block.rows else [])
-    )
     return [
         *wrapped(f"{block.title}: {block.lead}" if block.lead else f"{block.title}:", width),
-        *(f"  {line.rstrip()}" for line in lines),
+        *(f"  {line}" for row in rows for line in _row_lines(row, widths)),
         *(["  … (--json has all)"] if len(block.rows) > TABLE_ROWS else []),
     ]
+
+
+def _row_lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """The lines of a row of a table in columns."""
+    cells = [_cell_lines(words, columns) for words, columns in zip(row, widths, strict=True)]
+    return [
+        "  ".join(set_cell_size(part, columns) for part, columns in zip(parts, widths, strict=True)).rstrip()
+        for parts in itertools.zip_longest(*cells, fillvalue="")
+    ]
+
+
+def _cell_lines(words: str, columns: int) -> list[str]:
+    """Words in lines of at most so many columns, broken at spaces and behind commas where they can be."""
+    lines = [""]
+    for part in re.findall(r"[^ ,]*(?:,| +|$)", words):
+        if cell_len(f"{lines[-1]}{part}".rstrip()) <= columns:
+            lines[-1] += part
+        else:
+            lines += chop_cells(part, columns)
+    return [line for line in lines if line] or [""]
 
 
 def _with_notes(cell: Cell) -> str:

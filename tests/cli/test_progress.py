@@ -130,6 +130,18 @@ def test_a_long_name_leaves_bar_count_and_time_in_their_line(bars, columns):
     assert all(re.search(rf"{bar}1234/2000.*\d:\d\d:\d\d", line) and len(line) <= columns for line in lines)
 
 
+def test_a_message_above_the_bars_breaks_between_words(bars):
+    words = [f"word{number}" for number in range(40)]
+
+    def tell():
+        progress.step("finetuning", 0, 4)
+        progress.say(" ".join(words))
+
+    lines = [line for line in bars(tell, 60) if "word" in line]
+    assert len(lines) > 1
+    assert " ".join(lines).split() == words
+
+
 def test_a_stage_that_ends_early_rests_when_the_next_begins(bars):
     def tell():
         progress.step("searching", 13, 16)

@@ -1,6 +1,7 @@
 """The samples in every form: each has the figures and names, in an order that a reader needs, and changes nothing."""
 
 import re
+import subprocess
 
 import pytest
 from pydantic import Field, create_model
@@ -178,12 +179,31 @@ def test_of_many_findings_of_one_rule_a_terminal_shows_some_and_their_number_and
 
 def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_changes_no_word():
     place = RunPaths(model="a/" * 60 + "m.pt")
-    lines = report.text(samples.failed(), width=60, colour=False, paths=place).splitlines()
-    assert next(line for line in lines if line.startswith("CC")).startswith("CC001 error ")
-    assert place.model in lines[-1]
+    text = report.text(samples.failed(), width=60, colour=False, paths=place)
+    assert next(line for line in text.splitlines() if line.startswith("CC")).startswith("CC001 error ")
+    assert any(place.model in line for line in text[text.index("Next: ") :].splitlines())
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
     assert "\x1b[1;31m" in painted
     assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_a_command_that_goes_on_in_further_lines_is_read_as_one_by_a_shell(width):
+    place = RunPaths(model="it's one.pt", data="pairs with spaces/")
+    whole, narrow = (
+        report.text(samples.failed(), width=columns, colour=False, paths=place) for columns in (None, width)
+    )
+    commands = [text[text.index("Next: ") :].removeprefix("Next: clipclean ") for text in (whole, narrow)]
+    run = [["bash", "-c", f"printf '%s|' {command}"] for command in commands]
+    first, second = (subprocess.run(words, capture_output=True, check=True).stdout for words in run)
+    assert first == second
+    assert b"it's one.pt|" in first
+    assert max(map(len, narrow.splitlines())) <= width
+
+
+def test_no_line_of_text_begins_with_the_sign_of_a_number():
+    words = "It moves 40.8 % of images, where at most 30.0 % do."
+    assert not any(line.strip().startswith("%") for width in range(40, 60) for line in report.wrapped(words, width))
 
 
 def test_findings_of_one_rule_stand_together_and_say_once_what_they_share():
@@ -239,7 +259,7 @@ def test_what_acts_on_both_has_a_table_of_its_own_and_is_said_not_to_be_seen():
     assert len(limits[0]) == len(limits[1]) + 1
 
 
-@pytest.mark.parametrize("width", [10, 60, 100, 200])
+@pytest.mark.parametrize("width", [10, 60, 100, 200, None])
 def test_a_comparison_fits_the_terminal_and_drives_it_nowhere(width):
     made = report.parse(samples.audited() | {"base": beside_base()})
     fields = {"schema_version": "1", "command": "compare", "environment": {}, "notes": (), "findings": made.findings}
@@ -249,5 +269,6 @@ def test_a_comparison_fits_the_terminal_and_drives_it_nowhere(width):
     found = ComparedModels.model_validate({**fields, **shared, "data": data, "vocabulary": VocabularyRecord(**words)})
     text = compared_text(found, width=width)
     assert "\x1b" not in text
-    assert all(cell_len(line) <= max(60, width) for line in text.splitlines())
+    assert width is None or all(cell_len(line) <= max(60, width) for line in text.splitlines())
     assert "base.pt" in text
+    assert "…" not in text
