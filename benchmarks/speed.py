@@ -6,7 +6,7 @@ The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.033
 and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is the loop that ``clipclean
 sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine with a GPU the step is timed there too, at
 several batch sizes, and by ``--gpu`` there alone. ``--large JOB ...`` times whole jobs instead, by the clock, on random weights and 512
-images of noise: what was told first, what each stage took, what the main thread did, seen fifty times a second, and how long the images
+images of noise (small models are cleaned with 1,500): what was told first, what each stage took, what the main thread did, seen fifty times a second, and how long the images
 alone take at the machine's peak.
 """
 
@@ -248,7 +248,8 @@ def peak(device: str, dtype: torch.dtype, /) -> float:
 
 # Effort and classes of an audit, or steps of 64 pairs. A planted model carries a patch.
 JOBS = {f"{effort}-{classes}": (effort, classes) for effort in ("quick", "standard") for classes in (10, 1000)}
-JOBS |= {"planted-10": ("standard", 10), "cleanclip": ("cleanclip", 50)}
+JOBS |= {"planted-10": ("standard", 10), "cleanclip": ("cleanclip", 50), "auto": ("auto", 10)}
+PLANTED = ("planted-10", "auto")
 PARTS = {  # what the main thread does, by the innermost function that tells
     "grad": "backward",
     "backward": "backward",
@@ -280,19 +281,21 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
         return
     kind, size = JOBS[job]
     clip, folder = built(name, "cpu"), out / stem
-    if job.startswith("planted"):
+    if job in PLANTED:
         settle(clip)
     folder.mkdir(exist_ok=True)
     side, rows = clip.architecture.preprocess.size, ["image,caption"]
     draw = torch.Generator().manual_seed(0)
-    for n in range(1500 if kind == "cleanclip" and side == 32 else 512):  # fewer pairs are too few for a tiny model
+    for n in range(
+        1500 if kind in ("cleanclip", "auto") and side == 32 else 512
+    ):  # fewer pairs are too few for a tiny model
         noise = torch.randint(0, 256, (3, side, side), generator=draw, dtype=torch.uint8)
         torchvision.io.write_jpeg(noise, str(folder / f"{n}.jpg"))
         rows.append(f"{n}.jpg,{CAPTIONS[n % len(CAPTIONS)]}")
     files = folder / "model.safetensors", folder / "pairs.csv"
     files[1].write_text("\n".join(rows) + "\n")
     names = [] if kind == "cleanclip" else quiet(clip, size)  # before the clock runs
-    if job.startswith("planted"):
+    if job in PLANTED:
         plant(clip, names)
     safetensors.torch.save_file(clip.net.state_dict(), folder / "model.safetensors")
     peaks = {key: peak("cpu", dtype) for key, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
@@ -314,6 +317,9 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=1e-12", "train.warmup_steps=0"]
             changes += ["train.moves=model", "loss.preserve_weight=0", "data.min_pairs=16"]  # as published
             api.sanitize(*files, recipe=kind, set=changes, out=out / "cleaned", force=True, search=False, **given)
+        elif kind == "auto":  # the default cleaning, of a model with a patch, told nothing but the classes
+            given |= {"classes": names, "screen": "off", "force": True}
+            api.sanitize(*files, out=out / "cleaned", **given)
         else:
             api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
     result = {"seconds": time.monotonic() - began, "busy": time.process_time() - busy, "model": stem, "job": job}
@@ -404,7 +410,7 @@ def large_table(found: list[dict[str, Any]], /) -> list[list[str]]:
         both = re.search(r"estimated: about (.+?), [\d.]+ GiB", " ".join(one["words"]))[1]
         spent = [each["seconds"] for each in (one, *others)]
         took = f"{told([t / 60 for t in spent])} min" if median(spent) > 120 else f"{told(spent)} s"
-        told_before = re.sub(r" (min|s)–(\d+ \1)", r"–\2", both.replace(" if nothing comes near, else ", "–"))
+        told_before = re.sub(r" (min|s)–(\d+ \1)", r"–\2", re.sub(" if .*?, else ", "–", both))
         rows.append([short(one), named(one), told_before, took, f"{one['memory'] / 1e9:.1f} GB"])
     ending = f"{processor()}, {one['threads']} threads, torch {one['torch']}. Medians of three where a range stands, else once; steps of 64 pairs."
     return [*rows, [], [ending]]
@@ -438,9 +444,11 @@ def profile_table(found: list[dict[str, Any]], /) -> list[list[str]]:
 def named(one: dict[str, Any], /) -> str:
     """A job in words."""
     kind, size = JOBS[one["job"]]
-    more = ", a backdoor" * one["job"].startswith("planted") + ", shared" * one.get("beside", False)
+    more = ", a backdoor" * (one["job"] in PLANTED) + ", shared" * one.get("beside", False)
     more += ", fp32" * one.get("fp32", False)
-    return f"`{kind}`, {size} steps{more}" if kind == "cleanclip" else f"{kind}, {size:,} classes{more}"
+    if kind == "cleanclip":
+        return f"`{kind}`, {size} steps{more}"
+    return f"{'default cleaning' if kind == 'auto' else kind}, {size:,} classes{more}"
 
 
 def cpu_table(found: list[dict[str, Any]], /) -> list[list[str]]:

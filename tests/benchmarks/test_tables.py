@@ -296,3 +296,16 @@ def test_every_number_of_the_limits_in_the_readme_is_noticed_when_it_changes(scr
     changed = [f"{item[: at.start()]}{int(at[0]) + 1}{item[at.end() :]}" for item, at in places]
     assert len(changed) > 40
     assert [item for item in changed if not claims.differs(section.head, item)] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "took", "expected"),
+    [
+        ("18–28 s", "19.8 (19.7–21.5) s", "within"),
+        ("27 min", "41.3 min", "+53 %"),
+        ("70 s–2 min", "60 s", "−14 %"),
+        ("1 h 20 min–2 h", "3 h", "+50 %"),
+    ],
+)
+def test_an_estimate_is_off_by_what_lies_outside_its_range(script, told, took, expected):
+    assert script("tables").off_by(told, took) == expected
