@@ -121,7 +121,7 @@ def test_a_suspicion_is_tested_alone(victim, said, model, code):
 
 
 def test_what_a_search_shows_so_far_is_printed_on_the_way_unless_the_run_is_quiet(job, capsys):
-    asked = job.audit("--effort", "quick", "--data", job.folder / "labelled")
+    asked = job.audit("--effort", "standard", "--data", job.folder / "labelled")
     printed = []
     for more in ([], ["--quiet"]):
         cli.main([*asked, *more])
