@@ -1,6 +1,6 @@
 """What was seen of a model, judged: the findings of an audit, and the triggers that a cleaning has to remove."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -318,22 +318,10 @@ class FirstAudit:
         known = acting(audit.measured, distinct(by_user), eval_set, limits)
         known = (*known, *new_among(searched, by_user))
         sure |= {finding.trigger for finding in findings(limits=limits) if finding.trigger and finding.level == "error"}
-        # Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they
-        # neither cost accuracy here nor hold a walk back. Nor do those of a class that found triggers of a part give away.
+        # Where triggers of a part of the image give a class away, known patterns cost accuracy for nothing.
         local = {suspect.name for suspect in first if suspect.is_local}
         classes = {eval_set.classes.index(name) for name in named - local}
-        acts = sorted(
-            (
-                pattern
-                for search in audit.searches
-                for pattern in search.known
-                if pattern.acts and pattern.target in classes
-            ),
-            key=lambda pattern: -pattern.excess,
-        )
-        patterns = tuple(
-            panel_suspicions(eval_set, {pattern.trigger: eval_set.classes[pattern.target] for pattern in acts})
-        )
+        patterns = acting_patterns(audit, eval_set, classes)
         # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
         of_classes = [variant for variant in variants if variant.target in classes]
         strongest = {target: trigger for trigger, target in reversed([*patterns, *of_classes])}
@@ -345,6 +333,19 @@ class FirstAudit:
         of_doubted = [hit for hit in moving_images(audit, least=MOVES_SOME) if hit.target in doubted and not sure]
         doubtful = new_among(distinct(of_doubted), acting_ones)
         return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading, moving, variants, doubtful)
+
+
+def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[int], /) -> tuple[Suspicion[int], ...]:
+    """The known triggers that act towards one of the classes at these places, the strongest first.
+
+    Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they neither cost
+    accuracy in a cleaning nor hold a walk back.
+    """
+    every = (pattern for search in audit.searches for pattern in search.known)
+    acts = sorted((p for p in every if p.acts and p.target in classes), key=lambda pattern: -pattern.excess)
+    return tuple(
+        panel_suspicions(eval_set, {p.trigger: eval_set.classes[p.target] for p in acts if p.target is not None})
+    )
 
 
 def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
