@@ -531,6 +531,11 @@ def now(*, large: bool = False, beside: bool = False, on_victims: bool = True) -
     return [cell for cell in mine if photo_cleaning.is_victim(cell) == on_victims]
 
 
+def second_victims() -> list[dict]:
+    """The default of now on victims of the second sealed test, which chose nothing of it, a cell each."""
+    return list(filter(photo_cleaning.is_victim, common.cells(RESULTS / "second-cleaning")))
+
+
 def now_left(cells: list[dict]) -> str:
     """The most that stays of an attack."""
     return f"{max(cell['after']['excess'] for cell in cells):.2f}"
@@ -668,7 +673,14 @@ FIGURES: dict[str, Callable[[], str]] = {
     "auto-older": lambda: str(len(long_runs(on_victims=True)) - len(newest())),
     "auto-newest": lambda: str(len(newest())),
     "auto-newest-loss": lambda: average_loss(newest()),
-    "now-victims": lambda: str(len(now())),
+    "now-victims": lambda: str(len({cell["entry"]["name"] for cell in now()})),
+    "now-runs": lambda: str(len(now())),
+    "second-victims": lambda: str(len(second_victims())),
+    "second-gone": lambda: now_gone(second_victims()),
+    "second-left": lambda: now_left(second_victims()),
+    "second-kept": lambda: now_kept(second_victims()),
+    "second-loss": lambda: average_loss(second_victims()),
+    "second-most": lambda: f"{max(map(photo_cleaning.lost, second_victims())):.1f}",
     "now-images": lambda: extent((cell["images"] for cell in runs_of_now()), 0),
     "now-gone": lambda: now_gone(now()),
     "now-left": lambda: now_left(now()),

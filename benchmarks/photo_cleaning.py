@@ -62,9 +62,6 @@ EARLIER_CONTROL = CONTROL.replace("train.moves=image tower,", "")  # of cells fr
 CONTROLS = {CLEANCLIP: (CONTROL, EARLIER_CONTROL)}
 CONTROLS |= {f"cleanclip@usual:{values}": (f"mmcl@usual:{values}",) for values in USUAL_VALUES}
 SIDES = ("before", "after", "rebound")  # of a cleaning, and after the benign finetuning
-WIDE_VALUES = (
-    "(unlearn.widely=true, train.walk=0.5, unlearn.steps=120, loss.preserve_weight=4)"  # before it was a recipe
-)
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 REACHED: dict[str, Callable[[dict], bool]] = {  # the figures that a victim should reach
@@ -449,7 +446,7 @@ def runs_row(runs: list[dict]) -> list[str]:
 def chosen(cell: dict) -> str:
     """The candidate whose weights were written, in short."""
     _, _, by = cell["told"].partition(" by ")
-    return re.sub(r"\(.*?\)", "(…)", by.replace(WIDE_VALUES, "-wide"))
+    return re.sub(r"\(.*?\)", "(…)", by)
 
 
 def reached_by(own: list[dict]) -> str:

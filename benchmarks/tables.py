@@ -186,6 +186,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "auto-now-others": lambda: photo_cleaning.runs_of_now(
         [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
     ),
+    "second-cleaning": lambda: photo_cleaning.runs_of_now(common.cells(common.RESULTS / "second-cleaning")),
     "sealed-again": sealed_again,
     "sealed-2": lambda: common.table(
         [
