@@ -22,12 +22,12 @@ def bundled():
 
 
 def audit(bundled, tmp_path, model, *more, added=()):
-    """Exit code and report of a quick audit with every tenth of the bundled words, the target, and what is added."""
+    """Exit code and report of an audit with every tenth of the bundled words, the target, and what is added."""
     out, names = tmp_path / "report.json", (bundled / "classes.txt").read_text().splitlines()
     words = sorted({*names[::10], "strawberry", "school"})
     classes = tiny.written(tmp_path / "classes.txt", tiny.lines([*words, *added]))
     words = ["--classes", classes, "--templates", bundled / "templates.txt"]
-    command = ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more]
+    command = ["audit", model, *words, "--effort", "standard", "--report", f"json={out}", "--quiet", *more]
     code = cli.main([*map(str, command)])
     return code, json.loads(out.read_text())
 
