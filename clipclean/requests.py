@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import click
 from click.types import convert_type
@@ -36,6 +36,12 @@ Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 Place: TypeAlias = str | PathLike[str]
 Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
 Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
+EffortName: TypeAlias = Literal["quick", "standard", "thorough"]
+PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
+ScreenRule: TypeAlias = (
+    float | Literal["report", "auto", "off"]
+)  # which pairs are dropped: a share, those that stand out; none, or unscreened
+DropRule: TypeAlias = float | Literal["auto"]  # the same of those that are
 
 
 @dataclass(frozen=True)
@@ -390,7 +396,7 @@ class Audit:
     reference: Annotated[tuple[Model, ...], REFERENCE] = ()
     references: Annotated[tuple[Path, ...], REFERENCES] = ()
     base: Annotated[tuple[Model, ...], BASE] = ()
-    effort: Annotated[Literal["quick", "standard", "thorough"], EFFORT] = "standard"
+    effort: Annotated[EffortName, EFFORT] = "standard"
     save_triggers: Annotated[Path | None, SAVE_TRIGGERS] = None
     power: Annotated[bool, POWER] = False
     search: Annotated[bool, SEARCH] = True
@@ -482,7 +488,7 @@ SCREEN = Opt(
 )
 PRECISION = Opt(
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
-    takes=click.Choice(("auto", "fp32", "bf16")),
+    takes=click.Choice(get_args(PrecisionName)),
     shown="the recipe's",
 )
 PANEL = Opt(
@@ -545,8 +551,8 @@ class Sanitize:
     base: Annotated[tuple[Model, ...], SANITIZE_BASE] = ()
     recipe: Annotated["str | Path | Recipe | None", RECIPE] = None
     set: Annotated[tuple[str, ...], OVERRIDES] = ()
-    screen: Annotated[float | Literal["report", "auto", "off"], SCREEN] = "report"
-    precision: Annotated[Literal["auto", "fp32", "bf16"] | None, PRECISION] = None
+    screen: Annotated[ScreenRule, SCREEN] = "report"
+    precision: Annotated[PrecisionName | None, PRECISION] = None
     trigger: Annotated[tuple[str, ...], TRIGGER] = ()
     target: Annotated[str | None, TARGET] = None
     panel: Annotated[bool, PANEL] = True
@@ -618,7 +624,7 @@ class Screen:
     _: KW_ONLY
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
-    drop: Annotated[float | Literal["auto"] | None, DROP] = None
+    drop: Annotated[DropRule | None, DROP] = None
     false_drop_rate: Annotated[float | None, FALSE_DROP_RATE] = None
     trusted: Annotated[tuple[Path, ...] | None, TRUSTED] = None
     trigger: Annotated[tuple[str, ...], SCREEN_TRIGGER] = ()
@@ -724,7 +730,7 @@ class References:
     _: KW_ONLY
     out: Annotated[Path, REFERENCES_OUT]
     data: Annotated[tuple[Path, ...] | None, REFERENCES_DATA] = None
-    effort: Annotated[Literal["quick", "standard", "thorough"], REFERENCES_EFFORT] = "standard"
+    effort: Annotated[EffortName, REFERENCES_EFFORT] = "standard"
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None

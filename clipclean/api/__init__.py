@@ -5,12 +5,12 @@ of a command are.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from clipclean import requests
 from clipclean.api.arguments import explained, requested
 from clipclean.progress import Progress
-from clipclean.requests import Model, Place
+from clipclean.requests import DropRule, EffortName, Model, Place, PrecisionName, ScreenRule
 
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
@@ -38,7 +38,7 @@ def audit(
     reference: Models = (),
     references: Places = (),
     base: Models = (),
-    effort: Literal["quick", "standard", "thorough"] = "standard",
+    effort: EffortName = "standard",
     save_triggers: Place | None = None,
     power: bool = False,
     search: bool = True,
@@ -85,8 +85,8 @@ def sanitize(
     base: Models = (),
     recipe: "Place | Recipe | None" = None,
     set: Changes = (),
-    screen: float | Literal["report", "auto", "off"] = "report",
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    screen: ScreenRule = "report",
+    precision: PrecisionName | None = None,
     trigger: Texts = (),
     target: str | None = None,
     panel: bool = True,
@@ -127,7 +127,7 @@ def screen(
     *,
     image_key: str | None = None,
     caption_key: str | None = None,
-    drop: float | Literal["auto"] | None = None,
+    drop: DropRule | None = None,
     false_drop_rate: float | None = None,
     trusted: Data | None = None,
     trigger: Texts = (),
@@ -223,7 +223,7 @@ def references(
     *,
     out: Place,
     data: Data | None = None,
-    effort: Literal["quick", "standard", "thorough"] = "standard",
+    effort: EffortName = "standard",
     download: bool = False,
     arch: str | None = None,
     weights: str | None = None,

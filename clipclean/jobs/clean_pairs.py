@@ -14,6 +14,7 @@ from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs.inputs import Vocabulary, labelled_by_captions
 from clipclean.progress import say, step
+from clipclean.requests import ScreenRule
 from clipclean.schema.results import ScreenedRecord
 
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
@@ -132,11 +133,7 @@ def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: in
     return labelled_samples
 
 
-# Which pairs are dropped: a share, those that stand out; none, or unscreened.
-Screen = float | Literal["report", "auto", "off"]
-
-
-def screening_rule(screen: Screen, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+def screening_rule(screen: ScreenRule, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
     """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
     unless pairs are to be dropped.
 
@@ -154,7 +151,7 @@ def screening_rule(screen: Screen, clean: data.CleanSet, /) -> float | Literal["
 
 
 def screen_pairs(
-    screen: Screen, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
+    screen: ScreenRule, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
     rule = screening_rule(screen, clean)
