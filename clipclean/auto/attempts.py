@@ -239,7 +239,7 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
-    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before).known)
+    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
     try:
         least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
@@ -259,14 +259,14 @@ class CleanedCopy:
     bench: Workbench
     candidate: Candidate
     copy: PlantedCopy
-    known: tuple[Suspicion[int], ...]  # triggers that act on the model
+    shown: Shown  # what the audit of the model shows to it
     trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
     @cached_property
     def cleaned(self) -> Cleaned:
         """The second time it is read from the run's folder."""
         self.bench.put(self.copy.weights)
-        return candidates.clean(self.bench, self.candidate, Shown(self.known), where="copy", origin=self.copy.origin)
+        return candidates.clean(self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin)
 
     @property
     def watched(self) -> list[Watched]:
@@ -325,7 +325,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     cleaned_copy = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
-        cleaned_copy = CleanedCopy(bench, candidate, copy, shown.known, trials)
+        cleaned_copy = CleanedCopy(bench, candidate, copy, shown, trials)
     way = _walked_model(bench, cleaned, suspected, cleaned_copy)
     if cleaned_copy:
         started = time.monotonic()
