@@ -154,7 +154,7 @@ def test_the_weights_of_both_models_make_the_labels_most_likely_beside_what_is_u
     def objective():
         optimiser.zero_grad()
         (a, b), mixed = weights, weights[0] * old.log() + weights[1] * new.log()
-        usual = ((b - 0.36 * (a + b)) / 0.18) ** 2 / 2 + (a + b - 0.9) ** 2 / 2
+        usual = ((b - 0.25 * (a + b)) / 0.18) ** 2 / 2 + (a + b - 0.9) ** 2 / 2
         value = torch.nn.functional.cross_entropy(mixed, labels, reduction="sum") + usual
         value.backward()
         return value
