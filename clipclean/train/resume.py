@@ -289,6 +289,11 @@ class Run:
 
         return replace(self, progress=report)
 
+    def keep(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
+        """Save how far a training is, where a state is kept."""
+        if self.state is not None:
+            self.state.save(net, optimizer, standing)
+
 
 def walk(
     steps: Iterator[Step],
@@ -315,16 +320,11 @@ def walk(
     done, due, logged_steps = first, start + SAVE_SECONDS, list[Step]()
 
     def here() -> Standing:
-        """Where it is, with the losses that were noted: a look at one waits for its step on a GPU, so none is taken before."""
-        pairs = zip(logged_steps, losses_of(logged_steps), strict=True)
-        losses.extend({"step": current.number, "lr": current.lr, **parts} for current, parts in pairs)
+        """Where it is, with the losses that were noted."""
+        losses.extend(_noted(logged_steps))
         logged_steps.clear()
         # The time of earlier processes of this run counts, too.
         return Standing(done, losses, standing.seconds + time.monotonic() - start)
-
-    def keep() -> None:
-        if run.state is not None:
-            run.state.save(net, optimizer, here())
 
     if first:
         say(f"Going on after step {first} of {total}, where this run was interrupted.")
@@ -339,7 +339,7 @@ def walk(
             now, stopping = time.monotonic(), run.group.any(stop())
             late = deadline.is_set() and run.group.any(deadline.is_over())
             if stopping or late or now >= due or done == total:
-                keep()
+                run.keep(net, optimizer, here())
                 # Saving takes at most about a tenth of the time, however large the model and slow the disk.
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
@@ -349,11 +349,17 @@ def walk(
     except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
         if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
             raise
-        keep()  # the weights are those of the last whole step
+        run.keep(net, optimizer, here())  # the weights are those of the last whole step
         if stop():
             raise interrupted(done, total) from error
         raise
     return here()
+
+
+def _noted(steps: Sequence[Step]) -> Iterator[dict[str, float]]:
+    """The losses of steps, with number and rate: a look at one waits for its step on a GPU, so it is taken late."""
+    for current, parts in zip(steps, losses_of(steps), strict=True):
+        yield {"step": current.number, "lr": current.lr, **parts}
 
 
 def interrupted(done: int, total: int, /) -> Interrupted:
