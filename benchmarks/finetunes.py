@@ -44,8 +44,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clipclean import checkpoint, files, requests
-from clipclean.config.thresholds import Thresholds
-from clipclean.detect import base as bases
+from clipclean.config.thresholds import BEYOND_BASE_FAILS, Thresholds
 from clipclean.detect import references
 from clipclean.jobs import clean_models
 
@@ -469,7 +468,7 @@ def area(models: Sequence[Row], /) -> str:
 def strength(row: Row, /) -> float:
     """How far the audit of a finetune reaches towards a failure: 1 is the limit of the score or of what acts on the model alone."""
     limit = references.calibration().score(Thresholds().false_alarm_rate, is_beside=True)
-    return max(float(row["score"]) / limit, float(row["excess"]) / bases.FAILS)
+    return max(float(row["score"]) / limit, float(row["excess"]) / BEYOND_BASE_FAILS)
 
 
 def cleanings(models: Sequence[Row], /) -> list[Row]:

@@ -20,6 +20,17 @@ TINTED = 0.85  # the same from which on a colour filter makes its class a doubt:
 MOVES_MOST = 0.5  # excess from which on a trigger that the search came to is unlearned where no class is sure
 # The same towards a class in doubt: a planted warp that no search reached moved 0.45 into its class, warps into other classes 0.03 to 0.07.
 MOVES_SOME = 0.25
+# Beside the base of a finetune. A base has at least this cosine of its weights to the model's, and of embeddings of clean images; strangers are
+# near 0.
+BASE_COSINE = 0.5
+BASE_EMBEDDING_COSINE = 0.25
+BASE_AGREES = 0.7  # least share of clean images on which the two agree, where found triggers count as well
+ACTS_ON_BASE = 0.25  # share of the images from which on a trigger acts on the base as well
+# Share of the images that a known trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
+# Of seven clean finetunes six reach at most 0.25, one that had learned from other classes as well 0.55, from 0.48 on; of five planted
+# sinusoids, filters and blended patterns all are above 0.97.
+BEYOND_BASE_DOUBTS = 0.3
+BEYOND_BASE_FAILS = 0.5
 LED = 3  # classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes

@@ -14,7 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.config.thresholds import AuditLimits
+from clipclean.config.thresholds import (
+    ACTS_ON_BASE,
+    BASE_AGREES,
+    BASE_COSINE,
+    BASE_EMBEDDING_COSINE,
+    BEYOND_BASE_DOUBTS,
+    BEYOND_BASE_FAILS,
+    AuditLimits,
+)
 from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
@@ -23,22 +31,10 @@ from clipclean.detect.zeroshot import predict, standing
 from clipclean.findings import CC, Finding, Level, finding, trigger_words
 from clipclean.progress import counted
 
-KIN, ALIKE = (
-    0.5,
-    0.25,
-)  # least cosine of weights, and of embeddings of clean images, of a model and its base; strangers are near 0
 LEADING = 5  # singular directions whose share of a change tells its rank
 IMAGES = 256  # on which triggers are tried, and clean embeddings compared
 ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
 TINY = 2.0**-24  # what float16 rounds to zero
-
-
-# Share of the images that a known trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
-# Of seven clean finetunes six reach at most 0.25, one that had learned from other classes as well 0.55, from 0.48 on; of five planted
-# sinusoids, filters and blended patterns all are above 0.97.
-DOUBTED, FAILS = 0.3, 0.5
-ACTS = 0.25  # share of the images from which on a trigger acts on the base as well
-KNOWN = 0.7  # least share of clean images on which the two agree, where found triggers count as well
 
 
 # Weights.
@@ -68,7 +64,7 @@ class Kinship:
     @property
     def is_base(self) -> bool:
         """Whether the model was finetuned from the other one."""
-        return self.weights >= KIN and not self.images < ALIKE
+        return self.weights >= BASE_COSINE and not self.images < BASE_EMBEDDING_COSINE
 
 
 def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship:
@@ -97,7 +93,7 @@ def are_kin(own: Mapping[str, Tensor], other: Mapping[str, Tensor], /) -> bool:
     cosines = [
         F.cosine_similarity(own[name].float().flatten(), other[name].float().flatten(), dim=0) for name in matrices
     ]
-    return bool(cosines) and torch.stack(cosines).median().item() >= KIN
+    return bool(cosines) and torch.stack(cosines).median().item() >= BASE_COSINE
 
 
 def layer_of(name: str, /) -> str:
@@ -211,12 +207,12 @@ class Compared:
         return {one.trigger for one in differences if max(one.own.value, one.base.value) >= least}
 
     def on_both(self) -> tuple[Difference, ...]:
-        """Of each class the known trigger that acts most on both, from ``ACTS`` on, the strongest first: natural, or a backdoor of the base."""
-        return self._strongest(lambda difference: min(difference.own.value, difference.base.value), least=ACTS)
+        """Of each class the known trigger that acts most on both, from ``ACTS_ON_BASE`` on, the strongest first: natural, or a backdoor of the base."""
+        return self._strongest(lambda difference: min(difference.own.value, difference.base.value), least=ACTS_ON_BASE)
 
     def on_base(self) -> tuple[Difference, ...]:
-        """Of each class the known trigger that acts most on the base alone, beyond ``DOUBTED``, the largest difference first."""
-        return self._strongest(lambda difference: -difference.excess, least=DOUBTED)
+        """Of each class the known trigger that acts most on the base alone, beyond ``BEYOND_BASE_DOUBTS``, the largest difference first."""
+        return self._strongest(lambda difference: -difference.excess, least=BEYOND_BASE_DOUBTS)
 
     def _strongest(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
         """Of each class the known trigger with the largest size, if that is at least ``least``; the largest first."""
@@ -228,7 +224,7 @@ class Compared:
     def is_shared(self, trigger: str, target: str, /) -> bool:
         """Whether a trigger that a search found for a class acts on the base as well, so that the base has one as small."""
         difference = self.every.get((trigger, target))
-        return difference is not None and difference.base.value >= ACTS
+        return difference is not None and difference.base.value >= ACTS_ON_BASE
 
     def without_shared(self, result: SearchResult, /) -> SearchResult:
         """A search without the evidence of found triggers that act on the base as well: a search of the base missed some of these.
@@ -322,22 +318,22 @@ def _difference(
 def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     """The classes that triggers turn images into on the model and not on its base, the largest difference first.
 
-    A warning from ``DOUBTED`` on by its value; an error from ``FAILS`` on by its lower end, of a known trigger that does not act on the base
+    A warning from ``BEYOND_BASE_DOUBTS`` on by its value; an error from ``BEYOND_BASE_FAILS`` on by its lower end, of a known trigger that does not act on the base
     as well. All of it only beyond the share of clean images to which the two models give other answers: a base that does not know a
     class does not know its natural triggers either. Of a clean finetune that had learned ten new classes a colour filter turned 0.51 more
     of the images into one of them.
 
     Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
-    the base and the two agree on ``KNOWN`` of the clean images. In three clean finetunes natural ones turned 0.42 and more of the base's
+    the base and the two agree on ``BASE_AGREES`` of the clean images. In three clean finetunes natural ones turned 0.42 and more of the base's
     images; in a fourth, which had learned from images of other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the
     base's, and so did one in a planted model, for a class that nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
     results, other = [], 1 - compared.agreement
-    doubted, fails = max(DOUBTED, other), max(FAILS, other)
+    doubted, fails = max(BEYOND_BASE_DOUBTS, other), max(BEYOND_BASE_FAILS, other)
     for difference in compared.differences:
         low, high = difference.interval
-        is_found, is_shared = isinstance(difference.made, InvertedTrigger), difference.base.value >= ACTS
-        if difference.excess <= doubted or (is_found and (is_shared or compared.agreement < KNOWN)):
+        is_found, is_shared = isinstance(difference.made, InvertedTrigger), difference.base.value >= ACTS_ON_BASE
+        if difference.excess <= doubted or (is_found and (is_shared or compared.agreement < BASE_AGREES)):
             continue
         is_sure = low > fails and difference.own.n >= limits.min_images and not (is_found or is_shared)
         level: Level = "error" if is_sure else "warning"

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import checkpoint, detect, model
-from clipclean.detect.base import KIN, Compared, Difference, Kinship, Pair
+from clipclean.config.thresholds import BASE_COSINE
+from clipclean.detect.base import Compared, Difference, Kinship, Pair
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding
@@ -147,7 +148,9 @@ class LoadedBase:
             f"{self.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
             f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. It was taken as a reference."
         )
-        return [finding(CC.BASE_IS_NONE, words, measure="cosine of weights", value=self.kin.weights, threshold=KIN)]
+        return [
+            finding(CC.BASE_IS_NONE, words, measure="cosine of weights", value=self.kin.weights, threshold=BASE_COSINE)
+        ]
 
     def record(
         self, before: Compared | None, after: Compared | None = None, /, *, is_whole: bool = False
