@@ -20,8 +20,8 @@ RUN python -m venv /opt/clipclean \
 # Each pip command is given one index: with two, whoever can publish on either decides what is installed.
 FROM wheel AS cpu-build
 ARG TORCH_INDEX=
-RUN /opt/clipclean/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch torchvision
-RUN /opt/clipclean/bin/python -c "import sys, torch; sys.exit('This PyTorch has CUDA. For VARIANT=cpu give TORCH_INDEX, an index of CPU builds.' if torch.version.cuda else 0)"
+RUN /opt/clipclean/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch torchvision \
+    && /opt/clipclean/bin/python -c "import sys, torch; sys.exit('This PyTorch has CUDA. For VARIANT=cpu give TORCH_INDEX, an index of CPU builds.' if torch.version.cuda else 0)"
 
 FROM wheel AS gpu-build
 
