@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow coverage check docs dist try-dist clean bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
+.PHONY: setup demo test test-slow coverage check docs dist try-dist clean evidence bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions
 
 setup: $(VENV)/.test
 
@@ -44,7 +44,7 @@ try-dist: setup
 	bash ci/wheel.sh $(BIN)/python dist/*.whl
 
 # Hours, but for tables: benchmarks/long.sh says what each measures and needs.
-bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions: setup
+evidence bench bench-photos bench-audit bench-cleaning bench-speed tables fuzz pages versions: setup
 	BIN=$(BIN) PYTHON=$(PYTHON) bash benchmarks/long.sh $@
 
 clean:

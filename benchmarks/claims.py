@@ -16,10 +16,12 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 import audit
+import beside
 import common
 import finetunes
 import photo_cleaning
 import photo_zoo
+import screening_photos
 import sealed
 import torch
 from common import RESULTS
@@ -46,6 +48,9 @@ NEWEST = {
     ("report-resnet-10-clean-1", 0),
 }
 PAPER_PAIRS, PAPER_EPOCHS, PAPER_BATCH, PUBLISHED_RATE = 100_000, 10, 64, 1e-5  # of CleanCLIP, arXiv 2303.03323
+
+
+PAPER_MILLIONS, PAPER_POISON = 3, 75  # pairs, and poisoned ones that can be enough, by its abstract
 
 
 class Section(NamedTuple):
@@ -346,6 +351,24 @@ def poison_rates() -> str:
     return f"{100 * min(rates):.0f} to {100 * max(rates):.0f} %"
 
 
+def photographs(method: str) -> list[dict]:
+    """Cleanings of the reported victims of photographs by one method, as it is called in their table."""
+    cells = common.cells(RESULTS / "photo-cleaning", "report")
+    mine = [cell for cell in cells if photo_cleaning.shown(cell["method"]).startswith(method)]
+    return [cell for cell in mine if photo_cleaning.is_victim(cell)]
+
+
+def paper_leaves(method: str) -> str:
+    """The mean excess before and after, over runs."""
+    cells = photographs(method)
+    return f"{left(cells, 'before'):.2f} before and {left(cells):.2f} after"
+
+
+def paper_erased(method: str) -> str:
+    """In how many runs at most 0.05 stays."""
+    return now_gone(photographs(method))
+
+
 # The models of 29 and 37 million parameters.
 
 
@@ -422,6 +445,36 @@ def paper_hours() -> str:
     (stages,) = [row[3] for row in rows if row[:2] == ["ViT-B-32", "`cleanclip`, 50 steps"]]
     pace = float(re.search(r"finetuning ([\d.]+)", stages)[1]) / 50  # minutes a step
     return f"{pace * paper_steps() / 60:.0f}"
+
+
+def profiled(model: str, run: str) -> list[str]:
+    (row,) = [row for row in common.read(RESULTS / "profile.csv") if row[:2] == [model, run]]
+    return row
+
+
+def measuring(model: str) -> str:
+    """Of a standard audit with a long list: minutes that known triggers took, of all."""
+    run = "standard, 1,000 classes"
+    (took,) = [row[3] for row in common.read(RESULTS / "large.csv") if row[:2] == [model, run]]
+    spent = re.search(r"measuring ([\d.]+)", profiled(model, run)[3])[1]
+    return f"1,000 classes {float(spent):.0f} of {float(took.removesuffix(' min')):.0f}"
+
+
+def forward() -> str:
+    """Shares of the main thread in forward passes, per cent."""
+    rows = [row for row in common.read(RESULTS / "profile.csv")[1:] if len(row) > 2]
+    shares = [float(re.search(r"forward (\d+)%", row[2])[1]) for row in rows]
+    return f"{extent(shares, 0)} %"
+
+
+def now_seconds(*, large: bool) -> str:
+    """Processor seconds of the default, of runs without a clean model."""
+    cells = [cell for on_victims in (True, False) for cell in now(large=large, on_victims=on_victims)]
+    return extent((cell["seconds"] for cell in cells), 0)
+
+
+def paper_run() -> str:
+    return f"{PAPER_EPOCHS} epochs of {PAPER_PAIRS:,} pairs are {paper_steps():,.0f} steps of {PAPER_BATCH}"
 
 
 # The audits before and after tiles were widened.
@@ -569,6 +622,66 @@ def now_passed() -> str:
     return f"{sum(cell['told'].startswith('pass') for cell in cells)} of {len(cells)}"
 
 
+# The code of others.
+
+PUBLISHED_RATES = {"CleanCLIP": 1e-5, "PAR": 3e-6, "InverTune": 2e-6}  # peak rates, of their own options
+
+
+def times_published(tool: str) -> str:
+    """How many times its published rate the rate is that was chosen."""
+    (rate,) = {row["setting"] for row in beside.rows("cleaning") if (row["tool"], row["kind"]) == (tool, "chosen")}
+    return f"{float(rate) / PUBLISHED_RATES[tool]:.0f}"
+
+
+def trial() -> str:
+    """What CleanCLIP's chosen rate left of the victim that chose it, and the points lost."""
+    rows = [row for row in beside.rows("cleaning") if (row["tool"], row["kind"]) == ("CleanCLIP", "trial")]
+    best = min(rows, key=lambda row: (float(row["left"]), float(row["lost"])))
+    return f"{float(best['left']):.2f} for {best['lost']}"
+
+
+# Screening.
+
+
+def false_drops() -> str:
+    """The share of clean pairs that a trusted set drops, on average over its draws, and the extent of the single ones, per cent."""
+    shares = [100 * share for cell in common.cells(RESULTS / "screening-photos") for share in cell["splits"]]
+    return f"{mean(shares):.0f} %, {min(shares):.2g} to {max(shares):.1f} %"
+
+
+def drawings_ranked() -> dict[str, list[str]]:
+    """Cells of the victims of drawings: hidden pairs among the first 2 %, and the same with the target's name appended."""
+    head, *rows = [row for row in common.read(RESULTS / "screening.csv") if len(row) == 14]
+    told = [dict(zip(head, row, strict=True)) for row in rows if "/" in row[2]]
+    return {key: [row[f"{key}"].strip("*") for row in told] for key in ("**combined**", "combined, captions appended")}
+
+
+def all_first() -> str:
+    """How many hidden pairs of how many victims stand first, where captions are like the set's."""
+    cells = drawings_ranked()["**combined**"]
+    (whole,) = set(cells)
+    return f"{whole.partition('/')[2]} pairs, {len(cells)} victims"
+
+
+def appended_first() -> str:
+    return extent((int(cell.partition("/")[0]) for cell in drawings_ranked()["combined, captions appended"]), 0)
+
+
+def screened() -> str:
+    """What CleanCLIP leaves of a victim by poisoned pairs, as they are and screened."""
+    (row,) = [row for row in common.read(RESULTS / "screening.csv") if row[1:2] == ["`cleanclip@tiny`"]]
+    return f"{row[4].partition(';')[0]} and {row[5].partition(';')[0]}"
+
+
+def hidden_first(captions: str, *, is_local: bool) -> str:
+    """Hidden pairs among the first 2 %, with captions like the set's, of triggers of a part or of the whole image."""
+    cells = [cell for cell in common.cells(RESULTS / "screening-photos") if cell["captions"] == captions]
+    mine = [cell for cell in cells if cell["entry"]["trigger"].startswith(LOCAL) is is_local]
+    found = [cell["templates 50"] for cell in mine]
+    return f"{sum(each['top'][0] for each in found)} of {sum(each['hidden'] for each in found)}"
+
+
+LOCAL = ("patch", "badnets", "stripes")
 COMPARISONS = {"alone": "none", "beside": "reference"}
 
 FIGURES: dict[str, Callable[[], str]] = {
@@ -615,6 +728,15 @@ FIGURES: dict[str, Callable[[], str]] = {
     "usual-size": lambda: million("usual"),
     "poison-rates": poison_rates,
     "wide-cleanclip": wide,
+    "paper-scale": lambda: f"{PAPER_MILLIONS} million, {PAPER_POISON}",
+    "paper-victims": lambda: str(len({cell["entry"]["name"] for cell in photographs("`cleanclip")})),
+    "paper-cleanclip": lambda: paper_leaves("`cleanclip"),
+    "paper-erased": lambda: paper_erased("`cleanclip"),
+    "paper-loss": lambda: average_loss(photographs("`cleanclip")),
+    "paper-losses": lambda: extent(map(photo_cleaning.lost, photographs("`cleanclip"))),
+    "paper-control": lambda: paper_leaves("L_CLIP alone"),
+    "paper-supervised": lambda: paper_leaves("`supervised"),
+    "paper-supervised-erased": lambda: paper_erased("`supervised"),
     "usual-victims": lambda: str(len(usual("cleanclip"))),
     "usual-rate": times_the_rate,
     "usual-cleanclip": usual_falls,
@@ -722,9 +844,32 @@ FIGURES: dict[str, Callable[[], str]] = {
     "base-longer": longer_base,
     "passed-runs": passed_runs,
     "auto-kept-backdoor": kept_backdoor,
+    "others-rates": lambda: f"{times_published('CleanCLIP')}, {times_published('PAR')}, two",
+    "others-trial": lambda: f"{trial()}, three",
+    "others-untried": lambda: times_published("InverTune"),
+    "others-benign": lambda: str(photo_cleaning.REFINETUNE[0]),
+    "screening-dropped": false_drops,
+    "screening-victims": lambda: str(
+        len({c["entry"]["name"] for c in common.cells(RESULTS / "screening-photos")}) // 2
+    ),
+    "screening-set": lambda: f"{screening_photos.PAIRS:,}, {screening_photos.HIDDEN}",
+    "screening-trusted": lambda: str(screening_photos.TRUSTED),
+    "screening-drawings": all_first,
+    "screening-top": lambda: f"{100 * screening_photos.TOP:.0f} %",
+    "screening-appended": appended_first,
+    "screening-cleaned": screened,
+    "screening-natural-part": lambda: hidden_first("natural", is_local=True),
+    "screening-natural-whole": lambda: hidden_first("natural", is_local=False),
     "time-quick": lambda: f"10 classes {minutes('quick, 10 classes')} minutes",
     "time-cores": cores,
     "time-standard": lambda: f"1,000 classes {minutes('standard, 1,000 classes')} minutes",
     "time-cleaning": lambda: f"50 steps {minutes('`cleanclip`, 50 steps')} minutes",
+    "time-measuring-vit": lambda: measuring("ViT-B-32"),
+    "time-measuring-rn50": lambda: measuring("RN50").removeprefix("1,000 classes "),
+    "time-forward": forward,
+    "now-seconds": lambda: now_seconds(large=False),
+    "now-large-seconds": lambda: now_seconds(large=True),
+    "time-paper-run": paper_run,
+    "time-paper-hours": paper_hours,
     "time-paper": lambda: f"{paper_steps():,.0f} steps, {paper_hours()} hours",
 }

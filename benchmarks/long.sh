@@ -47,6 +47,12 @@ bench() {
   bench-speed
 }
 
+# What is missing of all measurements, in hours to days: `python benchmarks/evidence.py` lists each, its state and its time.
+evidence() {
+  $BIN/python benchmarks/evidence.py --run --images $IMAGES
+  tables
+}
+
 # Every measured table of the pages, and the drawing, of the numbers in benchmarks/results.
 tables() {
   $BIN/python benchmarks/tables.py

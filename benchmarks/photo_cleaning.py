@@ -408,7 +408,7 @@ def runs_of_now(cells: list[dict]) -> str:
     """What the default of now did, told nothing: a row a model, victims first, and how many runs reach each figure."""
     own = sorted(cells, key=lambda c: (not is_victim(c), c["entry"]["name"], bool(c.get("beside")), c["seed"]))
     rows = [list(runs) for _, runs in itertools.groupby(own, key=lambda c: (c["entry"]["name"], bool(c.get("beside"))))]
-    head = ["model", "excess ASR before → after", "returned at most", "CA lost, points (told)", "PA of CA"]
+    head = ["model", "poison", "excess ASR before → after", "returned at most", "CA lost, points (told)", "PA of CA"]
     head += ["verdict, by", "processor s"]
     return f"{common.table([head, *map(runs_row, rows)])}\n\n{reached_by(own)}"
 
@@ -440,7 +440,9 @@ def runs_row(runs: list[dict]) -> list[str]:
     ends = Counter(f"{cell['told'].split()[0]}, {chosen(cell)}" for cell in runs)
     words = "; ".join(f"{end} ({count})" if len(ends) > 1 else end for end, count in ends.items())
     seconds = mean(cell["seconds"] for cell in runs)
-    return [name, attack, back, f"{spread(list(map(lost, runs)), 1)} ({told})", under, words, f"{seconds:.0f}"]
+    poison = f"{100 * entry['rate']:g} %" if entry["rate"] else "–"
+    cost = f"{spread(list(map(lost, runs)), 1)} ({told})"
+    return [name, poison, attack, back, cost, under, words, f"{seconds:.0f}"]
 
 
 def chosen(cell: dict) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import audit
+import beside
 import claims
 import common
 import finetunes
@@ -187,6 +188,8 @@ TABLES: dict[str, Callable[[], str]] = {
         [cell for cell in claims.runs_of_now() if not claims.is_small_and_alone(cell)]
     ),
     "second-cleaning": lambda: photo_cleaning.runs_of_now(common.cells(common.RESULTS / "second-cleaning")),
+    "others-audits": beside.audits,
+    "others-cleanings": beside.cleanings,
     "sealed-again": sealed_again,
     "sealed-2": lambda: common.table(
         [
