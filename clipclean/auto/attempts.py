@@ -264,7 +264,7 @@ class CleanedCopy:
 
     @cached_property
     def cleaned(self) -> Cleaned:
-        """The second time it is read from the run's folder."""
+        """The copy after the candidate; the weights of an earlier run are read from its folder."""
         self.bench.put(self.copy.weights)
         return candidates.clean(self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin)
 

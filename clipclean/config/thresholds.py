@@ -1,4 +1,4 @@
-"""Every threshold of a verdict: where a measurement becomes a finding.
+"""The thresholds of a verdict: where a measurement becomes a finding.
 
 A recipe's ``audit`` section sets most of them; a policy's ``thresholds`` override the recipe, and alone set those of the search.
 ``detect/verdict.py`` compares measurements with the ``AuditLimits`` that result. The constants below hold for every model.

@@ -137,7 +137,7 @@ class Accuracy:
 class Measurement:
     """The measurement of one model, on the CPU: several processes share it, and a search resumes from it.
 
-    Its values are plain, or of ``jobs.searching.KINDS``. ``text_classifier`` (K, D), of classes, is empty if no measure needed one.
+    Its values are plain, or of ``jobs.searching.SAVED_KINDS``. ``text_classifier`` (K, D), of classes, is empty if no measure needed one.
     """
 
     accuracy: Accuracy

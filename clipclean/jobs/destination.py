@@ -89,7 +89,7 @@ def is_finished(output: Destination, group: train.Group, /) -> bool:
 
 @contextlib.contextmanager
 def working(request: Sanitize, output: Destination, group: train.Group, /) -> Iterator[None]:
-    """Lock the destination and log the run; says whether it goes on with what an interrupted one kept.
+    """Lock the destination and log the run; a message says so where it goes on with what an interrupted one kept.
 
     Raises:
         Interrupted: the run was, between the parts that it keeps.

@@ -13,7 +13,7 @@ from clipclean.errors import UsageError
 class Job:
     """One cleaning: what is asked for, and the values that the rest of the way is passed."""
 
-    request: requests.Sanitize  # its policy and its device are those below
+    request: requests.Sanitize  # with the policy below, and the device on which it computes
     recipe: Recipe  # with the values that the user changed; a warm-up may not fit into it yet
     policy: Policy
 

@@ -186,7 +186,7 @@ def judged_again(
         audit = bench.audit(suspected, pointed=pointed, what="after")
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
-        audit = AuditResult(way.taken.measured, None, ("CC024", late), 0.0)
+        audit = AuditResult(way.taken.measured, None, (CC.TIME_OVER, late), 0.0)
     return RecipeRun(before, original, suspected, trained, aims.searched is not None, weights, way, audit)
 
 

@@ -29,7 +29,7 @@ def control_of(recipe: Recipe, /) -> Recipe:
 
 @dataclass(frozen=True)
 class Workbench:
-    """All that stays fixed during a run of ``auto``."""
+    """What a cleaning works on: the model, the data, what it is compared with and the limits. The weights of the model change."""
 
     clip: model.Clip  # the model; its weights change
     original: dict[str, Tensor]  # its own weights

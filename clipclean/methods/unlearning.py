@@ -273,7 +273,7 @@ def unlearn(
         inverses: of the moments of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
         run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
-    steps, most, enough = recipe.unlearn.steps, recipe.unlearn.max_rounds, recipe.unlearn.enough
+    steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
 
     def report(before: int, what: str, done: int, _total: int) -> None:
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
@@ -289,17 +289,11 @@ def unlearn(
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
         generator = Generator().manual_seed((1000 * run.seed + number) % SEEDS)
-        # One copy of the images is enough where both would be drawn from the same triggers.
-        forgotten = {"newest": everything} if newest in ((), everything) else {"newest": newest, "earlier": everything}
-        if (
-            scene.variants
-        ):  # of a colour filter 0.41 stayed where they had turns among all others, and 0.12 in copies of their own
-            forgotten[VARIANTS] = scene.variants
         losses = forget(
             clip,
             original,
             batches(number),
-            forgotten,
+            forgotten(scene, newest, everything),
             recipe,
             generator=generator,
             run=replace(run, progress=functools.partial(report, number * steps)),
@@ -308,13 +302,19 @@ def unlearn(
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
-            again = functools.partial(search_again, clip, scene, state, enough=enough, generator=generator)
-            # The audit of the result follows surgery of one round: a search here would decide nothing.
-            is_audited = recipe.is_surgery and state.rounds + 1 >= most
-            caught, scores = ((), {}) if is_audited else run.group.of_first(again)
-            catches = (*state.catches, *caught)
-            state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
+            state = searched_again(clip, scene, state, recipe, generator=generator, group=run.group)
         yield state
+
+
+def searched_again(
+    clip: model.Clip, scene: Scene, state: State, recipe: Recipe, /, *, generator: Generator, group: train.Group
+) -> State:
+    """The state after a further round, with what a search finds on the model as it is now."""
+    again = functools.partial(search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator)
+    # The audit of the result follows surgery of one round: a search here would decide nothing.
+    is_audited = recipe.is_surgery and state.rounds + 1 >= recipe.unlearn.max_rounds
+    caught, scores = ((), {}) if is_audited else group.of_first(again)
+    return replace(state, catches=(*state.catches, *caught), rounds=state.rounds + 1, scores=(*state.scores, scores))
 
 
 def forgotten(
