@@ -174,9 +174,7 @@ def canary_findings(
     )
     if acted or on_canaries.level == "warning":
         return [on_canaries]
-    done = "the weights were cleaned all the same" if changed else "the weights are as they were"
-    nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
-    return [on_canaries, finding(CC.NOTHING_TO_CLEAN, nothing)]
+    return [on_canaries, judging.nothing_to_clean(is_changed=changed)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:

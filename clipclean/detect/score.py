@@ -256,6 +256,15 @@ def telling(strengths: Sequence[Strength], classes: Sequence[str], /, *, least_e
 
     All others that act are natural triggers: they act no sooner than those of other classes.
     """
-    only = SearchResult((), (), (), tuple(strengths), None, 0, 0, tuple(classes))
+    only = SearchResult(
+        targeted=(),
+        controls=(),
+        untargeted=(),
+        strengths=tuple(strengths),
+        references=None,
+        passes=0,
+        images=0,
+        classes=tuple(classes),
+    )
     named = {name for name, (value, _) in panel_evidence(only).items() if value >= least_evidence}
     return frozenset(s.trigger for s in strengths if s.acts and classes[s.target] in named)

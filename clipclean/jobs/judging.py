@@ -438,6 +438,13 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     return any(rule(finding.rule).tells or finding.trigger is not None for finding in original)
 
 
+def nothing_to_clean(*, is_changed: bool) -> Finding:
+    """That nothing acted before, so that nothing shows what a cleaning removed; ``is_changed`` is whether it changed a weight."""
+    what = "the weights were cleaned all the same" if is_changed else "the weights are as they were"
+    words = f"No trigger acted on this model before cleaning, and the search found none; {what}."
+    return finding(CC.NOTHING_TO_CLEAN, words)
+
+
 def nothing_passes(what: str, way: Way, /) -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.

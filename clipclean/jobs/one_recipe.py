@@ -96,12 +96,7 @@ def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     """That nothing acted before, so that nothing shows what the cleaning removes."""
     if recipe_run.before.acting or recipe_run.before.audit.search is None:
         return []
-    what = "the weights were cleaned all the same" if recipe_run.is_changed else "the weights are as they were"
-    return [
-        finding(
-            CC.NOTHING_TO_CLEAN, f"No trigger acted on this model before cleaning, and the search found none; {what}."
-        )
-    ]
+    return [judging.nothing_to_clean(is_changed=recipe_run.is_changed)]
 
 
 @dataclass(frozen=True)
