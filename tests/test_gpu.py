@@ -13,10 +13,9 @@ from clipclean import data, model, train
 from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
-from clipclean.detect import FAMILIES, inversion
+from clipclean.detect import FAMILIES, Suspicion, inversion
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
-from clipclean.methods.suspicion import Suspicion
 
 PATCH = Suspicion(triggers.parse(tiny.TRIGGER), 1)
 CLASSIFIER = F.normalize(torch.randn(12, 8, generator=Generator().manual_seed(0)), dim=-1)

@@ -142,4 +142,5 @@ def implants(
 
 def measured_on(eval_set: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    return replace(eval_set, suspicions=tuple(canaries), panel=())
+    suspicions = tuple(detect.Suspicion(canary.trigger, canary.target) for canary in canaries)
+    return replace(eval_set, suspicions=suspicions, panel=())

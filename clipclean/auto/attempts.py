@@ -19,14 +19,14 @@ from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate, Cleaned
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
-from clipclean.methods.suspicion import Shown, Suspicion, distinct, new_among, targets
+from clipclean.methods.suspicion import Shown, distinct, new_among, targets
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss, training_record
 

@@ -13,12 +13,12 @@ from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
-from clipclean.detect import Measurement, Rate
+from clipclean.detect import Measurement, Rate, Suspicion
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.suspicion import Shown, Suspicion
+from clipclean.methods.suspicion import Shown
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on

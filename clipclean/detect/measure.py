@@ -4,7 +4,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -63,6 +63,17 @@ class Probe(zeroshot.Attack):
 TINT = "colour-filter:"  # how the spec of a colour filter begins
 
 
+Place = TypeVar("Place", bound=int | None)
+Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
+
+
+class Suspicion(NamedTuple, Generic[Place_co]):
+    """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
+
+    trigger: TriggerLike
+    target: Place_co
+
+
 @dataclass(frozen=True)
 class EvalSet:
     """The images and settings of a measurement, the same for the model before and after."""
@@ -72,7 +83,7 @@ class EvalSet:
     captions: tuple[str, ...] | None  # with them recall is measured
     classes: tuple[str, ...]
     templates: tuple[str, ...]
-    suspicions: tuple[tuple[TriggerLike, int | None], ...]  # triggers with the place of their class, or None: whichever
+    suspicions: tuple[Suspicion[int | None], ...]
     panel: tuple[TriggerLike, ...]
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it

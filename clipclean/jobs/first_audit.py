@@ -11,7 +11,6 @@ from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.suspicion import named_in
 
 FIRST_SEARCH_SHARE = (
     0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
@@ -45,7 +44,7 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
     began = time.monotonic()
     with limit.within(FIRST_SEARCH_SHARE):
         # Towards no class in particular: before it nothing is known but what the user named.
-        audit = bench.audit(named_in(bench.eval_set), pointed=(), what="before")
+        audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)
     # Later audits count the variants of known triggers beside clean models alone, but for colours.
     grid = bench.eval_set.grid if bench.references else bench.eval_set.tints

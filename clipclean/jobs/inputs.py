@@ -15,9 +15,9 @@ from clipclean import checkpoint, data, demo, detect, model, requests
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
+from clipclean.detect import Suspicion
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
-from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import step
 from clipclean.schema.report import ModelRecord, VocabularyRecord
 

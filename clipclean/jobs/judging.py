@@ -17,14 +17,14 @@ from clipclean.config.thresholds import (
     STRIKING_VARIANT,
     AuditLimits,
 )
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.methods import unlearning
-from clipclean.methods.suspicion import Shown, Suspicion, distinct, named_in, new_among
+from clipclean.methods.suspicion import Shown, distinct, new_among
 from clipclean.methods.unlearning import SearchedModel
 from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import stage
@@ -294,7 +294,7 @@ class FirstAudit:
         class in doubt counts too, and sooner than in a verdict: what is natural costs a cleaning little, and test backdoors in a copy cost it
         three times as long. A patch whose class was in no doubt was left at 0.113 where it was not shown, at 0.011 where it was.
         """
-        by_user = named_in(eval_set)
+        by_user = eval_set.suspicions
         sure = {suspicion.trigger.spec for suspicion in by_user}
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}

@@ -13,7 +13,7 @@ from clipclean import deadline, detect
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.deadline import Limit
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning, judging
@@ -22,7 +22,7 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, walk_back
-from clipclean.methods.suspicion import Shown, Suspicion, distinct, new_among, targets
+from clipclean.methods.suspicion import Shown, distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
 from clipclean.train import ALONE, Group, Run

@@ -7,10 +7,10 @@ import torch
 from clipclean import checkpoint, detect, files, requests
 from clipclean.attack import poison
 from clipclean.config import recipe as recipes
+from clipclean.detect import Suspicion
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs, searching
-from clipclean.methods.suspicion import Suspicion
 from clipclean.schema.results import PlantedModel
 from clipclean.train import Run
 

@@ -10,12 +10,11 @@ from webdataset.writer import TarWriter
 
 from clipclean import data, files, requests
 from clipclean.config import recipe as recipes
-from clipclean.detect import ranking
+from clipclean.detect import Suspicion, ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import clean_pairs, inputs, results
-from clipclean.methods.suspicion import Suspicion
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 

@@ -19,7 +19,7 @@ from clipclean.errors import ClipcleanError, ResourceError
 from clipclean.findings import CC, Finding
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import Opened
-from clipclean.methods.suspicion import identities, named_in
+from clipclean.methods.suspicion import identities
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
 
@@ -54,7 +54,7 @@ class SearchSettings:
             "classes": eval_set.classes,
             "templates": eval_set.templates,
             "panel": [trigger.spec for trigger in eval_set.tried],
-            "suspicions": identities(named_in(eval_set)),
+            "suspicions": identities(eval_set.suspicions),
             "settings": [eval_set.knn, eval_set.classifier, eval_set.scale],
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),

@@ -9,12 +9,12 @@ from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Policy
 from clipclean.config.recipe import Recipe
+from clipclean.detect import Suspicion
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
 from clipclean.jobs.clean_models import StoredReferences
 from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
 from clipclean.jobs.results import Judge
-from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import say, stage
 
 Request = requests.Audit | requests.Sanitize

@@ -10,13 +10,12 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding
 from clipclean.jobs import judging, searching
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.suspicion import Suspicion
 from clipclean.progress import say
 from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState

@@ -1,19 +1,10 @@
-"""A suspicion: a trigger, and the class that it is suspected of leading to."""
+"""What an audit shows to a cleaning, and suspicions side by side."""
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from clipclean import checkpoint, detect
-
-Place = TypeVar("Place", bound=int | None)
-Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
-
-
-class Suspicion(NamedTuple, Generic[Place_co]):
-    """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
-
-    trigger: detect.TriggerLike
-    target: Place_co
+from clipclean.detect import Place, Suspicion
 
 
 class Shown(NamedTuple):
@@ -27,11 +18,6 @@ class Shown(NamedTuple):
     variants: tuple[
         Suspicion[int], ...
     ] = ()  # variants of known triggers that move images, unlearned in copies of their own
-
-
-def named_in(eval_set: detect.EvalSet, /) -> tuple[Suspicion[int | None], ...]:
-    """The suspicions that a model is measured under."""
-    return tuple(Suspicion(trigger, target) for trigger, target in eval_set.suspicions)
 
 
 def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:

@@ -14,9 +14,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
+from clipclean.detect import Suspicion
 from clipclean.methods import undo, unlearning
 from clipclean.methods.losses import objective
-from clipclean.methods.suspicion import Shown, Suspicion
+from clipclean.methods.suspicion import Shown
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.resume import Run, Standing, interruptible, walk

@@ -15,10 +15,11 @@ from clipclean import data, detect, model, train
 from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe, Unlearn
+from clipclean.detect import Suspicion
 from clipclean.detect.zeroshot import attack_success, standing
 from clipclean.errors import Inconclusive
 from clipclean.methods.losses import forgetting
-from clipclean.methods.suspicion import Suspicion, identities
+from clipclean.methods.suspicion import identities
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState, loader

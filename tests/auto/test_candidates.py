@@ -12,9 +12,10 @@ from clipclean.auto import candidates
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.data import Samples
+from clipclean.detect import Suspicion
 from clipclean.errors import UsageError
 from clipclean.methods import training
-from clipclean.methods.suspicion import Shown, Suspicion
+from clipclean.methods.suspicion import Shown
 from clipclean.methods.training import Aims
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run

@@ -8,12 +8,11 @@ from detect.towers import eval_set
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.detect.forward import Strength
 from clipclean.findings import finding
 from clipclean.jobs import judging
 from clipclean.methods import suspicion
-from clipclean.methods.suspicion import Suspicion
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")

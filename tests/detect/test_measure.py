@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from clipclean import progress
-from clipclean.detect import EvalSet, measure
+from clipclean.detect import EvalSet, Suspicion, measure
 from clipclean.detect.measure import SeenImages, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
@@ -85,7 +85,7 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
 
 
 def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel_strongest_first():
-    found = measured(evidence(suspicions=((RED, 0), (GREEN, None)), panel=(GREEN,)))
+    found = measured(evidence(suspicions=(Suspicion(RED, 0), Suspicion(GREEN, None)), panel=(GREEN,)))
     known, led = found.known
     assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
     assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
@@ -113,13 +113,13 @@ def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to
 
     with progress.heard(progress.Listener(steps=lambda *told: seen.append(told))):
         towers = {"images": counted("images", embed_images), "texts": counted("texts", embed_texts)}
-        measured(evidence(suspicions=((RED, 0),), panel=(RED, GREEN)), **towers)
+        measured(evidence(suspicions=(Suspicion(RED, 0),), panel=(RED, GREEN)), **towers)
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
     assert seen == [("measuring", done, 4) for done in range(5)]  # images, three probes
 
 
 def test_where_nothing_is_known_the_measurement_is_json_and_says_so():
-    found = measured(evidence(names=("red", "red"), suspicions=((RED, 0),)))
+    found = measured(evidence(names=("red", "red"), suspicions=(Suspicion(RED, 0),)))
     made = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
     assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
     assert math.isnan(found.known[0].excess)

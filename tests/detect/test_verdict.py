@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, InvertedTrigger, Measurement, Probe, Rate, SearchResult, TargetedResult
+from clipclean.detect import (
+    FAMILIES,
+    InvertedTrigger,
+    Measurement,
+    Probe,
+    Rate,
+    SearchResult,
+    Suspicion,
+    TargetedResult,
+)
 from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
@@ -598,7 +607,9 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
     other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
-    shown = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=((idle, 0), (active, 1)))
+    shown = replace(
+        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
+    )
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
     found = judging.FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
     mask = "found:mask,class=banana"  # the score is of parts of the image, not of all of it

@@ -185,7 +185,7 @@ def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_t
     seen = searching.audit_clip(SETTINGS, toy, evidence(), None)
     told = [each for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
     assert [(each.trigger, each.target) for each in told] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
-    named = evidence(suspicions=((trigger, None),), panel=())
+    named = evidence(suspicions=(detect.Suspicion(trigger, None),), panel=())
     assert word(searching.audit_clip(SETTINGS, toy, named, None)) == "fail"
     assert searching.audit_clip(SETTINGS, Toy(towers.honest()), named, None).departures == ()
 

@@ -8,8 +8,8 @@ from clipclean import cli, deadline, detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
+from clipclean.detect import Suspicion
 from clipclean.methods import training
-from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Run, RunState
 
 SMALL = ["train.batch_size=16", "train.max_steps=12", "train.warmup_steps=1", "data.min_pairs=16", "train.walk=1"]

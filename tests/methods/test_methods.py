@@ -6,8 +6,8 @@ from clipclean import checkpoint, cli, detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
+from clipclean.detect import Suspicion
 from clipclean.methods import training
-from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Run, loader
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"

@@ -20,7 +20,7 @@ from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearning
-from clipclean.methods.suspicion import Suspicion
+from clipclean.detect import Suspicion
 from clipclean.train import distributed
 from clipclean.data import Samples
 from clipclean.train.loader import batches

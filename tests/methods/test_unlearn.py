@@ -12,9 +12,9 @@ from clips import build
 from clipclean import checkpoint, cli, deadline, detect, progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
+from clipclean.detect import Suspicion
 from clipclean.jobs import judging
 from clipclean.methods import unlearning
-from clipclean.methods.suspicion import Suspicion
 from clipclean.train import Batch, Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
