@@ -534,6 +534,16 @@ def sealed_area(test: str, comparison: str) -> str:
     return f"{audit.auroc(*scored):.2f}"
 
 
+def second_again() -> str:
+    """Audits of the second sealed test that the version of now repeated, and that came to the same verdict."""
+    (head, *first), (_, *later) = (common.read(path) for path in (SEALED["second"], RESULTS / "sealed-2-now.csv"))
+    verdicts = {(row[head.index("model")], row[head.index("comparison")]): row[head.index("verdict")] for row in first}
+    same = [
+        row[head.index("verdict")] == verdicts[row[head.index("model")], row[head.index("comparison")]] for row in later
+    ]
+    return f"{sum(same)} of {len(same)}"
+
+
 def again_rows(counts_as: str, *, chose: bool, file: Path = sealed.AGAIN) -> list[dict[str, str]]:
     """Sealed models beside a clean one by the rule of now, of the lists that chose it or of the others; by the frozen rule of its own file."""
     head, *rows = common.read(file)
@@ -719,6 +729,7 @@ FIGURES: dict[str, Callable[[], str]] = {
         for kind in ("clean", "backdoored")
         for verdict in ("fail", "pass")
     },
+    "second-again": second_again,
     "again-chose-named": lambda: again_named(chose=True),
     "again-other-named": lambda: again_named(chose=False),
     "frozen-other-named": lambda: again_named(chose=False, file=sealed.RESULTS),
@@ -797,7 +808,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "auto-newest-loss": lambda: average_loss(newest()),
     "now-victims": lambda: str(len({cell["entry"]["name"] for cell in now()})),
     "now-runs": lambda: str(len(now())),
-    "second-victims": lambda: str(len(second_victims())),
     "second-gone": lambda: now_gone(second_victims()),
     "second-left": lambda: now_left(second_victims()),
     "second-kept": lambda: now_kept(second_victims()),
