@@ -236,11 +236,17 @@ def test_the_last_stage_fetches_nothing_and_its_user_is_not_root():
     assert words.index("USER") > max(words.index("RUN"), words.index("COPY"))
 
 
+def cpu_commands():
+    """The commands of the stage that takes PyTorch for CPUs: the installation, and the check of what came."""
+    (run,) = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    return run.split("&&")
+
+
 @pytest.mark.parametrize(
     ("index", "given"), [("", ""), ("https://mirror.example/cpu", "--index-url https://mirror.example/cpu ")]
 )
 def test_pip_is_given_one_index_at_a_time_and_the_users_own(index, given):
-    line, _ = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    line, _ = cpu_commands()
     command = ["bash", "-euc", line.replace("/opt/clipclean/bin/python", "echo")]
     said = subprocess.run(command, env={"TORCH_INDEX": index}, check=True, capture_output=True, text=True).stdout
     assert said == f"-m pip install --no-cache-dir {given}torch torchvision\n"
@@ -250,7 +256,7 @@ def test_pip_is_given_one_index_at_a_time_and_the_users_own(index, given):
 @pytest.mark.parametrize(("cuda", "result"), [("None", 0), ("'12.8'", 1)])
 def test_an_image_for_cpus_has_no_pytorch_with_cuda(tmp_path, cuda, result):
     (tmp_path / "torch.py").write_text(f"class version:\n    cuda = {cuda}\n")
-    _, check = [rest for word, rest in STAGES["cpu-build"] if word == "RUN"]
+    _, check = cpu_commands()
     command = ["bash", "-euc", check.replace("/opt/clipclean/bin/python", sys.executable)]
     ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert ended.returncode == result
