@@ -37,6 +37,7 @@ FARTHEST = 4.0  # squared distance of opposite embeddings: what counts for a tri
 # Steps from one copy with a variant of a known trigger to the next: with one at each step 0.24 of a BadNets trigger stayed that the search came
 # to, beside three natural colours; with one at every second step 0.02.
 BETWEEN_VARIANTS = 2
+READ_AT_ONCE = 8  # steps of a GPU after which turns are told how far their triggers moved images
 LEAST_TURNS = 0.1  # of the turns of the trigger that moves images farthest, for one that moves them no more
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
@@ -366,6 +367,7 @@ def forget(
 
     recovers = not recipe.traits.searches
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
+    looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)
     steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
     # Steps that spare clean images hardly move them at the beginning, and go far enough all the same.
     guard = Guard(steps) if recipe.train.damping is None else Guard(steps, fastest=1.0)
@@ -383,10 +385,10 @@ def forget(
     with contextlib.closing(training):
         for step in training:
             guard.look(step)
-            losses = looked_at(turns, step)
+            looks.take(step)
             run.progress("unlearning", step.number + 1, steps)
     clip.net.eval()
-    return losses
+    return looks.read()
 
 
 @dataclass
@@ -429,27 +431,48 @@ class Turns:
     def __init__(self, triggers: Sequence[Suspicion[int]], /, *, every: int = 1) -> None:
         self._triggers, self.every = triggers, every  # steps from one turn to the next
         self._distances = torch.full((len(triggers),), FARTHEST, dtype=torch.double)
-        self._latest = 0  # the place of the one whose turn was last
+        self.latest = 0  # the place of the one whose turn was last
 
     def next(self, generator: Generator, /) -> detect.TriggerLike:
         """The trigger whose turn it is."""
         weights = self._distances.clamp(min=LEAST_TURNS * float(self._distances.max()))
-        self._latest = int(torch.multinomial(weights, 1, generator=generator))
-        return self._triggers[self._latest].trigger
+        self.latest = int(torch.multinomial(weights, 1, generator=generator))
+        return self._triggers[self.latest].trigger
 
-    def look(self, distance: float, /) -> None:
-        """Take how far the latest trigger moved images: their mean squared distance to where the original has those without."""
-        before = float(self._distances[self._latest])
-        self._distances[self._latest] = distance if before == FARTHEST else (before + distance) / 2
+    def look(self, distance: float, place: int, /) -> None:
+        """Take how far the trigger at a place moved images: their mean squared distance to where the original has those without."""
+        before = float(self._distances[place])
+        self._distances[place] = distance if before == FARTHEST else (before + distance) / 2
 
 
-def looked_at(turns: Mapping[str, Turns], step: train.Step, /) -> dict[str, float]:
-    """The losses of a step by name, without those of single copies, which the turns take."""
-    losses = train.losses_of([step])[0]
-    for name, own in turns.items():
-        if name in losses:
-            own.look(losses.pop(name))
-    return losses
+@dataclass
+class Looks:
+    """How far single copies moved images, of some steps at once: to read a number of a GPU waits for its steps."""
+
+    turns: Mapping[str, Turns]
+    at_once: int
+    losses: dict[str, float] = field(
+        default_factory=dict
+    )  # of the last step that was read, by name, without those of single copies
+    _waiting: list[tuple[train.Step, dict[str, int]]] = field(
+        default_factory=list
+    )  # with the places of the triggers of its copies
+
+    def take(self, step: train.Step, /) -> None:
+        """Take a step that is just done."""
+        self._waiting.append((step, {name: own.latest for name, own in self.turns.items() if name in step.parts}))
+        if len(self._waiting) >= self.at_once:
+            self.read()
+
+    def read(self) -> dict[str, float]:
+        """Hand the turns what was taken, and return the losses of the last step."""
+        every = train.losses_of([step for step, _ in self._waiting])
+        for (_, places), losses in zip(self._waiting, every, strict=True):
+            for name, place in places.items():
+                self.turns[name].look(losses.pop(name), place)
+            self.losses = losses
+        self._waiting.clear()
+        return self.losses
 
 
 def triggered(

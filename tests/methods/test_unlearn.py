@@ -320,7 +320,7 @@ def turns_of(far, near):
     for _ in range(4000):
         spec = turns.next(generator).spec
         count[spec] += 1
-        turns.look(far if spec == "wave" else near)
+        turns.look(far if spec == "wave" else near, turns.latest)
     return count["patch"] / 4000
 
 
