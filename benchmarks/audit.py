@@ -466,8 +466,7 @@ def keep_pairs(found: Iterable[tuple[Any, ...]]) -> None:
 
 def paired() -> list[Row]:
     """The pairs in ``benchmarks/results``."""
-    head, *body = common.read(PAIRS) if PAIRS.exists() else [list(PAIR)]
-    return [dict(zip(head, row, strict=True)) for row in body]
+    return common.records(PAIRS) if PAIRS.exists() else []
 
 
 # Tables, of benchmarks/results/audit.csv.
@@ -497,8 +496,7 @@ def keep(found: Sequence[tuple[Any, ...]]) -> None:
 
 def stored() -> list[Row]:
     """What is in ``benchmarks/results``."""
-    head, *body = common.read(RESULTS)
-    return [dict(zip(head, row, strict=True)) for row in body]
+    return common.records(RESULTS)
 
 
 def reported(audits: Iterable[Row]) -> list[Row]:

@@ -18,8 +18,7 @@ Row = dict[str, str]
 
 def rows(job: str, file: Path = FILE) -> list[Row]:
     """Those of one job: ``audit`` or ``cleaning``."""
-    head, *lines = common.read(file)
-    return [row for row in (dict(zip(head, line, strict=True)) for line in lines) if row["job"] == job]
+    return [row for row in common.records(file) if row["job"] == job]
 
 
 def audits(file: Path = FILE) -> str:

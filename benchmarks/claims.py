@@ -10,7 +10,7 @@ To trace a sentence of another page, mark its section, add to ``FIGURES`` what i
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -187,8 +187,7 @@ def chosen_passes() -> str:
 
 def wrong_classes() -> str:
     """Backdoored and clean models of drawings that got a doubt of a wrong class beside another clean model."""
-    head, *body = common.read(RESULTS / "drawings.csv")
-    rows = [dict(zip(head, row, strict=True)) for row in body]
+    rows = common.records(RESULTS / "drawings.csv")
     named = [row for row in rows if row["compared with"] and row["suspect"] and row["suspect"] != row["target"]]
     return f"{sum(bool(row['target']) for row in named)} and {sum(not row['target'] for row in named)}"
 
@@ -482,8 +481,7 @@ def paper_run() -> str:
 
 def widened() -> list[dict[str, str]]:
     """The models that were audited before and after, a row each."""
-    head, *rows = common.read(RESULTS / "wider-tiles.csv")
-    return [dict(zip(head, row, strict=True)) for row in rows]
+    return common.records(RESULTS / "wider-tiles.csv")
 
 
 def widened_alike() -> str:
@@ -512,21 +510,28 @@ SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv"}
 
 def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
     """Audits alone (``none``) or beside a clean model (``reference``), of clean or backdoored models of one of the tests."""
-    head, *rows = common.read(SEALED[test])
-    named = [dict(zip(head, row, strict=True)) for row in rows]
-    mine = [row for row in named if (row["comparison"], row["counts_as"]) == (comparison, counts_as)]
+    mine = [
+        row for row in common.records(SEALED[test]) if (row["comparison"], row["counts_as"]) == (comparison, counts_as)
+    ]
     return [row for row in mine if is_whole in ("", row["is_whole"])]
 
 
-def sealed_verdicts(test: str, comparison: str, counts_as: str, verdict: str) -> str:
-    rows = sealed_rows(test, comparison, counts_as)
+def ending(verdict: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """How many audits end so."""
     return f"{sum(row['verdict'] == verdict for row in rows)} of {len(rows)}"
 
 
-def sealed_named(test: str, comparison: str, *, is_whole: str = "") -> str:
-    """Backdoored models that fail, or get a doubt, for the right class."""
-    rows = sealed_rows(test, comparison, "backdoored", is_whole=is_whole)
+def naming(rows: Sequence[Mapping[str, str]]) -> str:
+    """How many audits of backdoored models fail, or doubt, for the right class."""
     return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
+
+
+def sealed_verdicts(test: str, comparison: str, counts_as: str, verdict: str) -> str:
+    return ending(verdict, sealed_rows(test, comparison, counts_as))
+
+
+def sealed_named(test: str, comparison: str, *, is_whole: str = "") -> str:
+    return naming(sealed_rows(test, comparison, "backdoored", is_whole=is_whole))
 
 
 def sealed_area(test: str, comparison: str) -> str:
@@ -536,31 +541,25 @@ def sealed_area(test: str, comparison: str) -> str:
 
 def second_again() -> str:
     """Audits of the second sealed test that the version of now repeated, and that came to the same verdict."""
-    (head, *first), (_, *later) = (common.read(path) for path in (SEALED["second"], RESULTS / "sealed-2-now.csv"))
-    verdicts = {(row[head.index("model")], row[head.index("comparison")]): row[head.index("verdict")] for row in first}
-    same = [
-        row[head.index("verdict")] == verdicts[row[head.index("model")], row[head.index("comparison")]] for row in later
-    ]
-    return f"{sum(same)} of {len(same)}"
+    first, later = (
+        {(row["model"], row["comparison"]): row["verdict"] for row in common.records(path)}
+        for path in (SEALED["second"], RESULTS / "sealed-2-now.csv")
+    )
+    return f"{sum(verdict == first[audit_of] for audit_of, verdict in later.items())} of {len(later)}"
 
 
 def again_rows(counts_as: str, *, chose: bool, file: Path = sealed.AGAIN) -> list[dict[str, str]]:
     """Sealed models beside a clean one by the rule of now, of the lists that chose it or of the others; by the frozen rule of its own file."""
-    head, *rows = common.read(file)
-    named = [dict(zip(head, row, strict=True)) for row in rows]
-    mine = [row for row in named if (row["comparison"], row["counts_as"]) == ("reference", counts_as)]
+    mine = [row for row in common.records(file) if (row["comparison"], row["counts_as"]) == ("reference", counts_as)]
     return [row for row in mine if sealed.is_choosing(row["model"]) is chose]
 
 
 def again_verdicts(counts_as: str, verdict: str, **which: Any) -> str:
-    rows = again_rows(counts_as, **which)
-    return f"{sum(row['verdict'] == verdict for row in rows)} of {len(rows)}"
+    return ending(verdict, again_rows(counts_as, **which))
 
 
 def again_named(**which: Any) -> str:
-    """Backdoored models that fail, or get a doubt, for the right class."""
-    rows = again_rows("backdoored", **which)
-    return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
+    return naming(again_rows("backdoored", **which))
 
 
 # Finetunes beside their bases, of bases that changed no rule.
@@ -568,8 +567,7 @@ def again_named(**which: Any) -> str:
 
 def finetunes_that(verdict: str, counts_as: str) -> str:
     """How many clean or backdoored ones end so."""
-    models = finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as)
-    return f"{sum(row['verdict'] == verdict for row in models)} of {len(models)}"
+    return ending(verdict, finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as))
 
 
 # The default of now, on victims that train briefly; large ones apart.

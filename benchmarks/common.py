@@ -95,6 +95,12 @@ def read(path: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
+def records(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names of its columns."""
+    head, *rows = read(path)
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
 def write(path: Path, rows: Iterable[Iterable[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows(rows)

@@ -396,8 +396,7 @@ AIM = 0.05  # excess
 
 def read() -> list[Row]:
     """The models of ``benchmarks/results``."""
-    head, *body = common.read(RESULTS)
-    return [dict(zip(head, row, strict=True)) for row in body]
+    return common.records(RESULTS)
 
 
 def family(row: Row, /) -> str:

@@ -156,6 +156,11 @@ def sealed_again() -> str:
     return common.table([["by the rule of now", ""], *map(list, sealed.summary([head, *mine], ["reference"]))])
 
 
+def sealed_table(audits: str, file: Path) -> str:
+    """What the frozen rule said of the models of a sealed test, alone and beside a clean one."""
+    return common.table([[audits, ""], *map(list, sealed.summary(common.read(file)))])
+
+
 def cells(name: str, half: str = "") -> list[dict]:
     """What a script measured, of which there must be some."""
     if found := common.cells(RESULTS / name, half):
@@ -191,17 +196,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "others-audits": beside.audits,
     "others-cleanings": beside.cleanings,
     "sealed-again": sealed_again,
-    "sealed-2": lambda: common.table(
-        [
-            ["audits of the second sealed test", ""],
-            *map(list, sealed.summary(common.read(common.RESULTS / "sealed-2.csv"))),
-        ]
-    ),
+    "sealed-2": lambda: sealed_table("audits of the second sealed test", claims.SEALED["second"]),
     "finetunes": lambda: finetunes.by_family(finetunes.read()),
     "finetunes-aims": lambda: finetunes.against_aims(finetunes.read()),
-    "sealed": lambda: common.table(
-        [["audits of the sealed test", ""], *map(list, sealed.summary(common.read(sealed.RESULTS)))]
-    ),
+    "sealed": lambda: sealed_table("audits of the sealed test", claims.SEALED["sealed"]),
 }
 
 

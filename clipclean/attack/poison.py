@@ -142,5 +142,9 @@ def implants(
 
 def measured_on(eval_set: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    suspicions = tuple(detect.Suspicion(canary.trigger, canary.target) for canary in canaries)
-    return replace(eval_set, suspicions=suspicions, panel=())
+    return replace(eval_set, suspicions=suspicions_of(canaries), panel=())
+
+
+def suspicions_of(canaries: Sequence[Canary], /) -> tuple[detect.Suspicion[int], ...]:
+    """Test backdoors as what a model is measured under, or surgery is shown."""
+    return tuple(detect.Suspicion(canary.trigger, canary.target) for canary in canaries)

@@ -13,7 +13,7 @@ from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
-from clipclean.detect import Measurement, Rate, Suspicion
+from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
 from clipclean.jobs.job import Job
@@ -104,7 +104,7 @@ def _cleaned(
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
     ground = _named(replace(ground, run=replace(ground.run, seed=seed)), f"{drawn[0].trigger.family}, seed {seed}: ")
     ground.put(ground.original)
-    planted = tuple(Suspicion(canary.trigger, canary.target) for canary in drawn)
+    planted = poison.suspicions_of(drawn)
     try:
         copy = trials.planted(ground, drawn)
         if copy is None or not copy.took:

@@ -323,9 +323,8 @@ class _Scene:
             untargeted = self.untargeted(_known(self.effort.without_target))
             suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
             targets = self.targets(suspects)
-        clean = (
-            references.towards(sorted(targets)) if references else None
-        )  # searched alike for all models of a short list
+        # Sorted: they are searched alike for all models of a short list.
+        clean = references.towards(sorted(targets)) if references else None
         others = clean and clean.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
         begun = SearchResult(
             targeted=(),

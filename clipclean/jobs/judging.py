@@ -17,7 +17,7 @@ from clipclean.config.thresholds import (
     STRIKING_VARIANT,
     AuditLimits,
 )
-from clipclean.detect import AuditResult, Suspicion
+from clipclean.detect import AuditResult, Strength, Suspicion
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
@@ -361,12 +361,7 @@ def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimit
 
 def striking(audit: AuditResult, /) -> dict[str, str]:
     """The known triggers, and variants of them, that turn nearly all images into one class, with its name."""
-    variants = {
-        variant.trigger: search.classes[variant.target]
-        for search in audit.searches
-        for variant in search.grid
-        if variant.excess >= STRIKING_VARIANT
-    }
+    variants = {variant.trigger: name for variant, name in variants_moving(audit, least=STRIKING_VARIANT)}
     return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
 
 
@@ -378,14 +373,14 @@ def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]
 
 def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
     """The variants of known triggers that move most of the images, each with the class that it leads to, the strongest first."""
-    moving = [
-        (variant, search.classes)
-        for search in audit.searches
-        for variant in search.grid
-        if variant.excess >= MOVES_MOST
-    ]
-    moving.sort(key=lambda pair: -pair[0].excess)
-    return panel_suspicions(eval_set, {variant.trigger: classes[variant.target] for variant, classes in moving})
+    moving = sorted(variants_moving(audit, least=MOVES_MOST), key=lambda pair: -pair[0].excess)
+    return panel_suspicions(eval_set, {variant.trigger: name for variant, name in moving})
+
+
+def variants_moving(audit: AuditResult, /, *, least: float) -> list[tuple[Strength, str]]:
+    """The variants of known triggers that move so large a share of the images, each with the name of its class."""
+    grids = ((search.classes, variant) for search in audit.searches for variant in search.grid)
+    return [(variant, classes[variant.target]) for classes, variant in grids if variant.excess >= least]
 
 
 def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:

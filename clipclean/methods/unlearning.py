@@ -451,12 +451,10 @@ class Looks:
 
     turns: Mapping[str, Turns]
     at_once: int
-    losses: dict[str, float] = field(
-        default_factory=dict
-    )  # of the last step that was read, by name, without those of single copies
-    _waiting: list[tuple[train.Step, dict[str, int]]] = field(
-        default_factory=list
-    )  # with the places of the triggers of its copies
+    # Of the last step that was read, by name, without those of single copies.
+    losses: dict[str, float] = field(default_factory=dict)
+    # Steps that wait to be read, with the places of the triggers of their copies.
+    _waiting: list[tuple[train.Step, dict[str, int]]] = field(default_factory=list)
 
     def take(self, step: train.Step, /) -> None:
         """Take a step that is just done."""
