@@ -896,14 +896,3 @@ def check_path(name: str, path: Path, /) -> None:
     size, longest = len(os.fsencode(text)), max((len(os.fsencode(part)) for part in path.parts), default=0)
     if size > MOST_PATH or longest > MOST_NAME:
         raise UsageError(f"{name}: {printable(text[:80])}… is longer than any path. Give a shorter one.")
-
-
-def policy_of(request: Audit | Sanitize, /) -> "Policy":
-    """The policy, or the default one; raises UsageError."""
-    from clipclean.config import policy as policies
-
-    if request.policy is None:
-        return policies.ignoring(request.ignore) if request.ignore else policies.DEFAULT
-    if request.ignore:
-        raise UsageError("--policy and --ignore both say what counts. Write what is ignored into the policy.")
-    return policies.load(request.policy) if isinstance(request.policy, Path) else request.policy

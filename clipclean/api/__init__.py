@@ -59,9 +59,9 @@ def audit(
 ) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to."""
     with requested(requests.Audit, locals()) as request:
-        from clipclean.jobs import audit as job
+        from clipclean.jobs import audit as auditing
 
-        return job.audit(request).report
+        return auditing.audit(auditing.Job.of(request).here()).report
 
 
 @explained(requests.Sanitize)

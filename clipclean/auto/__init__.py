@@ -4,8 +4,9 @@ from clipclean.auto.strategy import Auto
 from clipclean.jobs.job import Job
 from clipclean.jobs.one_recipe import OneRecipe
 from clipclean.jobs.strategy import Strategy
+from clipclean.requests import Sanitize
 
 
-def strategy_of(job: Job, /) -> Strategy:
+def strategy_of(job: Job[Sanitize], /) -> Strategy:
     """The way of cleaning that the recipe of a job is for; raises UsageError where a candidate is misspelt."""
     return Auto.of(job) if job.recipe.traits.chooses else OneRecipe(job.recipe)

@@ -18,6 +18,7 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.suspicion import targets
+from clipclean.requests import Sanitize
 from clipclean.train import Group
 
 
@@ -29,7 +30,7 @@ class Auto:
     needs = "the model was audited"
 
     @classmethod
-    def of(cls, job: Job, /) -> "Auto":
+    def of(cls, job: Job[Sanitize], /) -> "Auto":
         """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
         return cls(candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search))
 

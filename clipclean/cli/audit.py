@@ -18,8 +18,7 @@ from clipclean.requests import called
 from clipclean.untrusted import plural, printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.plan import Plan
-    from clipclean.jobs.results import Outcome
+    from clipclean.jobs.audit import Job, Outcome, Plan
 
 
 @command_of(
@@ -39,19 +38,20 @@ def audit(request: requests.Audit, shell: Shell) -> int:
     follows, the exit code is the worst, and JSON is a list.
     """
     from clipclean.jobs import model_paths
+    from clipclean.jobs.job import Job
 
     models = model_paths.expanded(shell.models)
     process.check_single("An audit")
     roles.check(request, replace(shell, models=(*shell.models, *models)))
-    request = replace(request, policy=requests.policy_of(request), ignore=())  # a wrong one is refused before slow work
+    job = Job.of(request)  # a wrong policy is refused before slow work
     roles.check_reports(
         shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in REPORT_SUFFIXES.values()]
     )
     if len(models) > 1:
-        return audit_all(request, shell, models)
+        return audit_all(job, shell, models)
     printing.check_baseline(shell)
-    outcome = outcome_of(replace(request, model=models[0]), shell)
-    from clipclean.jobs.plan import Plan
+    outcome = outcome_of(job.of_model(models[0]), shell)
+    from clipclean.jobs.audit import Plan
 
     if isinstance(outcome, Plan):
         printing.show(shell.as_json, printing.plan_json(outcome), printing.plan_text(outcome))
@@ -65,17 +65,16 @@ REPORT_SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "x
 EXIT_CODES_BY_HARM = (0, 4, 1, 3, 2)  # the worst last: a model without any verdict is worse than one that failed
 
 
-def outcome_of(request: requests.Audit, shell: Shell, /) -> "Outcome | Plan":
+def outcome_of(job: "Job[requests.Audit]", shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
+    request = job.request
     printing.first_line(shell, request.model, f"effort {request.effort}{printing.policy_in_force(request)}")
     printing.check_inputs(request)
     device, quiet = process.load_torch(request.device, shell)
-    from clipclean.jobs import audit as job
-    from clipclean.jobs import plan
+    from clipclean.jobs import audit as auditing
 
-    request = replace(request, device=device)
     with progress.display(quiet=quiet):
-        return plan.plan_audit(request) if shell.dry_run else job.audit(request)
+        return (auditing.planned if shell.dry_run else auditing.audit)(job.on(device))
 
 
 class Line(NamedTuple):
@@ -87,7 +86,7 @@ class Line(NamedTuple):
     content: Mapping[str, object]  # for JSON
 
 
-def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) -> int:
+def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], /) -> int:
     """Audit each model and print the summary; returns the worst exit code.
 
     A model that is refused, and one whose audit has too little data, counts as itself; the others are audited all the same.
@@ -95,7 +94,7 @@ def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) 
     Raises:
         UsageError: something is asked that several models cannot share.
     """
-    single_options = {"save_triggers": request.save_triggers, "baseline": shell.baseline}  # of one model
+    single_options = {"save_triggers": job.request.save_triggers, "baseline": shell.baseline}  # of one model
     if refused_options := [called(name) for name, value in single_options.items() if value is not None]:
         raise UsageError(
             f"{' and '.join(refused_options)}: for one model, and these are {len(models)}. Audit them one by one."
@@ -109,7 +108,7 @@ def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) 
     for number, (model, label) in enumerate(zip(models, labels(models), strict=True), 1):
         printing.say(shell, f"model {number} of {len(models)}: {printable(model)}")
         try:
-            lines.append(line_of(replace(request, model=model), shell, label))
+            lines.append(line_of(job.of_model(model), shell, label))
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
             lines.append(Line(verdict, str(error), error.exit_code, printing.refusal_json(error)))
@@ -120,11 +119,11 @@ def audit_all(request: requests.Audit, shell: Shell, models: Sequence[Path], /) 
     return max((line.code for line in lines), key=EXIT_CODES_BY_HARM.index)
 
 
-def line_of(request: requests.Audit, shell: Shell, label: str, /) -> Line:
+def line_of(job: "Job[requests.Audit]", shell: Shell, label: str, /) -> Line:
     """Audit one of several models, and write its reports."""
-    outcome = outcome_of(request, shell)
+    outcome = outcome_of(job, shell)
     from clipclean import report
-    from clipclean.jobs.plan import Plan
+    from clipclean.jobs.audit import Plan
 
     if isinstance(outcome, Plan):
         return Line("planned", str(outcome.estimate), 0, printing.plan_json(outcome))

@@ -4,19 +4,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from clipclean import deadline, detect, requests
+from clipclean import deadline, detect
 from clipclean.attack import trigger_files
-from clipclean.config.thresholds import AuditLimits
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finite
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, judging, plan, results, searching, shared_inputs
 from clipclean.jobs.base import LoadedBase
+from clipclean.jobs.job import Job
 from clipclean.jobs.judging import Audited
+from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
-from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.shared_inputs import AuditInputs
 from clipclean.report import Report
+from clipclean.requests import Audit
 
 NOT_COMPARED = (
     "Time was over before the clean models to compare with were searched, and then the tested one: known triggers were tried on it. The same "
@@ -24,7 +25,7 @@ NOT_COMPARED = (
 )
 
 
-def audit(request: requests.Audit, /) -> Outcome:
+def audit(job: Job[Audit], /) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
     If an audit is interrupted, the same call resumes it after its last finished stage.
@@ -32,13 +33,13 @@ def audit(request: requests.Audit, /) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
-    started = time.monotonic()
+    started, request = time.monotonic(), job.request
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
-            with shared_inputs.read_for_audit(request) as audit_inputs:
-                return _audit(audit_inputs, started)
+            with shared_inputs.read_for_audit(job) as audit_inputs:
+                return _audit(request, audit_inputs, started)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -46,24 +47,30 @@ def audit(request: requests.Audit, /) -> Outcome:
             ) from error
 
 
-def _audit(audit_inputs: AuditInputs, started: float) -> Outcome:
-    plan.tell_audit(audit_inputs)
+def planned(job: Job[Audit], /) -> Plan:
+    """The plan of an audit; refuses what the audit itself would refuse before it measures."""
+    if job.request.save_triggers is not None:
+        trigger_files.check_folder(job.request.save_triggers)
+    with shared_inputs.read_for_audit(job) as audit_inputs:
+        return plan.plan_audit(job.request, audit_inputs)
+
+
+def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome:
+    plan.tell_audit(audit_inputs, minutes=request.max_minutes)
     named, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
     base = bases.load(named, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named else None
-    audited, judge, request = _searched(audit_inputs, base), audit_inputs.shared.judge, audit_inputs.request
+    audited, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
     result, folder = audited.audit, request.save_triggers
-    known_power, unproven = None, list[Finding]()
+    known_power, others = None, base.notes() if base else []
     try:
         known_power = judging.power_of(audited)
     except deadline.OutOfTime:
-        unproven = [detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")]
-    unproven += _of_references(audited)
-
-    def findings(limits: AuditLimits) -> list[Finding]:
-        beside = base.notes() if base else []
-        return judging.with_power([*judging.all_findings(audited, limits), *beside, *unproven], known_power)
-
-    applied = judge.apply(audit_inputs.loaded, findings)
+        others.append(detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured."))
+    others += _of_references(audited)
+    applied = judge.apply(
+        audit_inputs.loaded,
+        lambda limits: judging.with_power([*judging.all_findings(audited, limits), *others], known_power),
+    )
     saved = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
     maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
@@ -104,8 +111,7 @@ def _of_references(audited: Audited, /) -> list[Finding]:
 
 def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
-    request, clip, eval_set = audit_inputs.request, audit_inputs.loaded.clip, audit_inputs.eval_set
-    settings = SearchSettings(request.effort, request.seed, search=request.search)
+    settings, clip, eval_set = audit_inputs.settings, audit_inputs.loaded.clip, audit_inputs.eval_set
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
         trusted, device = audit_inputs.shared.clean_models, str(clip.device)
         measured = None
@@ -129,7 +135,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
-        ends = (detect.is_far,) if request.power else (detect.is_far, detect.is_quiet)
+        ends = (detect.is_far,) if audit_inputs.has_power else (detect.is_far, detect.is_quiet)
 
         def is_enough(result: detect.SearchResult) -> bool:
             return any(all(end(result, limits=limit) for limit in limits) for end in ends)
@@ -143,3 +149,6 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
             return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audited = base.seen(clip, eval_set, audited) if base else audited
     return Audited(audit_inputs, references.known if references else None, audited)
+
+
+__all__ = ["Job", "Outcome", "Plan", "audit", "planned"]

@@ -21,7 +21,6 @@ from clipclean.detect import AuditResult, Strength, Suspicion
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
-from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.methods import unlearning
 from clipclean.methods.suspicion import Shown, distinct, new_among
@@ -44,7 +43,7 @@ class Audited:
 def all_findings(audited: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
     images = len(audited.audit_inputs.eval_set.pixels)
-    is_chosen = audited.audit_inputs.request.weights is not None
+    is_chosen = audited.audit_inputs.names_weights
     notes = [*notes_on_images(audited.audit_inputs), *file_findings(audited.audit_inputs.loaded, is_chosen=is_chosen)]
     return [*detect.of_audit(audited.audit, limits, images=images), *notes]
 
@@ -61,7 +60,7 @@ def file_findings(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
 def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
     """Notes on the images and the classes; they inform and never change the verdict."""
     notes, skipped = notes_on_classes(audit_inputs.shared), audit_inputs.images.skipped
-    if audit_inputs.request.data is None:
+    if audit_inputs.is_bundled:
         notes.append(
             finding(
                 CC.BUNDLED_IMAGES_USED,
@@ -89,12 +88,16 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
     anyway.
     """
-    audit_inputs, request = audited.audit_inputs, audited.audit_inputs.request
+    audit_inputs, settings = audited.audit_inputs, audited.audit_inputs.settings
     findings = all_findings(audited, audit_inputs.shared.judge.limits)
-    if not request.power or audited.audit.search is None or any(finding.level == "error" for finding in findings):
+    if (
+        not audit_inputs.has_power
+        or audited.audit.search is None
+        or any(finding.level == "error" for finding in findings)
+    ):
         return None
     named = {finding.target for finding in findings if finding.target}
-    settings, clip = SearchSettings(request.effort, request.seed), audit_inputs.loaded.clip
+    clip = audit_inputs.loaded.clip
     eval_set = replace(audit_inputs.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
@@ -112,8 +115,8 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
         audit_inputs.planting,
         eval_set,
         recipes.load(recipes.STANDARD),
-        power.drawn(classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
-        seed=request.seed,
+        power.drawn(classes=len(eval_set.classes), avoid=avoid, seed=settings.seed),
+        seed=settings.seed,
         levels=levels,
     )
 

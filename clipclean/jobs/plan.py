@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean import model, requests, train
-from clipclean.attack import power, trigger_files, triggers
+from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
-from clipclean.jobs import clean_pairs, estimate, shared_inputs
+from clipclean.jobs import clean_pairs, estimate
 from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import clip_normalised
@@ -194,12 +194,9 @@ def _steps_beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
     return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
 
 
-def plan_audit(request: requests.Audit, /) -> Plan:
-    """The plan of an audit; raises what reading its inputs raises."""
-    if request.save_triggers is not None:
-        trigger_files.check_folder(request.save_triggers)
-    with shared_inputs.read_for_audit(request) as inputs:
-        expected = estimate_audit(inputs)
+def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
+    """The plan of an audit."""
+    expected = estimate_audit(inputs)
     estimate.warn_of_time(expected, request.max_minutes)
     clip, shown = inputs.loaded.clip, inputs.eval_set
     most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
@@ -243,12 +240,12 @@ def _normalisation_count(clip: model.Clip) -> int:
     return 2 if clip_normalised(clip) else 1
 
 
-def tell_audit(inputs: AuditInputs, /) -> None:
-    """Report what an audit works with, and its estimate, if somebody listens."""
+def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> None:
+    """Report what an audit works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
     clip = inputs.loaded.clip
     _tell_facts(_audit_facts(inputs))
     precision = "bf16" if inputs.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(inputs), precision=precision, minutes=inputs.request.max_minutes)
+    estimate.tell(clip, lambda: estimate_audit(inputs), precision=precision, minutes=minutes)
 
 
 def _comparison_words(request: requests.Audit, /, *, models: int) -> str:
@@ -292,9 +289,8 @@ def _named_references(shared: SharedInputs) -> list[str]:
 
 def _audit_facts(inputs: AuditInputs) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
-    request, images = inputs.request, len(inputs.eval_set.pixels)
-    references = _named_references(inputs.shared)
-    bundled = " (bundled)" if request.data is None else ""
+    images, references = len(inputs.eval_set.pixels), _named_references(inputs.shared)
+    bundled = " (bundled)" if inputs.is_bundled else ""
     measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {
         "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{measured}",
@@ -305,8 +301,8 @@ def _audit_facts(inputs: AuditInputs) -> dict[str, str]:
             images=images,
             least=inputs.shared.judge.limits.min_images,
             doubts=[
-                *([] if request.search else [NO_SEARCH]),
-                *([] if references or request.power else [NO_CLEAN_MODEL]),
+                *([] if inputs.settings.search else [NO_SEARCH]),
+                *([] if references or inputs.has_power else [NO_CLEAN_MODEL]),
             ],
         ),
     }

@@ -16,6 +16,7 @@ from clipclean.jobs.job import Job
 from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.methods import training
 from clipclean.progress import say, stage
+from clipclean.requests import Sanitize
 from clipclean.schema.results import ScreenedRecord
 
 
@@ -48,7 +49,7 @@ class CleaningInputs:
         )
 
 
-def prepare(job: Job, /) -> CleaningInputs:
+def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
 
     Raises:
@@ -57,7 +58,7 @@ def prepare(job: Job, /) -> CleaningInputs:
     request, chosen = job.request, job.recipe  # as it was asked for; below, with a warm-up that the pairs have room for
     wanted = formats.options_of(request.format)
     formats.check(wanted)
-    shared = SharedInputs.of(request, chosen, policy=job.policy, device=job.device, effort=chosen.auto.effort)
+    shared = SharedInputs.of(job)
     opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(opened.architecture, wanted)
     cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)

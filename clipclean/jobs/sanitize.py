@@ -20,10 +20,11 @@ from clipclean.jobs.results import Outcome
 from clipclean.jobs.strategy import Strategy
 from clipclean.jobs.workbench import Workbench
 from clipclean.progress import Listener, heard
+from clipclean.requests import Sanitize
 from clipclean.train import ALONE, Group, Run
 
 
-def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcome | None:
+def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE) -> Outcome | None:
     """Clean one checkpoint by a strategy, and write the result into ``job.request.out``.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
@@ -53,7 +54,7 @@ def sanitize(job: Job, strategy: Strategy, /, *, group: Group = ALONE) -> Outcom
         return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
 
 
-def planned(job: Job, strategy: Strategy, /) -> Plan:
+def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     destination.look(job.request, ALONE, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
@@ -66,7 +67,7 @@ def _timed(group: Group) -> Listener:
 
 
 @contextlib.contextmanager
-def _in_time(job: Job, what: str) -> Iterator[None]:
+def _in_time(job: Job[Sanitize], what: str) -> Iterator[None]:
     try:
         yield
     except deadline.OutOfTime as error:

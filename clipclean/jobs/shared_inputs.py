@@ -6,18 +6,15 @@ from dataclasses import dataclass, replace
 
 from clipclean import data, detect, model, requests
 from clipclean.attack import power
-from clipclean.config import recipe as recipes
-from clipclean.config.policy import Policy
-from clipclean.config.recipe import Recipe
 from clipclean.detect import Suspicion
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
 from clipclean.jobs.clean_models import StoredReferences
 from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
+from clipclean.jobs.job import Job, Request
 from clipclean.jobs.results import Judge
+from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import say, stage
-
-Request = requests.Audit | requests.Sanitize
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,9 @@ class SharedInputs:
         return bool(self.clean_models or self.stored.measured)
 
     @classmethod
-    def of(cls, request: Request, recipe: Recipe, /, *, policy: Policy, device: str, effort: str) -> "SharedInputs":
-        """All of that, cheapest first; ``effort`` is that of the searches. Raises what the readers raise."""
-        judge = Judge.of(policy, recipe.audit)
+    def of(cls, job: Job[Request], /) -> "SharedInputs":
+        """All of that, cheapest first; raises what the readers raise."""
+        request, judge = job.request, Judge.of(job.policy, job.recipe.audit)
         vocabulary = inputs.read_vocabulary(request.classes, request.templates)
         named = inputs.suspicions(request.trigger, request.target, vocabulary)
         if not (has_own_classes := request.classes is not None):
@@ -59,36 +56,37 @@ class SharedInputs:
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
             kind, classes = model.shape_of(opened.architecture), vocabulary.classes
-            stored = clean_models.stored_references(request.references, kind=kind, effort=effort, classes=classes)
+            stored = clean_models.stored_references(request.references, kind=kind, effort=job.effort, classes=classes)
             clean = [clean_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
             unstored = [known for known in bases.beside(base, clean) if known.file.sha256 not in stored.digests]
-            return cls(judge, vocabulary, named, device, opened, tuple(unstored), stored, has_own_classes, base)
+            return cls(judge, vocabulary, named, job.device, opened, tuple(unstored), stored, has_own_classes, base)
 
 
 @dataclass(frozen=True)
 class AuditInputs:
     """The inputs of an audit."""
 
-    request: requests.Audit
     shared: SharedInputs
     loaded: LoadedModel  # the model, built
     images: data.CleanSet  # that were given
     late_pairs: inputs.LatePairs  # the bundled clean pairs, read if needed
     planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
+    settings: SearchSettings
+    is_bundled: bool  # whether the user gave no images
+    names_weights: bool  # whether the user chose among several sets of weights
+    has_power: bool  # whether test backdoors are planted in copies
 
     @property
     def effort(self) -> str | None:
         """Of the search; None without one."""
-        return self.request.effort if self.request.search else None
+        return self.settings.effort if self.settings.search else None
 
 
 @contextlib.contextmanager
-def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
+def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
-    recipe = recipes.load(recipes.STANDARD)
-    policy, device = requests.policy_of(request), inputs.device_of(request.device)
-    shared = SharedInputs.of(request, recipe, policy=policy, device=device, effort=request.effort)
+    request, recipe, shared = job.request, job.recipe, SharedInputs.of(job)
     vocabulary, architecture = shared.vocabulary, shared.opened.architecture
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
@@ -99,4 +97,15 @@ def read_for_audit(request: requests.Audit, /) -> Iterator[AuditInputs]:
             eval_set = replace(eval_set, grid=eval_set.tints)
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
-        yield AuditInputs(request, shared, loaded, images, late_pairs, planting, eval_set)
+        yield AuditInputs(
+            shared,
+            loaded,
+            images,
+            late_pairs,
+            planting,
+            eval_set,
+            SearchSettings(request.effort, request.seed, search=request.search),
+            is_bundled=request.data is None,
+            names_weights=request.weights is not None,
+            has_power=request.power,
+        )

@@ -22,7 +22,7 @@ from clipclean.cli.options import Shell
 from clipclean.config import policy
 from clipclean.errors import ClipcleanError, UsageError
 from clipclean.jobs import inputs
-from clipclean.jobs.job import recipe_of
+from clipclean.jobs.job import policy_of, recipe_of
 
 ROOT = Path(__file__).parents[2]
 KNOWN = requests.options(requests.Audit) | requests.options(requests.Sanitize)
@@ -243,9 +243,9 @@ def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_defau
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
     assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)
-    assert requests.policy_of(requests.Audit("m.pt")) is policy.DEFAULT
+    assert policy_of(requests.Audit("m.pt")) is policy.DEFAULT
     own = policy.Policy(version=1, name="ours")
-    assert requests.policy_of(requests.Audit("m.pt", policy=own)) is own
+    assert policy_of(requests.Audit("m.pt", policy=own)) is own
 
 
 class OwnText(str):
