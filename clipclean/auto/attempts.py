@@ -56,9 +56,10 @@ class Attempt:
         """Names of the classes that the suspicions lead to."""
         return frozenset(probe.target for probe in self.audit.measured.known)
 
-    def is_offered(self, *, is_sure: bool) -> bool:
-        """Whether its weights may be written: over the budget they are not where nothing is suspected, and a gentler way may be left."""
-        return is_sure or bool(self.suspicions) or self.way.is_within
+    @property
+    def over_budget(self) -> list[Finding]:
+        """Losses over the budget beyond chance, of accuracy or of recall."""
+        return [finding for finding in self.findings if finding.rule == CC.ACCURACY_LOST and finding.level == "error"]
 
     def is_open(self, *, is_sure: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
@@ -148,6 +149,7 @@ def choose(
     limits: AuditLimits,
     is_sure: bool,
     is_late: Callable[[], bool],
+    is_worth: Callable[[Attempt], bool],
     try_out: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
     tell: Callable[[str], None] = lambda _: None,
@@ -159,6 +161,7 @@ def choose(
         limits: of the run.
         is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
+        is_worth: whether an attempt is worth its price, so that its weights are written rather than the original.
         try_out: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
         tell: takes what is tried next, and how it went.
@@ -182,7 +185,7 @@ def choose(
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
             tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
             attempt = considered[-1].attempt
-            if attempt and attempt.is_offered(is_sure=is_sure) and not attempt.is_open(is_sure=counts_doubts):
+            if attempt and is_worth(attempt) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]
         waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]
@@ -211,6 +214,20 @@ def _ran(considered: Considered, run: Callable[[Considered], Considered], /) -> 
         return run(considered)
     except (Inconclusive, NonFiniteLoss) as error:
         return replace(considered, why_not=str(error), trials=())
+
+
+def is_better_as_it_was(
+    original: Sequence[Finding], attempt: Attempt, /, *, patterns: Sequence[Suspicion[int]] = ()
+) -> bool:
+    """Whether the original is better than a cleaning of it: that costs too much, and the audit had found no backdoor to remove.
+
+    ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
+    where it suspected nothing, the value alone counts. Known ``patterns`` that acted plainly, and are gone, are a doubt as well.
+    """
+    if any(finding.level == "error" for finding in original):
+        return False
+    is_doubted = judging.is_suspected(original) or bool(patterns and attempt.way.witnesses)
+    return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
 
 
 def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:

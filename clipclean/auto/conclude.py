@@ -79,7 +79,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     if choice.considered:
         chosen, best = attempts.best(choice.considered)
         original = attempts.unchanged(bench, choice.before, best.way)
-        stays = is_better_as_it_was(original.findings, best, plain=bool(choice.before.patterns and best.way.witnesses))
+        stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
         attempt = original if stays else best
     else:
         attempt = original = attempts.unchanged(bench, choice.before, Way.none(measured, bench.limits))
@@ -185,27 +185,11 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: A
     return finding(CC.NO_CANDIDATE_PASSES, words, level="error")
 
 
-def is_better_as_it_was(original: Sequence[Finding], attempt: Attempt, /, *, plain: bool = False) -> bool:
-    """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
-
-    ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
-    where it suspected nothing, the value alone counts. ``plain``: known triggers acted plainly, and are gone, which is a doubt as well.
-    """
-    if any(finding.level == "error" for finding in original):
-        return False
-    return bool(_over(attempt)) or not (plain or judging.is_suspected(original) or attempt.way.is_within)
-
-
-def _over(attempt: Attempt) -> list[Finding]:
-    """Losses over the budget beyond chance, of accuracy or of recall."""
-    return [finding for finding in attempt.findings if finding.rule == CC.ACCURACY_LOST and finding.level == "error"]
-
-
 def as_it_was(attempt: Attempt, /) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget; what the canaries show is no verdict on the original."""
     best = f"The best candidate, {attempt.candidate.name},"
     if attempt.way.is_within:  # by accuracy, but not by recall
-        words = f"{best} costs too much, so the weights stay. {_over(attempt)[0].message}"
+        words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
     return judging.nothing_passes(best, attempt.way)
 

@@ -82,9 +82,10 @@ def tried_all(
         OutOfTime: the deadline came before a candidate was run.
     """
     group, spent, needless, audit = bench.run.group, [0.0], "", before.audit
+    findings = bench.findings(audit)
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
     # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-    if not (judging.is_suspected(bench.findings(audit)) or all(candidate.searches for candidate in offered)):
+    if not (judging.is_suspected(findings) or all(candidate.searches for candidate in offered)):
         needless = "the audit suspects nothing that it could unlearn"
     # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
     rows = bench.suspects(audit)
@@ -120,6 +121,7 @@ def tried_all(
         limits=bench.limits,
         is_sure=bool(before.sure),
         is_late=is_late,
+        is_worth=lambda attempt: not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns),
         try_out=try_out,
         run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         tell=bench.say,

@@ -115,8 +115,7 @@ def distill(parts: Parts, /) -> Loss:
     )
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        parts = own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
-        return {name: value for name, value in parts.items() if name != "disturbed"}
+        return own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
 
     return loss
 
@@ -188,21 +187,36 @@ def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight
     return preserved
 
 
-def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
+def section_name(copies: str, section: int, /) -> str:
+    """The name of the distance of one section of triggered copies."""
+    return f"{copies}/{section}"
+
+
+def forgetting(
+    encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float, sections: int = 0
+) -> Loss:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
 
-    Batches have ``pixels`` and the same images under one trigger, ``newest``, or under two, ``earlier`` as well, of which the mean is
-    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. The distance of each copy is
-    among the parts, by its name.
+    Batches have ``pixels`` and the same images under triggers, ``newest``, or in two copies, ``earlier`` as well, of which the mean is
+    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. Of n ``sections`` of a
+    batch the one of a number has every nth image from it on; the distance of each, of each copy, is among the losses by its
+    :func:`section_name`.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         wanted = original(batch.inputs["pixels"])
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = {name: squared_distance(encode_images(shown), wanted) for name, shown in batch.inputs.items()}
-        clean = moved.pop("pixels")
-        left = torch.stack(list(moved.values())).mean() if moved else torch.zeros_like(clean)
+        moved = {name: (encode_images(shown) - wanted).square().sum(-1) for name, shown in batch.inputs.items()}
+        clean = moved.pop("pixels").mean()
+        left = (
+            torch.stack([distances.mean() for distances in moved.values()]).mean() if moved else torch.zeros_like(clean)
+        )
         total = preserve_weight * clean + 2 * restore_weight * left
-        return {"loss": total, "preservation": clean, "restoration": left} | moved
+        by_section = {
+            section_name(name, section): distances[section::sections].detach().mean()
+            for name, distances in moved.items()
+            for section in range(sections)
+        }
+        return {"loss": total, "preservation": clean, "restoration": left} | by_section
 
     return loss

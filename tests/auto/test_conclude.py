@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 from auto_values import LIMITS, attempt, candidate, measurement, probe, returning, sight, trial
 
+from clipclean.attack import triggers
 from clipclean.auto import attempts, conclude
 from clipclean.auto.attempts import Considered
 from clipclean.auto.conclude import Choice
 from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
-from clipclean.detect import Rate
+from clipclean.detect import Rate, Suspicion
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
 from clipclean.jobs.judging import FirstAudit
@@ -111,16 +112,18 @@ def verdict_of(*findings, severities=None):
 
 def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
+    pattern = (Suspicion(triggers.parse("sinusoid"), 0),)
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert conclude.is_better_as_it_was([], costly, plain=True)
-    assert conclude.is_better_as_it_was([doubt], costly)
-    assert not conclude.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
-    assert not conclude.is_better_as_it_was([], acts)
+    assert attempts.is_better_as_it_was([], costly, patterns=pattern)
+    assert attempts.is_better_as_it_was([doubt], costly)
+    assert not attempts.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
+    assert not attempts.is_better_as_it_was([], acts)
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
-    assert conclude.is_better_as_it_was([UNKNOWN], within_chance)
-    assert not conclude.is_better_as_it_was([UNKNOWN], within_chance, plain=True)
-    assert not conclude.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
-    assert not conclude.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
+    gone = replace(within_chance, way=replace(within_chance.way, witnesses=1))
+    assert attempts.is_better_as_it_was([UNKNOWN], within_chance)
+    assert not attempts.is_better_as_it_was([UNKNOWN], gone, patterns=pattern)
+    assert not attempts.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
+    assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
 def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():

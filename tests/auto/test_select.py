@@ -27,7 +27,10 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
             raise result
         return replace(considered, attempt=result)
 
-    asked = {"limits": LIMITS, "is_sure": is_sure, "is_late": lambda: len(ran) in late}
+    def is_worth(attempt):
+        return is_sure or attempt.way.is_within
+
+    asked = {"limits": LIMITS, "is_sure": is_sure, "is_late": lambda: len(ran) in late, "is_worth": is_worth}
     return choose([candidate(name) for name in attempts], try_out=tried, run=run, **asked), ran
 
 
@@ -114,6 +117,6 @@ def test_a_candidate_that_cannot_be_run_on_the_model_says_why_and_the_next_one_i
 
 
 @pytest.mark.parametrize(("is_sure", "ran"), [(False, ["a", "b"]), (True, ["a"])])
-def test_where_no_class_is_sure_a_run_over_the_budget_calls_the_next_candidate(is_sure, ran):
+def test_a_run_that_is_not_worth_its_price_calls_the_next_candidate(is_sure, ran):
     attempts = {"a": attempt("a", lost=0.03), "b": attempt("b", lost=0.01)}
     assert chosen({}, attempts, copy=False, is_sure=is_sure)[1] == ran

@@ -93,6 +93,9 @@ def test_forgetting_is_the_sum_of_three_distances():
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # turned: clean 2; newest is west and north, (4 + 2) / 2 = 3; earlier is south, 2  ->  2 * 2 + (3 + 2) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
+    loss = losses.forgetting(turned, same, preserve_weight=2.0, restore_weight=0.5, sections=2)
+    parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST)))
+    assert [parts[f"newest/{section}"].item() for section in (0, 1)] == [4, 2]  # an image each
 
 
 def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():

@@ -318,9 +318,9 @@ def turns_of(far, near):
     """The share of turns of a trigger that moves images so near, beside one that moves them so far."""
     turns, generator, count = unlearning.Turns([WAVE, PATCH]), torch.Generator().manual_seed(0), Counter()
     for _ in range(4000):
-        spec = turns.next(generator).spec
-        count[spec] += 1
-        turns.look(far if spec == "wave" else near, turns.latest)
+        (trigger,) = turns.next(generator, sections=1)
+        count[trigger.spec] += 1
+        turns.look(far if trigger.spec == "wave" else near, turns.latest[0])
     return count["patch"] / 4000
 
 
@@ -341,6 +341,40 @@ def test_triggers_that_take_turns_at_every_second_step_have_copies_in_these_alon
     batches = [Batch({"pixels": torch.zeros(2, 3, 16, 16)}, ())] * 4
     drawn = unlearning.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=torch.Generator().manual_seed(0))
     assert ["variants" in batch.inputs for batch in drawn] == [True, False, True, False]
+
+
+def whole_image(value):
+    """A trigger that blends one value over the whole image."""
+    values = {"ratio": torch.tensor(1.0), "pattern": torch.full((3, 16, 16), float(value))}
+    return Suspicion(detect.InvertedTrigger("blend", f"of {value}", values, 16), 0)
+
+
+def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells_how_far_that_one_moves_images():
+    black, white = whole_image(0.0), whole_image(1.0)
+    turns = {"newest": unlearning.Turns([black, white])}
+    how = SHORT_RECIPE.unlearn.model_copy(update={"strength": (1.0, 1.0)})
+    batches = [Batch({"pixels": torch.full((8, 3, 16, 16), 0.5)}, ())]
+    (batch,) = unlearning.triggered(batches, turns, how, generator=torch.Generator().manual_seed(1), sections=4)
+    places = turns["newest"].latest
+    assert set(places) == {0, 1}  # of four sections
+    assert batch.inputs["newest"][:, 0, 0, 0].round().tolist() == [
+        *places,
+        *places,
+    ]  # every fourth image from its own on
+    lengths = {"loss": 0.0} | {f"newest/{section}": 0.2 + place for section, place in enumerate(places)}
+    looks = unlearning.Looks(turns, at_once=1)
+    looks.take(Step(0, 0.0, {name: torch.tensor(length) for name, length in lengths.items()}))
+    assert looks.losses == {"loss": 0.0}
+    later = [turns["newest"].next(torch.Generator().manual_seed(seed), sections=4) for seed in range(300)]
+    share = sum(trigger is white.trigger for four in later for trigger in four) / 1200
+    assert share == pytest.approx(1.2 / 1.4, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("images", "processes", "sections"), [(64, 1, 8), (64, 4, 8), (64, 16, 1), (32, 2, 4), (8, 2, 1), (50, 1, 1)]
+)
+def test_a_section_has_eight_images_at_least_and_each_process_images_of_all(images, processes, sections):
+    assert unlearning.sections_of(images, processes=processes) == sections
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):

@@ -92,7 +92,8 @@ def test_a_trigger_may_act_on_hardly_more_images_than_in_the_cleaned_weights(end
         # 1.2 points: beyond it the whole budget is enough, and at 0.7 they are gone as well
         (1.4, 0.0, [1.0, 0.85, 0.7], 0.85),
         (2.6, 0.0, [1.0, 0.85, 0.7, 0.55], 0.7),  # 1.8 points
-        (3.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.7),  # at 0.4 they return, so 0.55 is not safe
+        (3.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.55),  # 1.65 points, where all before it are over the budget
+        (9.0, 0.5, [1.0, 0.85, 0.7, 0.55, 0.4], 0.7),  # where all are over it, the safe one
         (3.0, 0.9, [1.0, 0.85], 1.0),
     ],
 )
