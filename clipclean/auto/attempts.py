@@ -238,14 +238,6 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 # One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
 
 
-def shown_to(candidate: Candidate, before: FirstAudit, /) -> Shown:
-    """What a candidate is shown of the model."""
-    if candidate.is_surgery:
-        return before.shown_to_surgery(is_wide=candidate.is_wide)
-    # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
-    return Shown(before.to_remove if candidate.searches else before.to_rehearse, controls=before.controls)
-
-
 def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
     """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice.
 
@@ -256,7 +248,7 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
     started = time.monotonic()
-    cleaned_copy = CleanedCopy(bench, candidate, copy, shown_to(candidate, before))
+    cleaned_copy = CleanedCopy(bench, candidate, copy, before.shown_to(candidate.recipes))
     try:
         least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
@@ -335,7 +327,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    shown = shown_to(candidate, before)
+    shown = before.shown_to(candidate.recipes)
     cleaned = candidates.clean(bench, candidate, shown, where="model", origin={})
     own = new_among(cleaned.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *own])
@@ -343,7 +335,14 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
         cleaned_copy = CleanedCopy(bench, candidate, copy, shown, trials)
-    way = _walked_model(bench, cleaned, suspected, cleaned_copy)
+    way = bench.walked_back(
+        bench.original_under(suspected, before),
+        cleaned.weights,
+        suspected,
+        walks=cleaned.changed,
+        canaries=cleaned_copy.watched if cleaned_copy else (),
+        probes=(lambda share: cleaned_copy.at(share).measured.known) if cleaned_copy else lambda _: (),
+    )
     if cleaned_copy:
         started = time.monotonic()
         # The copy may have walked another way than the model.
@@ -359,28 +358,6 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         attempt = _audited(bench, attempt)
     attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(considered, attempt=attempt)
-
-
-def _walked_model(
-    bench: Workbench, cleaned: Cleaned, suspected: Sequence[Suspicion[int | None]], cleaned_copy: CleanedCopy | None, /
-) -> Way:
-    """The walk back on the model, with the canaries of the copy as further witnesses."""
-    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
-    eval_set = replace(bench.eval_set, suspicions=tuple(suspected), panel=())
-    bench.put(bench.original)
-    original = bench.measure(eval_set, what="walking back")
-    watched = [*judging.to_watch(original, suspected), *(cleaned_copy.watched if cleaned_copy else ())]
-
-    def measure(share: float) -> detect.Measurement:
-        bench.put_between(bench.original, cleaned.weights, share=share)
-        measured = bench.measure(eval_set, what="walking back")
-        return (
-            replace(measured, known=(*measured.known, *cleaned_copy.at(share).measured.known))
-            if cleaned_copy
-            else measured
-        )
-
-    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if cleaned.changed else 1.0)
 
 
 def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:

@@ -7,6 +7,7 @@ from functools import partial
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
+from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import (
     DOUBT,
     LED,
@@ -273,11 +274,15 @@ class FirstAudit:
         # model lost 1.0 points either way.
         return (*self.acting, *new_among(self.leading, self.acting))
 
-    def shown_to_surgery(self, *, is_wide: bool) -> Shown:
-        """What surgery is shown: what acts, or with ``is_wide`` also what moves most images, where the audit is not sure."""
-        if not is_wide:
-            return Shown(self.acting, (), self.controls)
-        return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
+    def shown_to(self, recipes: Sequence[Recipe], /) -> Shown:
+        """What a cleaning by recipes in sequence is shown; wide surgery also what moves most images, where the audit is not sure."""
+        if all(recipe.is_surgery and recipe.unlearn.widely for recipe in recipes):
+            return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
+        if all(recipe.is_surgery for recipe in recipes):
+            return Shown(self.acting, controls=self.controls)
+        # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
+        searches = any(recipe.traits.searches for recipe in recipes)
+        return Shown(self.to_remove if searches else self.to_rehearse, controls=self.controls)
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:

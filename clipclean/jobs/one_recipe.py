@@ -21,8 +21,8 @@ from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods import training, walk_back
-from clipclean.methods.suspicion import Shown, distinct, new_among, targets
+from clipclean.methods import training
+from clipclean.methods.suspicion import distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
 from clipclean.train import ALONE, Group, Run
@@ -134,16 +134,14 @@ class OneRecipe:
 
 def aims_of(bench: Workbench, inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    recipe, shown = inputs.recipe, Shown(before.to_remove, controls=before.controls)
-    if recipe.is_surgery:
-        shown = before.shown_to_surgery(is_wide=recipe.unlearn.widely)
+    recipe = inputs.recipe
     aims = training.aims_of(
         bench.clip,
         bench.samples,
         recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        shown=shown,
+        shown=before.shown_to([recipe]),
         run=run,
     )
     if not recipe.traits.undoes:
@@ -163,17 +161,10 @@ def judged_again(
     weights = bench.weights()
     own = aims.searched.strongest() if aims.searched else ()
     suspected = distinct([*before.suspicions, *new_among(own, before.suspicions)])
-    original = before.audit.measured
-    there = {probe.trigger for probe in original.known}
-    # A search has named others than the user, and the panel is looked at on fewer images.
-    if more := tuple(suspicion for suspicion in suspected if suspicion.trigger.spec not in there):
-        bench.put(bench.original)
-        measured = bench.measure(replace(bench.eval_set, suspicions=more, panel=()), what="", in_time=False)
-        original = replace(original, known=(*original.known, *measured.known), sure=before.sure)
+    original = bench.original_under(suspected, before)
     with deadline.within(None, reserve=reserve):
-        way = walked(
-            bench, original, weights, suspected, walks=inputs.recipe.audit.walk_back and bool(trained.record.steps)
-        )
+        walks = inputs.recipe.audit.walk_back and bool(trained.record.steps)
+        way = bench.walked_back(original, weights, suspected, walks=walks)
     bench.put_between(bench.original, weights, share=way.taken.share)
     pointed = targets(suspected)
     try:
@@ -183,29 +174,3 @@ def judged_again(
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
         audit = AuditResult(way.taken.measured, None, (CC.TIME_OVER, late), 0.0)
     return RecipeRun(before, original, suspected, trained, aims.searched is not None, weights, way, audit)
-
-
-def walked(
-    bench: Workbench,
-    original: detect.Measurement,
-    weights: dict[str, Tensor],
-    suspected: tuple[Suspicion[int | None], ...],
-    /,
-    *,
-    walks: bool,
-) -> Way:
-    """The walk back from the cleaned weights, whose own point is measured whatever the time; no further one without ``walks``."""
-    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
-    # classes as the original, to which its answers are compared.
-    eval_set = replace(
-        bench.eval_set, suspicions=suspected, panel=(), classifier=bool(original.text_classifier.numel())
-    )
-
-    def measure(share: float) -> detect.Measurement:
-        if share < 1:
-            deadline.check()
-        bench.put_between(bench.original, weights, share=share)
-        return bench.measure(eval_set, what="walking back", in_time=False)
-
-    watched = judging.to_watch(original, suspected)
-    return walk_back.walk_back(measure, original, watched, bench.limits, least=0.0 if walks else 1.0)

@@ -1,6 +1,6 @@
 """The model in memory with its training and test data: load weights, measure, audit, take weights out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -13,9 +13,11 @@ from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding
 from clipclean.jobs import judging, searching
+from clipclean.jobs.judging import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
+from clipclean.methods.walk_back import Watched, Way
 from clipclean.progress import say
 from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState
@@ -107,6 +109,53 @@ class Workbench:
         if in_time:
             self.run.group.check_time()
         return self.run.group.of_first(lambda: searching.measure(self.clip, eval_set, what=what, in_time=in_time))
+
+    def original_under(self, suspicions: Sequence[Suspicion[int | None]], before: FirstAudit, /) -> detect.Measurement:
+        """The measurement of the original under these triggers: its audit did not know those that a cleaning came to by itself."""
+        measured = before.audit.measured
+        there = {probe.trigger for probe in measured.known}
+        # The panel is looked at on fewer images.
+        more = tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
+        known = measured.known
+        if more:
+            self.put(self.original)
+            eval_set = replace(self.eval_set, suspicions=more, panel=())
+            known = (*known, *self.measure(eval_set, what="measuring before", in_time=False).known)
+        return replace(measured, known=known, sure=before.sure)
+
+    def walked_back(
+        self,
+        original: detect.Measurement,
+        cleaned: dict[str, Tensor],
+        suspicions: Sequence[Suspicion[int | None]],
+        /,
+        *,
+        walks: bool,
+        canaries: Sequence[Watched] = (),
+        probes: Callable[[float], Sequence[detect.Probe]] = lambda _: (),
+    ) -> Way:
+        """The walk back from cleaned weights, on which no suspected trigger may return; their own point is measured whatever the time.
+
+        Args:
+            original: the measurement of the original under these triggers.
+            cleaned: the weights to walk back from.
+            suspicions: the suspected triggers.
+            walks: whether any further point is measured.
+            canaries: test backdoors in a copy, which must stay gone as well.
+            probes: a share of the way -> what the canaries do there, in their order.
+        """
+        # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
+        # classes as the original, to which its answers are compared.
+        has_classifier = bool(original.text_classifier.numel())
+        eval_set = replace(self.eval_set, suspicions=tuple(suspicions), panel=(), classifier=has_classifier)
+
+        def measure(share: float) -> detect.Measurement:
+            self.put_between(self.original, cleaned, share=share)
+            measured = self.measure(eval_set, what="walking back", in_time=share < 1)
+            return replace(measured, known=(*measured.known, *probes(share)))
+
+        watched = [*judging.to_watch(original, suspicions), *canaries]
+        return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clipclean import detect
 from clipclean.attack import triggers
-from clipclean.config import policy, thresholds
+from clipclean.config import policy, recipe, thresholds
 from clipclean.detect import (
     FAMILIES,
     InvertedTrigger,
@@ -598,9 +598,9 @@ def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_su
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(weak, strong))
     grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
     before = judging.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
-    shown = [(trigger.spec, target) for trigger, target in before.shown_to_surgery(is_wide=True).variants]
+    shown = [(trigger.spec, target) for trigger, target in before.shown_to([recipe.load("surgery-wide")]).variants]
     assert shown == [(strong.spec, 1), *([(weak.spec, 1)] if is_shown else [])]  # the strongest first
-    assert before.shown_to_surgery(is_wide=False).variants == ()
+    assert before.shown_to([recipe.load("surgery")]).variants == ()
 
 
 def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_ones_that_act():
