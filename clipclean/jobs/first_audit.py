@@ -7,7 +7,7 @@ from clipclean import deadline, detect
 from clipclean.deadline import Limit
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models
-from clipclean.jobs.judging import FirstAudit
+from clipclean.jobs.leads import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench

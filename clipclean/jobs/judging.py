@@ -1,32 +1,21 @@
 """What was seen of a model, judged: the findings of an audit, and the triggers that a cleaning has to remove."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import (
-    DOUBT,
-    LED,
-    MOVES_MOST,
-    MOVES_SOME,
-    SHOWN,
-    STRIKING,
-    STRIKING_VARIANT,
     AuditLimits,
 )
-from clipclean.detect import AuditResult, Strength, Suspicion
+from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
-from clipclean.methods import unlearning
-from clipclean.methods.suspicion import Shown, distinct, new_among
 from clipclean.methods.unlearning import SearchedModel
-from clipclean.methods.walk_back import Watched, Way
+from clipclean.methods.walk_back import Way
 from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
@@ -153,32 +142,9 @@ def with_natural_marked(
     return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
 
 
-def panel_suspicions(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
-    """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
-    known = {trigger.spec: trigger for trigger in eval_set.tried}
-    return [Suspicion(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
-
-
 def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:
     """A trigger that a search found, with the class that it leads to."""
     return Suspicion(hit.found, hit.candidate.target)
-
-
-def acting(
-    measured: detect.Measurement,
-    suspicions: Sequence[Suspicion[int | None]],
-    eval_set: detect.EvalSet,
-    limits: AuditLimits,
-    /,
-) -> tuple[Suspicion[int], ...]:
-    """The triggers that move images, each with the class that it leads to."""
-    probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
-    led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
-    return tuple(
-        Suspicion(trigger, eval_set.classes.index(probe.target))
-        for trigger, probe in led
-        if probe.excess_interval[0] > limits.max_excess
-    )
 
 
 def examples(
@@ -230,172 +196,6 @@ def unlearning_findings(unlearned: SearchedModel, /, *, least: float) -> list[Fi
     ]
 
 
-@dataclass(frozen=True)
-class FirstAudit:
-    """The audit of the original model, and the triggers that it points at."""
-
-    audit: AuditResult
-    # Triggers that were named, are of the panel, or were found, each once.
-    suspicions: tuple[Suspicion[int | None], ...]
-    acting: tuple[Suspicion[int], ...]  # those that act, and all that were found for a class that the search names
-    sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
-    leading: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
-    moving: tuple[Suspicion[int], ...] = ()  # all that move most images, known or found, whichever class they lead to
-    variants: tuple[Suspicion[int], ...] = ()  # variants of known triggers that move most images
-    doubtful: tuple[
-        Suspicion[int], ...
-    ] = ()  # where no class is sure: all else that was found for the classes in doubt and moves some images
-
-    @property
-    def to_unlearn(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that surgery is shown: those that act, of a class in doubt all that were found; where none acts, all that move most."""
-        # Of a patch in a vision transformer, whose class was in no doubt, 0.80 stayed after a distillation, and 0.03 after this.
-        return (*self.acting, *self.doubtful) if self.acting else self.moving
-
-    @property
-    def beside(self) -> tuple[Suspicion[int], ...]:
-        """What surgery is shown in copies of their own where the audit is not sure of what acts: all others that move most images."""
-        # The class in doubt may be the wrong one, but the right one is nearly always among those that were searched in full. Of a planted
-        # wave of which a wrong class was shown alone, 0.68 stayed, and 0.06 with the others beside it.
-        return () if self.sure or not self.acting else new_among(self.moving, self.to_unlearn)
-
-    @property
-    def to_remove(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that a cleaning is told which may cost more: those of the leading classes too, since the first may be wrong."""
-        # A recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with
-        # the class next to it 0.059 and 0.313.
-        return self.to_rehearse if self.acting else ()
-
-    @property
-    def to_rehearse(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
-        # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
-        # model lost 1.0 points either way.
-        return (*self.acting, *new_among(self.leading, self.acting))
-
-    def shown_to(self, recipes: Sequence[Recipe], /) -> Shown:
-        """What a cleaning by recipes in sequence is shown; wide surgery also what moves most images, where the audit is not sure."""
-        if all(recipe.is_surgery and recipe.unlearn.widely for recipe in recipes):
-            return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
-        if all(recipe.is_surgery for recipe in recipes):
-            return Shown(self.acting, controls=self.controls)
-        # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
-        searches = any(recipe.traits.searches for recipe in recipes)
-        return Shown(self.to_remove if searches else self.to_rehearse, controls=self.controls)
-
-    @property
-    def controls(self) -> dict[str, tuple[float, ...]]:
-        """By family, the sizes that the classes need which the search did not suspect."""
-        return unlearning.controls_of(self.audit.search) if self.audit.search else {}
-
-    @property
-    def shows(self) -> bool:
-        """Whether a trigger acts that was named or found: it shows on the model itself what a cleaning removes."""
-        return any(t.spec in self.sure or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting)
-
-    @classmethod
-    def of(cls, audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
-        """With the named triggers, the known ones that act, and those found for a class that the search names.
-
-        To a cleaning all that speak for such a class are told: with one trigger alone on its images 0.104 of a backdoor came back. A
-        class in doubt counts too, and sooner than in a verdict: what is natural costs a cleaning little, and test backdoors in a copy cost it
-        three times as long. A patch whose class was in no doubt was left at 0.113 where it was not shown, at 0.011 where it was.
-        """
-        by_user = eval_set.suspicions
-        sure = {suspicion.trigger.spec for suspicion in by_user}
-        if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
-            led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
-            suspicions = distinct([*by_user, *panel_suspicions(eval_set, led)])
-            return cls(audit, suspicions, acting(audit.measured, suspicions, eval_set, limits), frozenset(sure))
-        findings = partial(search_findings, audit, images=len(eval_set.pixels))
-        named = suspected_classes(findings, audit, limits)
-        by_search = [detect.all_suspects(search, limits) for search in audit.searches]
-        first = sorted((suspect for suspects in by_search for suspect in suspects), key=lambda suspect: -suspect.score)
-        names = [*dict.fromkeys(suspect.name for suspect in first)][:LED]
-        leading = distinct(
-            [trigger for suspect in first if suspect.name in names for trigger in suspicions_of(suspect)]
-        )
-        variants = distinct(moving_variants(audit, eval_set))
-        known_ones = panel_suspicions(eval_set, striking(audit))
-        moving = (*distinct(moving_images(audit, least=MOVES_MOST)), *new_among(known_ones, variants))
-        # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        searched = distinct(
-            [trigger for suspect in first if suspect.name in named for trigger in suspicions_of(suspect)]
-        )
-        known = acting(audit.measured, distinct(by_user), eval_set, limits)
-        known = (*known, *new_among(searched, by_user))
-        sure |= {finding.trigger for finding in findings(limits=limits) if finding.trigger and finding.level == "error"}
-        # Where triggers of a part of the image give a class away, known patterns cost accuracy for nothing.
-        local = {suspect.name for suspect in first if suspect.is_local}
-        classes = {eval_set.classes.index(name) for name in named - local}
-        patterns = acting_patterns(audit, eval_set, classes)
-        # The strongest of each family of found triggers, and of the known ones of each class, is what no walk back may bring back.
-        of_classes = [variant for variant in variants if variant.target in classes]
-        strongest = {target: trigger for trigger, target in reversed([*patterns, *of_classes])}
-        more = (Suspicion(trigger, target) for target, trigger in strongest.items())
-        beside = beside_base(audit, eval_set, limits)
-        watched = distinct([*by_user, *searched, *beside, *more])
-        acting_ones = distinct([*known, *beside, *patterns])
-        doubted = {eval_set.classes.index(name) for name in named}
-        of_doubted = [hit for hit in moving_images(audit, least=MOVES_SOME) if hit.target in doubted and not sure]
-        doubtful = new_among(distinct(of_doubted), acting_ones)
-        return cls(audit, watched, acting_ones, frozenset(sure), patterns, leading, moving, variants, doubtful)
-
-
-def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[int], /) -> tuple[Suspicion[int], ...]:
-    """The known triggers that act towards one of the classes at these places, the strongest first.
-
-    Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they neither cost
-    accuracy in a cleaning nor hold a walk back.
-    """
-    every = (pattern for search in audit.searches for pattern in search.known)
-    acts = sorted((p for p in every if p.acts and p.target in classes), key=lambda pattern: -pattern.excess)
-    return tuple(
-        panel_suspicions(eval_set, {p.trigger: eval_set.classes[p.target] for p in acts if p.target is not None})
-    )
-
-
-def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
-    """The triggers that act on the model and not on its base, each with its target."""
-    named = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
-    differences = audit.beside_base.differences if audit.beside_base else ()
-    return [
-        Suspicion(difference.made, eval_set.classes.index(difference.target))
-        for difference in differences
-        if (difference.trigger, difference.target) in named
-    ]
-
-
-def striking(audit: AuditResult, /) -> dict[str, str]:
-    """The known triggers, and variants of them, that turn nearly all images into one class, with its name."""
-    variants = {variant.trigger: name for variant, name in variants_moving(audit, least=STRIKING_VARIANT)}
-    return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
-
-
-def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
-    """The triggers that the searches came to, towards whichever class, and that move so large a share of the unseen images."""
-    hits = (hit for search in audit.searches for hit in search.targeted)
-    return [suspected_trigger(hit) for hit in hits if hit.probe.excess >= least]
-
-
-def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
-    """The variants of known triggers that move most of the images, each with the class that it leads to, the strongest first."""
-    moving = sorted(variants_moving(audit, least=MOVES_MOST), key=lambda pair: -pair[0].excess)
-    return panel_suspicions(eval_set, {variant.trigger: name for variant, name in moving})
-
-
-def variants_moving(audit: AuditResult, /, *, least: float) -> list[tuple[Strength, str]]:
-    """The variants of known triggers that move so large a share of the images, each with the name of its class."""
-    grids = ((search.classes, variant) for search in audit.searches for variant in search.grid)
-    return [(variant, classes[variant.target]) for classes, variant in grids if variant.excess >= least]
-
-
-def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
-    """The triggers found for a class that make it suspicious, each with its target."""
-    return [suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
-
-
 def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
     limits = detect.of_looks(limits, audit.looks)
@@ -403,34 +203,6 @@ def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) 
         finding for search in audit.searches for finding in detect.of_search(search, images=images, limits=limits)
     ]
     return [*detect.of_base(audit, limits), *by_search]
-
-
-def suspected_classes(
-    findings: Callable[..., Sequence[Finding]], audit: AuditResult, limits: AuditLimits, /
-) -> frozenset[str]:
-    """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, or that a known trigger
-    turns nearly all images into, else those that half of the clean models show as well.
-    """
-    # What is natural costs a cleaning little, and test backdoors in a copy cost it three times as long. A patch whose class was in no doubt
-    # was left at 0.113 where it was not shown, at 0.011 where it was.
-    sooner = limits.model_copy(update={"false_alarm_rate": SHOWN / DOUBT, "doubt_rate": SHOWN})
-    in_force, looser = findings(limits=limits), findings(limits=sooner)
-    levels = (
-        [finding.target for finding in in_force if finding.level == "error"],
-        [*(finding.target for finding in in_force), *striking(audit).values()],
-        [finding.target for finding in looser],
-    )
-    named = ({name for name in level if name} for level in levels)
-    return frozenset(next(filter(None, named), ()))
-
-
-def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[Watched]:
-    """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
-    acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
-    return [
-        Watched(acted[t.spec], not original.is_sure(t.spec), is_found=isinstance(t, detect.InvertedTrigger))
-        for t, _ in suspected
-    ]
 
 
 def is_suspected(original: Sequence[Finding], /) -> bool:

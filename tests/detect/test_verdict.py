@@ -32,7 +32,7 @@ from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import AuditResult, acts, least_score
 from clipclean.findings import finding
-from clipclean.jobs import judging
+from clipclean.jobs import leads
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")]
@@ -588,7 +588,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     colour = triggers.parse("colour-filter:hue=300")
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(colour,))
     seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
-    acting = judging.FirstAudit.of(seen, pictures, LIMITS).acting
+    acting = leads.FirstAudit.of(seen, pictures, LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
 
 
@@ -597,7 +597,7 @@ def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_su
     weak, strong = (triggers.parse(f"colour-filter:hue={hue}") for hue in (120, 300))
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(weak, strong))
     grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
-    before = judging.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
+    before = leads.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
     shown = [(trigger.spec, target) for trigger, target in before.shown_to([recipe.load("surgery-wide")]).variants]
     assert shown == [(strong.spec, 1), *([(weak.spec, 1)] if is_shown else [])]  # the strongest first
     assert before.shown_to([recipe.load("surgery")]).variants == ()
@@ -611,7 +611,7 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
         eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
     )
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
-    found = judging.FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
+    found = leads.FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
     mask = "found:mask,class=banana"  # the score is of parts of the image, not of all of it
     assert {trigger.spec for trigger, _ in found.suspicions} == {idle.spec, active.spec, mask}
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask}
@@ -623,7 +623,7 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
 def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_an_unlearning_none():
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
-    before = judging.FirstAudit.of(seen, pictures, LIMITS)
+    before = leads.FirstAudit.of(seen, pictures, LIMITS)
     assert before.to_remove == ()
     assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
 
@@ -631,7 +631,7 @@ def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_a
 def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
     weak = hit("wave", "lemon", excess=0.3)
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL), weak), None, 1.0)
-    before = judging.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
     assert before.beside == ()
 
@@ -639,7 +639,7 @@ def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
 @pytest.mark.parametrize(("margin", "beside"), [(FAILS, []), (DOUBTS, ["found:blend,class=lemon"])])
 def test_surgery_on_a_doubt_is_shown_the_triggers_of_other_classes_beside_it(margin, beside):
     seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    before = judging.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
     assert [trigger.spec for trigger, _ in before.beside] == beside
 
@@ -649,9 +649,7 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
     wave = triggers.parse("sinusoid")
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), panel=(wave,))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
-    assert [trigger.spec for trigger, _ in judging.FirstAudit.of(seen, pictures, LIMITS).moving] == [
-        wave.spec
-    ] * is_shown
+    assert [trigger.spec for trigger, _ in leads.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
 
 
 @pytest.mark.parametrize(
@@ -661,7 +659,7 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
 def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    found, mask = judging.FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
+    found, mask = leads.FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
     assert (mask in found.sure, found.shows) == (is_sure, shows)
     for named in (found.suspicions, found.acting):
         assert [trigger.spec for trigger, _ in named] == [mask] * shows
@@ -671,8 +669,8 @@ def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cle
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     own = AuditResult(measurement(), result_of(), None, 1.0)
     usual = AuditResult(measurement(), result_of(hit(margin=FAILS), hit("blend", "lemon")), None, 1.0)
-    assert judging.FirstAudit.of(own, pictures, LIMITS).acting == ()
-    before = judging.FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
+    assert leads.FirstAudit.of(own, pictures, LIMITS).acting == ()
+    before = leads.FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
     assert [trigger.spec for trigger, _ in before.acting] == ["found:mask,class=banana"]
     assert before.sure == {"found:mask,class=banana"}
 
