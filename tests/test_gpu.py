@@ -15,7 +15,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.detect import FAMILIES, Suspicion, inversion
 from clipclean.jobs import inputs
-from clipclean.methods import training, unlearning
+from clipclean.methods import rounds, training
 
 PATCH = Suspicion(triggers.parse(tiny.TRIGGER), 1)
 CLASSIFIER = F.normalize(torch.randn(12, 8, generator=Generator().manual_seed(0)), dim=-1)
@@ -67,10 +67,10 @@ def planted(clip, samples, *, steps):
 
 def forgotten(clip, samples, *, steps):
     recipe = recipes.override(recipes.load("unlearn"), [f"unlearn.steps={steps}", *SHORT[::2]])
-    batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
+    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, seed=0, group=train.ALONE)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    unlearning.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET)
+    rounds.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET)
 
 
 @pytest.mark.parametrize(

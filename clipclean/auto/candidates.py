@@ -17,7 +17,6 @@ from clipclean.data import Samples
 from clipclean.detect import Suspicion
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
-from clipclean.jobs import judging
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, unlearning
 from clipclean.methods.suspicion import Shown, identities
@@ -238,7 +237,7 @@ def _cleaned(
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
-    remaining = tuple(judging.unlearning_findings(unlearned, least=least)) if unlearned else ()
+    remaining = tuple(unlearned.findings(least=least)) if unlearned else ()
     saved = [finding.as_json() for finding in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), saved])
     if not searched:

@@ -12,7 +12,7 @@ from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, finite
-from clipclean.jobs import cleaning, judging, searching
+from clipclean.jobs import cleaning, searching
 from clipclean.jobs.leads import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
@@ -174,7 +174,7 @@ def canary_findings(
     )
     if acted or on_canaries.level == "warning":
         return [on_canaries]
-    return [on_canaries, judging.nothing_to_clean(is_changed=changed)]
+    return [on_canaries, cleaning.nothing_to_clean(is_changed=changed)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
@@ -191,7 +191,7 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
-    return judging.nothing_passes(best, attempt.way)
+    return cleaning.nothing_passes(best, attempt.way)
 
 
 def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:

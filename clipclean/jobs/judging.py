@@ -14,8 +14,6 @@ from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
-from clipclean.methods.unlearning import SearchedModel
-from clipclean.methods.walk_back import Way
 from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PowerRecord, ProjectionRecord
@@ -171,31 +169,6 @@ def shown_by_search(
     return under.maps, PageImages(alone, under.examples)
 
 
-def unlearning_findings(unlearned: SearchedModel, /, *, least: float) -> list[Finding]:
-    """A warning for each class that the last search of an unlearning still suspects, so that the run does not pass.
-
-    A trigger at least ``least`` robust deviations smaller than in clean models makes a suspect; a smaller difference only
-    causes further rounds.
-    """
-    state = unlearned.state
-    left = (catch for catch in state.newest if catch.score >= least)
-    worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
-    return [
-        finding(
-            CC.TRIGGER_FOUND,
-            f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
-            f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
-            "unlearn.max_rounds=N, or clean the result further with another recipe.",
-            level="warning",
-            measure="anomaly index",
-            value=catch.score,
-            target=catch.found.target,
-            trigger=catch.found.spec,
-        )
-        for catch in worst.values()
-    ]
-
-
 def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
     limits = detect.of_looks(limits, audit.looks)
@@ -211,23 +184,3 @@ def is_suspected(original: Sequence[Finding], /) -> bool:
     A trigger that was named and may act counts.
     """
     return any(rule(finding.rule).tells or finding.trigger is not None for finding in original)
-
-
-def nothing_to_clean(*, is_changed: bool) -> Finding:
-    """That nothing acted before, so that nothing shows what a cleaning removed; ``is_changed`` is whether it changed a weight."""
-    what = "the weights were cleaned all the same" if is_changed else "the weights are as they were"
-    words = f"No trigger acted on this model before cleaning, and the search found none; {what}."
-    return finding(CC.NOTHING_TO_CLEAN, words)
-
-
-def nothing_passes(what: str, way: Way, /) -> Finding:
-    """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
-    # Triggers returned at every point within the budget, so those are no offer.
-    budget = way.limits.max_accuracy_loss
-    best = min((p for p in way.points if p.accuracy_lost > budget), key=lambda p: p.accuracy_lost)
-    low, high = (f"{100 * end:.1f}" for end in best.interval)
-    words = (
-        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
-        "allowed, and the audit found no sure backdoor, so the weights stay as they were."
-    )
-    return finding(CC.NO_CANDIDATE_PASSES, words, level="warning", measure="accuracy lost", value=best.accuracy_lost)

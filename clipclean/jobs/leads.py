@@ -193,8 +193,8 @@ class _Searched:
         if self.sure:
             return ()
         named = self._places(self.named)
-        found = [hit for hit in moving_images(self.audit, least=MOVES_SOME) if hit.target in named]
-        return new_among(distinct(found), self.acting)
+        hits = [hit for hit in moving_images(self.audit, least=MOVES_SOME) if hit.target in named]
+        return new_among(distinct(hits), self.acting)
 
     @cached_property
     def _classes_by_pattern(self) -> frozenset[int]:

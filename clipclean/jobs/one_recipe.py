@@ -16,7 +16,7 @@ from clipclean.deadline import Limit
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
-from clipclean.jobs import cleaning, judging
+from clipclean.jobs import cleaning
 from clipclean.jobs.leads import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
@@ -86,7 +86,7 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
         of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
         *of_audit,
-        *(judging.unlearning_findings(unlearned, least=inputs.recipe.unlearn.outlyingness) if unlearned else ()),
+        *(unlearned.findings(least=inputs.recipe.unlearn.outlyingness) if unlearned else ()),
         *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
         *cleaning.notes(inputs),
     ]
@@ -96,7 +96,7 @@ def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     """That nothing acted before, so that nothing shows what the cleaning removes."""
     if recipe_run.before.acting or recipe_run.before.audit.search is None:
         return []
-    return [judging.nothing_to_clean(is_changed=recipe_run.is_changed)]
+    return [cleaning.nothing_to_clean(is_changed=recipe_run.is_changed)]
 
 
 @dataclass(frozen=True)

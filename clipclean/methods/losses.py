@@ -107,12 +107,9 @@ def distill(parts: Parts, /) -> Loss:
 
     The batch has ``pixels`` and the same images ``disturbed``. The original sees clean images alone, where no trigger acts.
     """
-    weights = parts.weights
     assert parts.original is not None  # noqa: S101 # METHODS says that it is kept
     assert parts.used is not None  # noqa: S101
-    own = forgetting(
-        parts.used, parts.original[0], preserve_weight=weights.preserve_weight, restore_weight=weights.restore_weight
-    )
+    own = forgetting(parts.used, parts.original[0], parts.weights)
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         return own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
@@ -192,9 +189,7 @@ def section_name(copies: str, section: int, /) -> str:
     return f"{copies}/{section}"
 
 
-def forgetting(
-    encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float, sections: int = 0
-) -> Loss:
+def forgetting(encode_images: Encode, original: Encode, weights: Weights, /, *, sections: int = 0) -> Loss:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
 
     Batches have ``pixels`` and the same images under triggers, ``newest``, or in two copies, ``earlier`` as well, of which the mean is
@@ -211,7 +206,7 @@ def forgetting(
         left = (
             torch.stack([distances.mean() for distances in moved.values()]).mean() if moved else torch.zeros_like(clean)
         )
-        total = preserve_weight * clean + 2 * restore_weight * left
+        total = weights.preserve_weight * clean + 2 * weights.restore_weight * left
         by_section = {
             section_name(name, section): distances[section::sections].detach().mean()
             for name, distances in moved.items()

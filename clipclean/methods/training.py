@@ -15,7 +15,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import undo, unlearning
+from clipclean.methods import rounds, undo, unlearning
 from clipclean.methods.losses import objective
 from clipclean.methods.suspicion import Shown
 from clipclean.schema.report import LossRecord, TrainingRecord
@@ -175,9 +175,9 @@ def recover(
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
 
-    batches = unlearning.batches_of(clip, samples.pairs, how, 0, seed=seed, group=run.group)
+    batches = rounds.batches_of(clip, samples.pairs, how, 0, seed=seed, group=run.group)
     with interruptible() as stop:
-        losses = unlearning.forget(
+        losses = rounds.forget(
             clip,
             original,
             batches,
@@ -223,13 +223,13 @@ def undone(
         model.put_weights(clip, undo.without_own_directions(own, first, clean_finetune(base, samples, recipe, run=run)))
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
-    batches = unlearning.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
+    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
 
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering what was learned", done, total)
 
     with interruptible() as stop:
-        losses = unlearning.forget(
+        losses = rounds.forget(
             clip,
             original,
             batches,
@@ -287,13 +287,13 @@ def unlearn(
         if kept and kept[1]:
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
-        batches = partial(unlearning.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
+        batches = partial(rounds.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
         inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
-        rounds = unlearning.unlearn(
+        states = unlearning.unlearn(
             clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), inverses=inverses
         )
         try:
-            for state in rounds:
+            for state in states:
                 searched_model = unlearning.SearchedModel(scene, state, time.monotonic() - started)
                 unlearning.save(run.state, searched_model, clip.net.state_dict())
         except deadline.OutOfTime:  # the weights are those of the last step
@@ -441,7 +441,7 @@ def fed(
         changes[BLENDED] = partial(data.mix, share=how.mixed)
     if rehearsed and how.triggered_share:
         (beside if method.disturbs else changes)[REHEARSED] = partial(
-            unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
+            rounds.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
         changes[PERTURBED] = partial(

@@ -89,11 +89,11 @@ def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
 
 
 def test_forgetting_is_the_sum_of_three_distances():
-    loss = losses.forgetting(turned, same, preserve_weight=2.0, restore_weight=0.5)
+    loss = losses.forgetting(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5))
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # turned: clean 2; newest is west and north, (4 + 2) / 2 = 3; earlier is south, 2  ->  2 * 2 + (3 + 2) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
-    loss = losses.forgetting(turned, same, preserve_weight=2.0, restore_weight=0.5, sections=2)
+    loss = losses.forgetting(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5), sections=2)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST)))
     assert [parts[f"newest/{section}"].item() for section in (0, 1)] == [4, 2]  # an image each
 

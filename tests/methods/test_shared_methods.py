@@ -19,7 +19,7 @@ from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
-from clipclean.methods import training, unlearning
+from clipclean.methods import rounds, training, unlearning
 from clipclean.detect import Suspicion
 from clipclean.train import distributed
 from clipclean.data import Samples
@@ -70,7 +70,7 @@ with distributed.joined("cpu") as group:
         group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, clip=clip,
         views=None, seed=0, first_step=0, threads=1,
     )
-    told = unlearning.forget(
+    told = rounds.forget(
         clip, original, fed, {"newest": [Suspicion(white, 1)], "earlier": [Suspicion(white, 1)]}, how,
         generator=torch.Generator().manual_seed(0), run=run,
     )

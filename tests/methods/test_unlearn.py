@@ -13,8 +13,7 @@ from clipclean import checkpoint, cli, deadline, detect, progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import Suspicion
-from clipclean.jobs import judging
-from clipclean.methods import unlearning
+from clipclean.methods import rounds, unlearning
 from clipclean.train import Batch, Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
@@ -238,7 +237,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     scores = ((0, 2.4), (1, 2.6), (1, 3.0))
     left = tuple(unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9) for target, score in scores)
     state = unlearning.State((0, 1), {}, left, 1, ({}, {}), ({},))
-    (found,) = judging.unlearning_findings(SimpleNamespace(state=state), least=2.5)
+    (found,) = unlearning.SearchedModel(None, state, 0.0).findings(least=2.5)
     assert (found.rule, found.level, found.measure, found.value) == ("CC003", "warning", "anomaly index", 3.0)
 
 
@@ -316,7 +315,7 @@ def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variant
 
 def turns_of(far, near):
     """The share of turns of a trigger that moves images so near, beside one that moves them so far."""
-    turns, generator, count = unlearning.Turns([WAVE, PATCH]), torch.Generator().manual_seed(0), Counter()
+    turns, generator, count = rounds.Turns([WAVE, PATCH]), torch.Generator().manual_seed(0), Counter()
     for _ in range(4000):
         (trigger,) = turns.next(generator, sections=1)
         count[trigger.spec] += 1
@@ -335,11 +334,11 @@ def test_a_trigger_that_moves_images_no_more_keeps_a_tenth_of_the_turns_of_one_t
 def test_triggers_that_take_turns_at_every_second_step_have_copies_in_these_alone():
     white = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
     turns = {
-        "newest": unlearning.Turns([Suspicion(white, 0)]),
-        "variants": unlearning.Turns([Suspicion(white, 0)], every=2),
+        "newest": rounds.Turns([Suspicion(white, 0)]),
+        "variants": rounds.Turns([Suspicion(white, 0)], every=2),
     }
     batches = [Batch({"pixels": torch.zeros(2, 3, 16, 16)}, ())] * 4
-    drawn = unlearning.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=torch.Generator().manual_seed(0))
+    drawn = rounds.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=torch.Generator().manual_seed(0))
     assert ["variants" in batch.inputs for batch in drawn] == [True, False, True, False]
 
 
@@ -351,10 +350,10 @@ def whole_image(value):
 
 def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells_how_far_that_one_moves_images():
     black, white = whole_image(0.0), whole_image(1.0)
-    turns = {"newest": unlearning.Turns([black, white])}
+    turns = {"newest": rounds.Turns([black, white])}
     how = SHORT_RECIPE.unlearn.model_copy(update={"strength": (1.0, 1.0)})
     batches = [Batch({"pixels": torch.full((8, 3, 16, 16), 0.5)}, ())]
-    (batch,) = unlearning.triggered(batches, turns, how, generator=torch.Generator().manual_seed(1), sections=4)
+    (batch,) = rounds.triggered(batches, turns, how, generator=torch.Generator().manual_seed(1), sections=4)
     places = turns["newest"].latest
     assert set(places) == {0, 1}  # of four sections
     assert batch.inputs["newest"][:, 0, 0, 0].round().tolist() == [
@@ -362,7 +361,7 @@ def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells
         *places,
     ]  # every fourth image from its own on
     lengths = {"loss": 0.0} | {f"newest/{section}": 0.2 + place for section, place in enumerate(places)}
-    looks = unlearning.Looks(turns, at_once=1)
+    looks = rounds.Looks(turns, at_once=1)
     looks.take(Step(0, 0.0, {name: torch.tensor(length) for name, length in lengths.items()}))
     assert looks.losses == {"loss": 0.0}
     later = [turns["newest"].next(torch.Generator().manual_seed(seed), sections=4) for seed in range(300)]
@@ -374,7 +373,7 @@ def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells
     ("images", "processes", "sections"), [(64, 1, 8), (64, 4, 8), (64, 16, 1), (32, 2, 4), (8, 2, 1), (50, 1, 1)]
 )
 def test_a_section_has_eight_images_at_least_and_each_process_images_of_all(images, processes, sections):
-    assert unlearning.sections_of(images, processes=processes) == sections
+    assert rounds.sections_of(images, processes=processes) == sections
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
@@ -393,7 +392,7 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
 
 def paced(moved, *, steps=40):
     """The factor after a first tenth of the round, four steps, in which clean images had moved so far."""
-    guard = unlearning.Guard(steps)
+    guard = rounds.Guard(steps)
     for number, distance in enumerate(moved):
         guard.look(Step(number, 0.0, {"preservation": torch.tensor(distance)}))
     return guard.pace(3), guard.pace(4), guard.pace(steps - 1)
@@ -429,7 +428,7 @@ def painted(images, generator=None, /):
 def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     images = torch.full((3, 3, 16, 16), 0.5)
     how = recipe.Unlearn(shift=shift, strength=strength)
-    return unlearning.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
+    return rounds.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_found_warp_is_varied_by_its_field_and_a_mask_has_no_variant():
@@ -446,7 +445,7 @@ def test_an_image_under_a_jittered_warp_is_moved_and_never_shown_twice():
     """A warp that moves nothing leaves images as they are, whatever the strength of a change would be."""
     warp = detect.InvertedTrigger("warp", "cat", {"flow": torch.zeros(2, 6, 6)}, 16)
     images, how = torch.rand(3, 3, 16, 16), recipe.Unlearn(shift=0.25, strength=(0.5, 2.0))
-    shown = unlearning.jittered(warp, images, how, generator=torch.Generator().manual_seed(0))
+    shown = rounds.jittered(warp, images, how, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(shown, images, atol=1e-5)
 
 
@@ -465,7 +464,7 @@ def test_jitter_scales_what_a_trigger_changes_and_moves_it_no_further_than_asked
 
 
 def test_a_round_whose_steps_spare_clean_images_goes_no_faster():
-    guard = unlearning.Guard(40, fastest=1.0)
+    guard = rounds.Guard(40, fastest=1.0)
     for number in range(4):
         guard.look(Step(number, 0.0, {"preservation": torch.tensor(1e-6)}))
     assert guard.pace(4) == 1.0
