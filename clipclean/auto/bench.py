@@ -43,14 +43,11 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
         if recipe.traits.undoes:
             raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
     how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
-    # Prepared as for auto, which plants by captions whatever the method needs.
-    chooser = recipes.load("auto")
+    # Prepared as a cleaning by auto, which plants by captions whatever the method needs.
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
-    planting = chooser.auto.model_copy(update=own | {"canaries": 1})
-    chooser = chooser.model_copy(update={"auto": planting})
     options = {name: getattr(request, name) for name in (*FILES, "device")}
-    options |= {"out": out, "recipe": chooser, "screen": "off", "force": True}
-    inputs = prepare.prepare(Job.of(requests.Sanitize(**options)).here())
+    options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
+    inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).here())
     for recipe in loaded:
         recipes.check(recipe, pairs=len(inputs.to_train.pairs))
     state = RunState.of(out, {"bench": [recipes.digest(recipe) for recipe in loaded]})
