@@ -1,10 +1,11 @@
 """Figures in sentences: of which raw results each is made, and whether a page has what these give.
 
-A section that has the line ``<!-- traced -->`` is checked whole. A paragraph or list item of it that has numbers ends with a comment that
-names where they come from, in their order: ``<!-- from: NAME, NAME -->``, keys of ``FIGURES``. Words from "none" to "twelve" are numbers.
-Code, links and names such as ViT-B/32 are left out, and so are tables between markers, which are checked by themselves.
+A paragraph or list item may end with a comment that names where its numbers come from, in their order: ``<!-- from: NAME, NAME -->``, keys
+of ``FIGURES``. It is checked wherever it stands. A section that has the line ``<!-- traced -->`` is checked whole: there each item that has
+numbers needs such a comment. Words from "none" to "twelve" are numbers. Code, links and names such as ViT-B/32 are left out, and so are
+tables between markers, which are checked by themselves.
 
-To trace a sentence of another page, mark its section, add to ``FIGURES`` what its numbers are made of, and name it there.
+To trace a sentence of another page, add to ``FIGURES`` what its numbers are made of, and name it there.
 """
 
 import functools
@@ -54,23 +55,33 @@ PAPER_MILLIONS, PAPER_POISON = 3, 75  # pairs, and poisoned ones that can be eno
 
 
 class Section(NamedTuple):
-    """A traced section of a page."""
+    """A section of a page, from a heading to the next."""
 
     head: str
     body: str
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether each of its numbers must say where it comes from."""
+        return re.search(rf"^{TRACED}$", self.body, re.MULTILINE) is not None
+
 
 def wrong(text: str) -> list[str]:
-    """What the traced sections of a page have other than raw results give, in a sentence each."""
-    return [words for section in traced(text) for item in items(section.body) if (words := differs(section.head, item))]
+    """What a page has other than raw results give, in a sentence each."""
+    checked = [
+        (section.head, item)
+        for section in sections(text)
+        for item in items(section.body)
+        if section.is_traced or SOURCE.search(item)
+    ]
+    return [words for head, item in checked if (words := differs(head, item))]
 
 
-def traced(text: str) -> Iterator[Section]:
-    """The sections with the line that asks for a check, from a heading to the next."""
+def sections(text: str) -> Iterator[Section]:
+    """The sections of a page, the lines before the first heading too."""
     for part in re.split(r"^(?=#+ )", text, flags=re.MULTILINE):
-        if re.search(rf"^{TRACED}$", part, re.MULTILINE):
-            head, _, body = part.partition("\n")
-            yield Section(head.lstrip("# "), body)
+        head, _, body = part.partition("\n")
+        yield Section(head.lstrip("# "), body)
 
 
 def items(body: str) -> list[str]:
