@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,6 +52,14 @@ class Work:
     def seconds(self, rates: "Work", /) -> float:
         """How long it takes if each of its items takes what ``rates`` holds."""
         return float(sum(count * amount for count, amount in zip(astuple(self), astuple(rates), strict=True)))
+
+
+class Stage(NamedTuple):
+    """A part of a job: what is done, and how much work that is."""
+
+    words: str
+    work: Work = Work()
+    spared: Work | None = None  # of it, where the job ends early; None of a stage that every job has
 
 
 @dataclass(frozen=True)
@@ -191,49 +200,38 @@ def walking_back(size: Size, /, *, triggers: int) -> Work:
     return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, named=triggers))
 
 
-def choosing(
-    recipe: Recipe,
-    candidates: Sequence[Sequence[Recipe]],
-    size: Size,
-    /,
-    *,
-    references: int,
-    stored: int = 0,
-    normalisations: int = 1,
-    is_least: bool = False,
-) -> Work:
-    """All that ``auto`` may do, beside so many ``references`` to search and so many searches that are ``stored``: every candidate tried on
-    the copy, and the longest one run. Each audit of the model itself is made under so many ``normalisations`` of pixels.
+class Trying(NamedTuple):
+    """The work of ``auto`` beside its audits."""
 
-    With ``is_least`` a trigger shows, so that nothing is planted, and the first candidate is enough. Those that begin alike share the beginning. Beside a clean model the search is repeated after the refinetune test.
-    """
+    planting: Work  # of test backdoors in a copy
+    on_copy: tuple[Work, ...]  # of trying each candidate there; those that begin alike share the beginning
+    first: Work  # of running the first on the model
+    longest: Work  # of the one that takes longest
+
+
+def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /) -> Trying:
+    """The work of all that ``auto`` may do with its candidates: each is tried on the copy, and one run."""
     settings = recipe.auto
     batch = min(settings.batch_size, size.pairs)
     again = Work(pairs=settings.rebound_steps * batch) + measuring(replace(size, panel=0, named=settings.canaries))
     tested = walking_back(size, triggers=settings.canaries) + again
-    beginnings = [tuple(steps[:end]) for steps in candidates for end in range(1, len(steps) + 1)]
-    parts = [training(steps[-1], size) for number, steps in enumerate(beginnings) if steps not in beginnings[:number]]
-    copies = (
-        sum(parts, Work(pairs=settings.plant_steps * batch)) + len(candidates) * tested if settings.canaries else Work()
-    )
-    if is_least:
-        candidates, copies = candidates[:1], Work()
+    on_copy, begun = list[Work](), list[Sequence[Recipe]]()
+    for steps in candidates:
+        beginnings = [steps[:end] for end in range(1, len(steps) + 1)]
+        new = [beginning for beginning in beginnings if beginning not in begun]
+        begun += new
+        work = sum((training(beginning[-1], size) for beginning in new), tested)
+        on_copy.append(work if settings.canaries else Work())
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
-    own = normalisations * (3 if references or stored else 2)
-    return audits(recipe, size, count=own, references=references) + measuring(size) + copies + longest
+    # Whatever is run, the model is measured once more.
+    first, longest = (measuring(size) + work for work in (runs[0] if runs else Work(), longest))
+    return Trying(Work(pairs=settings.plant_steps * batch), tuple(on_copy), first, longest)
 
 
-def audits(recipe: Recipe, size: Size, /, *, count: int, references: int) -> Work:
-    """So many audits of a cleaning, the first of which looks for every variant of the known triggers, beside so many clean models."""
-    patterns = looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
-    own, clean = (audit(efforts.EFFORTS[recipe.auto.effort], size, is_reference=is_clean) for is_clean in (False, True))
-    return count * own + references * clean + patterns
-
-
-def audit(effort: efforts.Effort, size: Size, /, *, is_reference: bool = False) -> Work:
-    """Measuring and searching one model; see :func:`searching`."""
-    return measuring(size, is_audit=True) + searching(effort, size, is_reference=is_reference)
+def other_variants(size: Size, /) -> Work:
+    """The look of the first audit of a cleaning for every variant of the known triggers, beyond those that each tries."""
+    return looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
 
 
 def forward_alone(
@@ -270,18 +268,18 @@ def together(effort: efforts.Effort, /, *, side: int) -> int:
 
 def estimated(
     clip: model.Clip,
-    work: Work,
+    stages: Sequence[Stage],
     /,
     *,
     precision: str,
     effort: str | None = None,
     recipes: Sequence[Recipe] = (),
-    spared: Work | None = None,
 ) -> Estimate:
-    """Seconds for the work, which may be less by what is ``spared``, at the rate of a few batches, and bytes for search and training.
+    """Seconds for the stages of a job, which may be less by what is spared, at the rate of a few batches, and bytes for search and training.
 
     Training is timed in its ``precision``; a search in bfloat16, where the device has it.
     """
+    work, spared = sum((stage.work for stage in stages), Work()), [stage.spared for stage in stages if stage.spared]
     side, is_gpu = clip.architecture.preprocess.size, clip.device.type == "cuda"
     before = torch.cuda.memory_reserved(clip.device) if is_gpu else machine.peak_memory()
     free = torch.cuda.mem_get_info(clip.device)[0] if is_gpu else machine.free_memory()
@@ -318,7 +316,7 @@ def estimated(
     seconds = work.seconds(rates) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
-    early = seconds - spared.seconds(rates) if spared else None
+    early = seconds - sum(spared, Work()).seconds(rates) if spared else None
     when, chosen = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
     return Estimate(seconds, memory, free, chosen, clip.device.type, early, when)
 

@@ -8,7 +8,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.jobs import clean_pairs, estimate
-from clipclean.jobs.estimate import Estimate, Size, Work
+from clipclean.jobs.estimate import Estimate, Size, Stage, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import clip_normalised
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
@@ -29,75 +29,52 @@ class Plan:
 
 
 def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
-    """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
-    clip, recipe = inputs.loaded.clip, inputs.recipe
-    screened = pairs_to_screen(request, inputs)
-    size = size_of(inputs)
-    expected = estimate_cleaning(inputs, ladder, screened=screened)
+    """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try. Raises what ``clean_pairs.screening_rule`` raises."""
+    screens = clean_pairs.screening_rule(request.screen, inputs.clean) is not None
+    stages = stages_of_cleaning(inputs, ladder, screened=len(inputs.clean.pairs) if screens else 0)
+    expected = estimate_cleaning(inputs, stages, ladder)
     estimate.warn_of_time(expected, request.max_minutes)
-    classes, others = len(inputs.shared.vocabulary.classes), len(inputs.shared.clean_models)
-    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.named, size.panel)}, {classes:,} classes"
-    return Plan(
-        {
-            **_model_facts(inputs),
-            **_cleaning_facts(inputs),
-            **(
-                {} if recipe.traits.chooses else {"evidence": str(inputs.standing)}
-            ),  # auto measures its candidates itself
-        },
-        (
-            *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
-            *([f"search {plural(others, 'clean model')} to compare with, an audit each"] if others else []),
-            *(f"compare with {path.name}" for path in request.references),
-            f"{'audit' if request.search else 'measure'} before: {measured}",
-            *([f"search for unknown triggers, effort {recipe.auto.effort}"] if request.search else []),
-            *(_steps_beside(inputs.shared, clip) if request.search else []),
-            *_cleaning_steps(inputs, ladder),
-            f"export as {', '.join(inputs.wanted.formats)}, read it back and compare",
-        ),
-        (f"{request.out}/",),
-        expected,
-    )
+    # auto measures its candidates itself
+    evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.standing)}
+    facts = _model_facts(inputs) | _cleaning_facts(inputs) | evidence
+    return Plan(facts, tuple(stage.words for stage in stages), (f"{request.out}/",), expected)
 
 
-def pairs_to_screen(request: requests.Sanitize, inputs: CleaningInputs, /) -> int:
-    """How many pairs a request screens; raises what ``clean_pairs.screening_rule`` raises."""
-    clean = inputs.clean
-    return 0 if clean_pairs.screening_rule(request.screen, clean) is None else len(clean.pairs)
+def stages_of_cleaning(
+    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0
+) -> list[Stage]:
+    """What a cleaning does, in its order, with the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
+    recipe, size, shared, searches = inputs.recipe, size_of(inputs), inputs.shared, inputs.searches
+    measure, search, reference, variants = estimate.measuring(size, is_audit=searches), Work(), Work(), Work()
+    if searches:
+        effort = efforts.EFFORTS[recipe.auto.effort]
+        search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
+        reference, variants = len(shared.clean_models) * (measure + reference), estimate.other_variants(size)
+    audit = _normalisation_count(inputs.loaded.clip) * (measure + search)
+    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.named, size.panel)}, {len(shared.vocabulary.classes):,} classes"
+    others = plural(len(shared.clean_models), "clean model")
+    cleaning = _stages_of_choosing if recipe.traits.chooses else _stages_of_recipe
+    return [
+        *([Stage(f"screen {screened:,} pairs for suspicious ones", estimate.screening(screened))] if screened else []),
+        *([Stage(f"search {others} to compare with, an audit each", reference)] if shared.clean_models else []),
+        *(Stage(f"compare with {stored.name}") for stored in shared.stored.measured),
+        Stage(f"{'audit' if searches else 'measure'} before: {measured}", measure + variants),
+        *([Stage(f"search for unknown triggers, effort {recipe.auto.effort}", search)] if searches else []),
+        *(_stages_beside(shared, inputs.loaded.clip, measure + search) if searches else []),
+        *cleaning(inputs, ladder, size, audit if searches else measure),
+        Stage(f"export as {', '.join(inputs.wanted.formats)}, read it back and compare"),
+    ]
 
 
-def estimate_cleaning(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> Estimate:
-    """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
-    recipe, size, spared, references = inputs.recipe, size_of(inputs), None, len(inputs.shared.clean_models)
-    normalisations = _normalisation_count(inputs.loaded.clip)
-    effort: str | None = recipe.auto.effort if inputs.searches else None
+def estimate_cleaning(
+    inputs: CleaningInputs, stages: Sequence[Stage], ladder: Sequence[Sequence[Recipe]], /
+) -> Estimate:
+    """The estimate of the stages of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
+    recipe = inputs.recipe
     trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
-    if recipe.traits.chooses:
-        work, least = (
-            estimate.choosing(
-                recipe,
-                ladder,
-                size,
-                references=references,
-                stored=len(inputs.shared.stored.measured),
-                normalisations=normalisations,
-                is_least=is_least,
-            )
-            for is_least in (False, True)
-        )
-        spared = work + -1 * least
-    else:
-        work = estimate.training(recipe, size) + estimate.walking_back(size, triggers=1)
-        work += (
-            estimate.audits(recipe, size, count=2 * normalisations, references=references)
-            if effort
-            else 2 * estimate.measuring(size)
-        )
-        effort = effort or (recipe.unlearn.effort if recipe.traits.searches else None)
-    work, precision = work + estimate.screening(screened), _precision(inputs)
-    return estimate.estimated(
-        inputs.loaded.clip, work, precision=precision, effort=effort, recipes=trained, spared=spared
-    )
+    effort: str | None = recipe.unlearn.effort if recipe.traits.searches else None
+    effort = recipe.auto.effort if inputs.searches else effort
+    return estimate.estimated(inputs.loaded.clip, stages, precision=_precision(inputs), effort=effort, recipes=trained)
 
 
 def tell_cleaning(
@@ -106,12 +83,15 @@ def tell_cleaning(
     """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
     clip, precision = inputs.loaded.clip, _precision(inputs)
     _tell_facts(_cleaning_facts(inputs))
-    estimate.tell(clip, lambda: estimate_cleaning(inputs, ladder), precision=precision, minutes=minutes)
+    stages = stages_of_cleaning(inputs, ladder)
+    estimate.tell(clip, lambda: estimate_cleaning(inputs, stages, ladder), precision=precision, minutes=minutes)
 
 
 def seconds_of_measuring(inputs: CleaningInputs, /) -> float:
     """How long one measurement of the model takes."""
-    return estimate.estimated(inputs.loaded.clip, estimate.measuring(size_of(inputs)), precision="fp32").seconds
+    return estimate.estimated(
+        inputs.loaded.clip, [Stage("measure", estimate.measuring(size_of(inputs)))], precision="fp32"
+    ).seconds
 
 
 def _precision(inputs: CleaningInputs) -> str:
@@ -134,28 +114,54 @@ def size_of(inputs: CleaningInputs, /) -> Size:
     )
 
 
-def _cleaning_steps(inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]]) -> list[str]:
-    """The steps between the first measurement and the export; ``ladder`` holds the candidates of ``auto``."""
-    recipe, pairs, own = inputs.recipe, len(inputs.to_train.pairs), inputs.recipe.auto
+def _ends(inputs: CleaningInputs, audit: Work) -> list[Stage]:
+    """How each cleaning ends: the walk back, and the audit of the result."""
+    recipe = inputs.recipe
     half = 100 * recipe.audit.max_accuracy_loss / 2
     returning = f"if more than {half:.1f} points of accuracy are lost: walk back towards the original weights, until a trigger returns"
-    back = [returning] if recipe.audit.walk_back else []
     after = "audit the cleaned model like the original" if inputs.searches else "measure after: the same"
-    if not recipe.traits.chooses:
-        return [_training_words(recipe, pairs), *back, after]
+    return [*([Stage(returning)] if recipe.audit.walk_back else []), Stage(after, audit)]
+
+
+def _stages_of_recipe(
+    inputs: CleaningInputs, _ladder: Sequence[Sequence[Recipe]], size: Size, audit: Work
+) -> list[Stage]:
+    """The stages between the audit of the original and the export, by one recipe; ``audit`` is the work of that of the result."""
+    trained = estimate.training(inputs.recipe, size) + estimate.walking_back(size, triggers=1)
+    return [Stage(_training_words(inputs.recipe, size.pairs), trained), *_ends(inputs, audit)]
+
+
+def _stages_of_choosing(
+    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], size: Size, audit: Work
+) -> list[Stage]:
+    """The same by ``auto``: every candidate tried on the copy, and the longest one run.
+
+    Where a trigger shows, nothing is planted, and the first candidate is enough.
+    """
+    own, again = inputs.recipe.auto, ", and search it again" if inputs.shared.compares else ""
+    trying = estimate.trying(inputs.recipe, ladder, size)
     planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
-    again = ", and search it again" if inputs.shared.compares else ""
+    ends = _ends(inputs, 2 * audit if again else audit)
     candidates = [
-        f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: {'; then '.join(_training_words(step, pairs) for step in recipes)}"
-        for number, (name, recipes) in enumerate(zip(own.ladder, ladder, strict=True), 1)
+        Stage(
+            f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: "
+            f"{'; then '.join(_training_words(step, size.pairs) for step in recipes)}",
+            work,
+            work,
+        )
+        for number, (name, recipes, work) in enumerate(zip(own.ladder, ladder, trying.on_copy, strict=True), 1)
     ]
     return [
-        *([planted] if own.canaries else []),
-        "clean by these candidates, one after the other, until one leaves nothing open; the estimate counts all",
+        *([Stage(planted, trying.planting, trying.planting)] if own.canaries else []),
+        Stage(
+            "clean by these candidates, one after the other, until one leaves nothing open; the estimate counts all",
+            trying.longest,
+            trying.longest + -1 * trying.first,
+        ),
         *candidates,
-        *(f"after each candidate: {step}" for step in (*back, after)),
-        *([f"after each candidate: {tested}{again}"] if own.rebound_steps else []),
+        *(stage._replace(words=f"after each candidate: {stage.words}") for stage in ends),
+        *([Stage(f"after each candidate: {tested}{again}")] if own.rebound_steps else []),
     ]
 
 
@@ -187,52 +193,52 @@ def _trigger_words(named: int, known: int) -> str:
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
-def _steps_beside(shared: SharedInputs, clip: model.Clip) -> list[str]:
-    """What an audit does beside its measurements and its search."""
-    own = "measure and search the same under CLIP's own normalisation of pixels"
-    base = f"try on the base {shared.base.opened.place.name} what acts on the model" if shared.base else ""
-    return [*([own] if clip_normalised(clip) else []), *([base] if base else [])]
+def _stages_beside(shared: SharedInputs, clip: model.Clip, audit: Work, spared: Work | None = None, /) -> list[Stage]:
+    """What an audit of so much work does beside its measurements and its search."""
+    own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, spared)
+    base = [Stage(f"try on the base {shared.base.opened.place.name} what acts on the model")] if shared.base else []
+    return [*([own] if clip_normalised(clip) else []), *base]
 
 
 def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
     """The plan of an audit."""
-    expected = estimate_audit(inputs)
+    stages = stages_of_audit(inputs)
+    expected = estimate_audit(inputs, stages)
     estimate.warn_of_time(expected, request.max_minutes)
-    clip, shown = inputs.loaded.clip, inputs.eval_set
-    most = efforts.EFFORTS[request.effort].cost(len(shown.classes))
+    writes = () if request.save_triggers is None else (f"{request.save_triggers}/",)
+    return Plan(_model_facts(inputs) | _audit_facts(inputs), tuple(stage.words for stage in stages), writes, expected)
+
+
+def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
+    """What an audit does, in its order, with the clean models beside it, and the copies with test backdoors."""
+    shown, shared, clip = inputs.eval_set, inputs.shared, inputs.loaded.clip
+    size, effort = Size.of(shown), efforts.EFFORTS[inputs.settings.effort]
+    measure, search, reference, quiet = estimate.measuring(size, is_audit=True), Work(), Work(), None
+    if inputs.settings.search:
+        search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
+        quiet = None if inputs.planting or shared.compares else estimate.spared(effort, size)
+    planting = Work()
+    if inputs.planting:
+        how = power.planting_of(pairs=len(inputs.planting))
+        planting = power.CANARIES * (measure + search + Work(pairs=how.steps * how.batch_size))
+    most = effort.cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
-    return Plan(
-        {**_model_facts(inputs), **_audit_facts(inputs)},
-        (
-            f"measure: {_trigger_words(len(shown.suspicions), len(shown.panel))}, {len(shown.classes):,} classes",
-            searched if request.search else "no search, so the verdict is never pass",
-            *_steps_beside(inputs.shared, clip),
-            _comparison_words(request, models=1 + len(inputs.shared.clean_models)),
-            *([planted] if request.power else []),
-        ),
-        () if request.save_triggers is None else (f"{request.save_triggers}/",),
-        expected,
-    )
+    named = _trigger_words(len(shown.suspicions), len(shown.panel))
+    return [
+        Stage(f"measure: {named}, {len(shown.classes):,} classes", measure),
+        Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),
+        *_stages_beside(shared, clip, measure + search, quiet),
+        Stage(_comparison_words(inputs), len(shared.clean_models) * (measure + reference)),
+        *([Stage(planted, planting)] if inputs.has_power else []),
+    ]
 
 
-def estimate_audit(inputs: AuditInputs, /) -> Estimate:
-    """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
-    clip, size = inputs.loaded.clip, Size.of(inputs.eval_set)
-    one_audit, tested, spared = estimate.measuring(size, is_audit=True), _normalisation_count(clip), None
-    one_reference = one_audit
-    if inputs.effort is not None:
-        effort = efforts.EFFORTS[inputs.effort]
-        one_audit, one_reference = (estimate.audit(effort, size, is_reference=is_clean) for is_clean in (False, True))
-        quiet = None if inputs.planting or inputs.shared.compares else estimate.spared(effort, size)
-        spared = tested * quiet if quiet else None
-    work = tested * one_audit + len(inputs.shared.clean_models) * one_reference
-    if inputs.planting:
-        planting = power.planting_of(pairs=len(inputs.planting))
-        work += power.CANARIES * (one_audit + Work(pairs=planting.steps * planting.batch_size))
-    return estimate.estimated(
-        clip, work, precision=train.resolved("auto", clip.net, clip.device), effort=inputs.effort, spared=spared
-    )
+def estimate_audit(inputs: AuditInputs, stages: Sequence[Stage], /) -> Estimate:
+    """The estimate of the stages of an audit."""
+    clip = inputs.loaded.clip
+    precision = train.resolved("auto", clip.net, clip.device)
+    return estimate.estimated(clip, stages, precision=precision, effort=inputs.effort)
 
 
 def _normalisation_count(clip: model.Clip) -> int:
@@ -245,17 +251,19 @@ def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> None:
     clip = inputs.loaded.clip
     _tell_facts(_audit_facts(inputs))
     precision = "bf16" if inputs.effort and model.has_bfloat16(clip.device) else "fp32"
-    estimate.tell(clip, lambda: estimate_audit(inputs), precision=precision, minutes=minutes)
+    stages = stages_of_audit(inputs)
+    estimate.tell(clip, lambda: estimate_audit(inputs, stages), precision=precision, minutes=minutes)
 
 
-def _comparison_words(request: requests.Audit, /, *, models: int) -> str:
+def _comparison_words(inputs: AuditInputs, /) -> str:
     """The clean models that the result would be compared with."""
-    if models > 1:
-        return f"search {plural(models - 1, 'clean model')} too, and compare"
-    if request.references:
-        return f"compare with {', '.join(path.name for path in request.references)}"
+    shared = inputs.shared
+    if shared.clean_models:
+        return f"search {plural(len(shared.clean_models), 'clean model')} too, and compare"
+    if shared.stored.measured:
+        return f"compare with {', '.join(stored.name for stored in shared.stored.measured)}"
     none = "compare with nothing: no clean model is known"
-    return none if request.power else f"{none}, so the verdict is never pass (--reference or --power)"
+    return none if inputs.has_power else f"{none}, so the verdict is never pass (--reference or --power)"
 
 
 def _tell_facts(facts: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.errors import ResourceError
 from clipclean.jobs import estimate
-from clipclean.jobs.estimate import Estimate, Size, Work
+from clipclean.jobs.estimate import Estimate, Size, Stage, Work
 from clipclean.methods import walk_back
 from clipclean.progress import Listener
 
@@ -88,35 +88,29 @@ def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
     step = recipe.override(recipe.load("mmcl"), SHORT)
     other = recipe.override(step, ["train.lr=1.0e-4"])
-    one = estimate.choosing(auto, [[step]], SIZE, references=0)
-    two = estimate.choosing(auto, [[step], [step, other]], SIZE, references=0)
+    one = estimate.trying(auto, [[step]], SIZE)
+    two = estimate.trying(auto, [[step], [step, other]], SIZE)
     # trained on the copy, beyond the part that both begin with, and on the model as the longer one; refinetuned for 60 steps of 64 pairs
-    assert two.pairs - one.pairs == 160 + 160 + 60 * 64
+    assert two.on_copy[1].pairs == 160 + 60 * 64
+    assert two.longest.pairs - one.longest.pairs == 160
     # measured under three test backdoors at each share of its way, and once refinetuned
-    assert two.images - one.images == (1 + len(walk_back.SHARES) + 1) * 400
-    least = estimate.choosing(auto, [[step], [step, other]], SIZE, references=0, is_least=True)
-    assert least.pairs == 160 + 60 * 64  # nothing is planted, and the first is enough
-    # a clean model is searched too, and the result once more
-    compared = estimate.choosing(auto, [[step]], SIZE, references=1)
-    own, clean = (
-        estimate.searching(EFFORTS[auto.auto.effort], SIZE, is_reference=is_clean).searched
-        for is_clean in (False, True)
-    )
-    assert compared.searched == 3 * own + clean
-    twice = estimate.choosing(auto, [[step]], SIZE, references=1, normalisations=2)  # the clean model is searched once
-    assert twice.searched == 6 * own + clean
-    assert one.searched == 2 * own
-    assert (
-        estimate.audits(step, SIZE, count=2, references=0).searched == one.searched
-    )  # as before and after one recipe that is named
+    assert two.on_copy[1].images == (1 + len(walk_back.SHARES) + 1) * 400
+    assert two.first == one.longest
+    assert one.first.pairs == 160 + 60 * 64
+    assert two.planting.pairs == 150 * 64
+
+
+def test_without_test_backdoors_no_candidate_is_tried_on_a_copy():
+    auto = recipe.override(recipe.load("auto"), ["auto.canaries=0"])
+    assert estimate.trying(auto, [[recipe.override(recipe.load("mmcl"), SHORT)]], SIZE).on_copy == (Work(),)
 
 
 def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
     asked = {"precision": "bf16", "effort": "quick", "recipes": [recipe.load("mmcl")]}
-    found = estimate.estimated(clip, Work(100, 10, 10, 10, 10), **asked)
+    found = estimate.estimated(clip, [Stage("all", Work(100, 10, 10, 10, 10))], **asked)
     assert (found.seconds > 0, found.early) == (True, None)
-    half = estimate.estimated(clip, Work(searched=2000), precision="fp32", spared=Work(searched=1000))
+    half = estimate.estimated(clip, [Stage("search", Work(searched=2000), Work(searched=1000))], precision="fp32")
     assert half.early - estimate.AUDIT_ENDING == pytest.approx((half.seconds - estimate.AUDIT_ENDING) / 2)
     assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
