@@ -581,6 +581,25 @@ def finetunes_that(verdict: str, counts_as: str) -> str:
     return ending(verdict, finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as))
 
 
+def finetunes_planned() -> str:
+    """Bases of the plan, and of each small base the clean and the planted finetunes."""
+    rows = common.records(finetunes.PLAN)
+    bases = [row["name"] for row in rows if row["kind"] == "base"]
+    small = [row["name"] for row in rows if row["kind"] == "base" and row["arch"] != "large"]
+    each = {
+        tuple(sum((row["base"], row["kind"]) == (base, kind) for row in rows) for kind in ("clean", "planted"))
+        for base in small
+    }
+    ((clean, planted),) = each
+    return f"{len(bases)}, {clean}, {planted}"
+
+
+def finetunes_classes(half: str) -> str:
+    """Classes of the base whose finetunes are audited, of one half."""
+    (classes,) = {row["classes"] for row in finetunes.read() if row["half"] == half and row["verdict"]}
+    return classes
+
+
 # The default of now, on victims that train briefly; large ones apart.
 
 
@@ -659,6 +678,93 @@ def trial() -> str:
     return f"{float(best['left']):.2f} for {best['lost']}"
 
 
+# Files: reading, scanning, exporting.
+
+
+def reading(work: str, column: str) -> str:
+    """The extent of a column over files of one size: times the loader's seconds, or times the size of the file."""
+    cells = [row[column] for row in of_reading() if row["work"] == work]
+    return extent((float(cell.partition(" ")[0]) for cell in cells), 2)
+
+
+def of_reading() -> list[dict[str, str]]:
+    head, *rows = (row for row in common.read(RESULTS / "reading.csv") if len(row) > 1)
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def read_size() -> str:
+    """Megabytes of the files that were read, which are of one size."""
+    (size,) = {re.search(r"\d+ MB", row["file"])[0] for row in of_reading()}
+    return size
+
+
+def scanned() -> str:
+    """Backdoored and clean checkpoints that scanners got; what one scanner reports of each, and on how many."""
+    rows = common.records(RESULTS / "scanners-backdoored.csv")
+    counts = [sum(row["counts_as"] == kind for row in rows) for kind in ("backdoored", "clean")]
+    said = [re.match(r"\d+", row["modelaudit 0.2.54"]) for row in rows]
+    found = [int(words[0]) for words in said if words]
+    return f"{counts[0]}, {counts[1]}; {min(found)} to {max(found)} on {len(found)}"
+
+
+def exported() -> str:
+    """The largest difference of a coordinate, captions that agree, processor seconds and memory of an export, over layouts."""
+    rows = common.records(RESULTS / "layouts.csv")
+    assert {row["Same best caption"] for row in rows} == {"100%"}
+    most = max(float(row["Largest difference"]) for row in rows)
+    (captions,) = {row["n"] for row in rows}
+    seconds = extent((float(row["CPU seconds"]) for row in rows), 0)
+    return f"{most:.1e}, {captions}, {seconds}, {max(row['Peak memory'] for row in rows)}".replace("e-0", "e-")
+
+
+# What measures and methods rest on.
+
+
+def counted_error() -> str:
+    """How many times as far off a loss of accuracy is that counts answers as right or wrong, in root mean square, on 250 images."""
+    rows = [row for row in common.records(RESULTS / "accuracy-lost-draws.csv") if row["images"] == "250"]
+    error = {
+        (row["half"], row["told by"].partition(" ")[0]): float(row["root mean square error, points"]) for row in rows
+    }
+    return extent(error[half, "answers"] / error[half, "chances"] for half in ("choose", "report"))
+
+
+def distilled(trigger: str, preserve: int) -> str:
+    """What ``distill`` left of a trigger, and the points that it cost, with these values."""
+    values = f"walk 0.3, damping 0.1, preserve {preserve}"
+    (row,) = (row for row in common.read(RESULTS / "distill.csv") if trigger in row[0] and row[1] == values)
+    before, after, _, right, right_after = map(float, row[5:10])
+    return f"{before:.2f} to {after:.2f}, {100 * (right - right_after):.1f}"
+
+
+def recovered() -> str:
+    """Points lost by each cleaning after an unlearning, and by the same with a recovery on mixed images, on the models that chose it."""
+    rows = [row for row in common.records(RESULTS / "less-loss.csv") if row["share"] == "1.0"]
+    lost = {(row["victim"], row["cleaning"]): row["points_lost"] for row in rows}
+    after = {
+        (name, cleaning.partition(" + recover 400 ")[0]): points
+        for (name, cleaning), points in lost.items()
+        if cleaning.endswith(" mixed")
+    }
+    return ", ".join(
+        f"{points} to {after[of]}" for of, points in lost.items() if of in after and of[1].startswith("unlearned + ")
+    )
+
+
+def beside_costs() -> str:
+    """How much longer than alone an audit beside a clean model takes, in times of the audit alone: of clean models of now."""
+    rows = [row for row in common.records(RESULTS / "sealed-2-now.csv") if row["kind"] == "clean"]
+    seconds = {(row["model"], row["comparison"]): float(row["core_seconds"]) for row in rows}
+    names = {name for name, comparison in seconds if comparison == "reference"}
+    return extent(seconds[name, "reference"] / seconds[name, "none"] - 1 for name in names)
+
+
+def meets_all(folder: str) -> str:
+    """On how many of the victims all four conditions hold that were made of the paper's claims."""
+    words = photo_cleaning.claims(common.cells(RESULTS / folder, "report")).rpartition("\n")[2]
+    return "{1} of {0}".format(*re.search(r"Of (\d+) victims .* all four for (\d+)", words).groups())
+
+
 # Screening.
 
 
@@ -716,6 +822,9 @@ FIGURES: dict[str, Callable[[], str]] = {
         for kind in ("clean", "backdoored")
         for verdict in ("fail", "pass")
     },
+    "finetunes-planned": finetunes_planned,
+    "finetunes-choosing": lambda: finetunes_classes("choose"),
+    "finetunes-reporting": lambda: finetunes_classes("report"),
     **{
         f"{test}-{words}-named": functools.partial(sealed_named, test, of)
         for test in SEALED
@@ -879,6 +988,22 @@ FIGURES: dict[str, Callable[[], str]] = {
     "screening-cleaned": screened,
     "screening-natural-part": lambda: hidden_first("natural", is_local=True),
     "screening-natural-whole": lambda: hidden_first("natural", is_local=False),
+    "read-size": read_size,
+    "read-seconds": lambda: reading("checkpoint.read", "times the loader's"),
+    "read-memory": lambda: reading("checkpoint.read", "peak memory, times the file"),
+    "read-loader-memory": lambda: reading("loader", "peak memory, times the file"),
+    "scanned": scanned,
+    "exported": exported,
+    "interval-of-none": lambda: f"0 of 50 0 to {100 * Rate(0, 50).interval[1]:.1f} %",
+    "accuracy-counted": counted_error,
+    "distill-blended": lambda: distilled("blended", 2),
+    "distill-sinusoid": lambda: distilled("sinusoid", 2),
+    "distill-patch": lambda: distilled("patch", 5),
+    "recovered": recovered,
+    "beside-costs": beside_costs,
+    "paper-all": lambda: meets_all("photo-cleaning"),
+    "paper-all-usual": lambda: meets_all("usual"),
+    "small-size": lambda: million("resnet"),
     "time-quick": lambda: f"10 classes {minutes('quick, 10 classes')} minutes",
     "time-cores": cores,
     "time-standard": lambda: f"1,000 classes {minutes('standard, 1,000 classes')} minutes",
