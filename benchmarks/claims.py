@@ -152,6 +152,17 @@ def limit(times: float = 1.0) -> str:
     return f"{calibration().score(Thresholds().false_alarm_rate * times):.2f}"
 
 
+def limits_table() -> str:
+    """The scores from which on a class fails or is in doubt, with the shares that set them, as the table of the methods has them."""
+    known, own = calibration(), Thresholds()
+    alone, doubt = known.score(own.false_alarm_rate), known.score(own.false_alarm_rate * DOUBT)
+    beside, doubt_beside = known.score(own.false_alarm_rate, is_beside=True), known.rank(own.doubt_rate)
+    return (
+        f"{own.false_alarm_rate} {alone:.1f} {own.min_found_excess}; {doubt:.1f} {alone:.1f}; {beside:.1f}; "
+        f"{own.doubt_rate} {doubt_beside:.1f} {alone:.1f}"
+    )
+
+
 def rejudged_failures() -> str:
     """Audits of the reported half without a reference that failed when they ran, and are doubts by the limits of now."""
     ran = [row for row in audit.stored() if row["comparison"] == "none" and audit.half_of(row["model"]) != audit.CHOSEN]
@@ -900,6 +911,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "limit-models": lambda: str(len(calibration().scores)),
     "limit-fail": limit,
     "limit-doubt": lambda: limit(DOUBT),
+    "limits-table": limits_table,
+    "doubt-rate": lambda: f"{100 * Thresholds().doubt_rate:.0f} %",
     "rejudged-fail": rejudged_failures,
     "rejudged-doubt": low_doubts,
     "audit-alone-missed": lambda: missed(audits("none", is_backdoored=True)),
