@@ -135,7 +135,7 @@ class LateReferences:
     _measured: list[References | None] = field(default_factory=list)
 
     @property
-    def known(self) -> References | None:
+    def measured(self) -> References | None:
         """What was measured; None before, and where there is no model."""
         return self._measured[0] if self._measured else None
 
@@ -143,7 +143,7 @@ class LateReferences:
         """What the models need for the classes at these places; they are searched once, for the first that are given."""
         if not self._measured:
             self._measured.append(self.measure(classes))
-        return self.known
+        return self.measured
 
 
 def reach_of(family: str, /) -> str:
@@ -243,7 +243,7 @@ def _sizes(model: object, name: str) -> Sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
     largest = {PANEL: NEVER, PATTERN: MOST_ODDS}
-    largest |= {family: ROUNDED * known.cap for family, known in FAMILIES.items()}
+    largest |= {name: ROUNDED * family.cap for name, family in FAMILIES.items()}
     largest |= {reach_of(family): MOST_REACH for family in FAMILIES}
     for family, by_class in sizes.items():
         values = by_class.values() if isinstance(by_class, dict) else ()
@@ -304,8 +304,8 @@ class Calibration:
 def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
-    known = json.loads(text)
-    return Calibration(**{field.name: known[field.name] for field in fields(Calibration)})
+    stored = json.loads(text)
+    return Calibration(**{field.name: stored[field.name] for field in fields(Calibration)})
 
 
 def evidence(margin: float, family: str, /, *, usual: float = -math.inf, shrunk: float = math.inf) -> float:
@@ -315,5 +315,5 @@ def evidence(margin: float, family: str, /, *, usual: float = -math.inf, shrunk:
     is ``shrunk`` against theirs (logarithms): a class may be the easiest one in all models, and a model in which every class is easy
     to come to has no backdoor for it.
     """
-    known = calibration()
-    return max(0.0, min(margin - max(usual, known.natural.get(family, 0.0)), shrunk)) / known.units[family]
+    calibrated = calibration()
+    return max(0.0, min(margin - max(usual, calibrated.natural.get(family, 0.0)), shrunk)) / calibrated.units[family]

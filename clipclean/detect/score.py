@@ -158,9 +158,9 @@ def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
         suspects: the highest score first.
         is_beside: whether the scores are beside clean models that were given.
     """
-    known = calibration()
-    often = known.rank(OFTEN) if is_beside else known.score(OFTEN)
-    seldom = known.score(SELDOM, is_beside=is_beside)
+    calibrated = calibration()
+    often = calibrated.rank(OFTEN) if is_beside else calibrated.score(OFTEN)
+    seldom = calibrated.score(SELDOM, is_beside=is_beside)
     clean = "clean models beside another one" if is_beside else "clean models"
     scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
     if not scored:
@@ -184,28 +184,28 @@ def _that_speak(pieces: Mapping[str, float], name: str, references: References |
 
 def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[str, float]:
     """By family how much farther triggers for a class of this name reach than in the clean models that were given; nothing without any."""
-    known = result.references or NONE
+    clean = result.references or NONE
     own = {family: result.reaches[family][name] for family in families if name in result.reaches.get(family, ())}
-    exceeded = {family: known.exceeded(family, name, reach) for family, reach in own.items()}
+    exceeded = {family: clean.exceeded(family, name, reach) for family, reach in own.items()}
     return {family: difference for family, difference in exceeded.items() if not math.isnan(difference)}
 
 
 def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:
     """That of a candidate for the class of this name, beside the clean models of the comparison."""
-    family, known = candidate.family, comparison.references or NONE
-    shrunk = known.shrunk(family, name, comparable(family, candidate.size))
-    return Margin(comparison.margin(candidate), known.margin(family, name), shrunk)
+    family, clean = candidate.family, comparison.references or NONE
+    shrunk = clean.shrunk(family, name, comparable(family, candidate.size))
+    return Margin(comparison.margin(candidate), clean.margin(family, name), shrunk)
 
 
-def beside(result: SearchResult, references: References | None, /) -> SearchResult:
+def compared_with(result: SearchResult, references: References | None, /) -> SearchResult:
     """The same search compared with these clean models; with None as if none had been given."""
-    known = references or NONE
+    clean = references or NONE
 
     def compared(hit: TargetedResult) -> TargetedResult:
         family, name = hit.candidate.family, hit.found.target
-        shrunk = known.shrunk(family, name, comparable(family, hit.candidate.size))
-        margin = Margin(hit.margin.value, known.margin(family, name), shrunk)
-        return replace(hit, margin=margin, reference=known.sizes(family))
+        shrunk = clean.shrunk(family, name, comparable(family, hit.candidate.size))
+        margin = Margin(hit.margin.value, clean.margin(family, name), shrunk)
+        return replace(hit, margin=margin, reference=clean.sizes(family))
 
     return replace(result, targeted=tuple(map(compared, result.targeted)), references=references)
 
@@ -241,14 +241,14 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
     any, beyond the natural trigger that turns most images in clean models of other kinds.
     """
     strongest = {result.classes[s.target]: s for s in sorted(result.known, key=lambda s: s.excess) if s.acts}
-    odds, known = resisting(strongest.values(), result.classes), calibration()
+    odds, calibrated = resisting(strongest.values(), result.classes), calibration()
 
     def lower(name: str) -> float:
         if result.references:
             return result.references.shrunk(PATTERN, name, odds[name]) - math.log(MOST_ODDS)
-        return math.log(MOST_ODDS) - math.log(odds[name]) - known.natural[PATTERN]
+        return math.log(MOST_ODDS) - math.log(odds[name]) - calibrated.natural[PATTERN]
 
-    return {name: (max(0.0, lower(name)) / known.units[PATTERN], own) for name, own in strongest.items()}
+    return {name: (max(0.0, lower(name)) / calibrated.units[PATTERN], own) for name, own in strongest.items()}
 
 
 def telling(strengths: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:

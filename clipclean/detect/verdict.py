@@ -23,7 +23,7 @@ from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
 from clipclean.detect.measure import TINT, EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, REACH, calibration, is_natural
-from clipclean.detect.score import Suspect, beside
+from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import standing
 from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
@@ -96,22 +96,22 @@ class Beside(Protocol):
 
 def of_audit(audited: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
-    beside = of_base(audited, limits)
+    about_base = of_base(audited, limits)
     if audited.clip_normalised:
-        return [*beside, *_under_both(audited, audited.clip_normalised, limits, images=images)]
+        return [*about_base, *_under_both(audited, audited.clip_normalised, limits, images=images)]
     late = (
         [unproven(CC.TIME_OVER, "Time was over before the audit under CLIP's own normalisation.")]
         if audited.is_late
         else []
     )
     own = _under_one(audited, limits, images=images)
-    if known := audited.beside_base:  # what acts on the base as much needs no more images
+    if compared := audited.beside_base:  # what acts on the base as much needs no more images
         own = [
             sign
             for sign in own
-            if sign.rule != CC.TOO_LITTLE_DATA or not known.is_natural(sign.trigger, sign.target, limits)
+            if sign.rule != CC.TOO_LITTLE_DATA or not compared.is_natural(sign.trigger, sign.target, limits)
         ]
-    return [*beside, *own, *late]
+    return [*about_base, *own, *late]
 
 
 def of_base(audited: AuditResult, limits: AuditLimits, /) -> list[Finding]:
@@ -226,8 +226,8 @@ def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
 
 def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    known = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
-    return (*(f for f in known if f), *(_panel(p, limits) for p in suspicious_probes(measured, limits=limits)))
+    suspected = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
+    return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measured, limits=limits)))
 
 
 def sanitized(
@@ -318,8 +318,8 @@ def of_accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimi
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
     unmeasured = [] if before.accuracy.rate.n else [unproven(CC.TOO_LITTLE_DATA, words)]
     losses = accuracy_losses(before, after)
-    beside = (lost for lost in losses[1:] if lost.interval[0] > limits.max_accuracy_loss)
-    return [*unmeasured, *(beyond for lost in (*losses[:1], *beside) if (beyond := _beyond(lost, limits)))]
+    others = (lost for lost in losses[1:] if lost.interval[0] > limits.max_accuracy_loss)
+    return [*unmeasured, *(beyond for lost in (*losses[:1], *others) if (beyond := _beyond(lost, limits)))]
 
 
 def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
@@ -367,8 +367,8 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         findings.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
-    named = {finding.target for finding in findings}
-    return (*findings, *_tinted(result, besides=named), *_shared(result, limits), *elsewhere, *_nowhere(result))
+    targets = {finding.target for finding in findings}
+    return (*findings, *_tinted(result, besides=targets), *_shared(result, limits), *elsewhere, *_nowhere(result))
 
 
 def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
@@ -414,10 +414,10 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
 
 def least_score(limits: AuditLimits, /, *, is_doubt: bool = False, is_beside: bool = False) -> float:
     """The score from which on a class fails the model, or is named in doubt; ``is_beside`` of clean models that were given."""
-    known, rate = calibration(), limits.false_alarm_rate
+    calibrated, rate = calibration(), limits.false_alarm_rate
     if is_doubt:
-        return known.rank(limits.doubt_rate) if is_beside else known.score(min(rate * DOUBT, 0.5))
-    return known.score(rate, is_beside=is_beside)
+        return calibrated.rank(limits.doubt_rate) if is_beside else calibrated.score(min(rate * DOUBT, 0.5))
+    return calibrated.score(rate, is_beside=is_beside)
 
 
 def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
@@ -450,7 +450,7 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     everything = {suspect.name: suspect for suspect in all_suspects(result, limits)}
     least = least_score(limits, is_doubt=True, is_beside=result.references is not None)
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least}
-    for suspect in all_suspects(beside(result, None), limits) if result.references else ():
+    for suspect in all_suspects(compared_with(result, None), limits) if result.references else ():
         if _is_sure(suspect, limits) and suspect.name in everything:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
@@ -517,7 +517,7 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
 def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
     findings, measured = list[Finding](), audited.measured
-    named = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
+    sure = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
     for departure in audited.departures:
         under = (
             f"under {departure.trigger}" if departure.trigger else "of clean images, or of images with a small tile,"
@@ -534,7 +534,7 @@ def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
             target = audited.classes[departure.target or 0] if audited.classes else None
             words += f" There it turns {_percent(departure.excess)} more of other images into '{target}'."
             about["target"] = target
-            if departure.trigger in named:
+            if departure.trigger in sure:
                 acts: About = {"measure": "excess ASR", "value": departure.excess, "threshold": limits.max_excess}
                 findings.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | acts)))
         findings.append(finding(CC.OTHERWISE_IN_HALF_PRECISION, words, **about))
@@ -594,7 +594,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
-    sentences, known = list[str](), calibration()
+    sentences, calibrated = list[str](), calibration()
     if suspect.targeted and suspect.targeted[0].candidate.family in {*suspect.pieces, *suspect.shown_by}:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         factor = math.exp(hit.margin.value)
@@ -620,15 +620,15 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         )
     # Without a reference the scores of clean models do not show how often known triggers alone are natural.
     if suspect.is_beside:
-        as_much = sum(score >= suspect.score for score in known.beside)
+        as_much = sum(score >= suspect.score for score in calibrated.beside)
         sentences.append(
-            f"Of {len(known.beside)} clean models beside another clean one {_count_words(as_much)} as much."
+            f"Of {len(calibrated.beside)} clean models beside another clean one {_count_words(as_much)} as much."
         )
     elif suspect.pieces.keys() - {PANEL}:
-        as_much = sum(score >= suspect.score for score in known.scores)
-        rate = _percent(max(known.rate(suspect.score), LEAST_TOLD))
+        as_much = sum(score >= suspect.score for score in calibrated.scores)
+        rate = _percent(max(calibrated.rate(suspect.score), LEAST_TOLD))
         sentences.append(
-            f"Of {len(known.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
+            f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
         )
     return finding(
         CC.TRIGGER_FOUND,

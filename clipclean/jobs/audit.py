@@ -57,8 +57,8 @@ def planned(job: Job[Audit], /) -> Plan:
 
 def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome:
     plan.tell_audit(audit_inputs, minutes=request.max_minutes)
-    named, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
-    base = bases.load(named, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named else None
+    named_base, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
+    base = bases.load(named_base, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named_base else None
     audited, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
     result, folder = audited.audit, request.save_triggers
     known_power, others = None, base.notes() if base else []
@@ -103,8 +103,8 @@ def _of_references(audited: Audited, /) -> list[Finding]:
     audit_inputs, search = audited.audit_inputs, audited.audit.search
     if audited.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
         return []
-    named = audit_inputs.shared.base
-    trusted = [opened for opened in audit_inputs.shared.clean_models if named is None or opened is not named.opened]
+    base = audit_inputs.shared.base
+    trusted = [opened for opened in audit_inputs.shared.clean_models if base is None or opened is not base.opened]
     own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
     return searching.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
@@ -148,7 +148,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
                 raise
             return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audited = base.seen(clip, eval_set, audited) if base else audited
-    return Audited(audit_inputs, references.known if references else None, audited)
+    return Audited(audit_inputs, references.measured if references else None, audited)
 
 
 __all__ = ["Job", "Outcome", "Plan", "audit", "planned"]

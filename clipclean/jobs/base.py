@@ -58,7 +58,7 @@ def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) ->
     return Base(base, detect.kinship(own, other))
 
 
-def beside(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, ...]:
+def with_base(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, ...]:
     """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
     if base is None:
         return tuple(references)

@@ -49,8 +49,8 @@ def refuse_failed(source: Source, /) -> None:
     """Raise UsageError for the output of a cleaning whose own report fails it: that is no clean model to compare with."""
     if isinstance(source, nn.Module):
         return
-    named = inputs.located(source)
-    place = named.path
+    located = inputs.located(source)
+    place = located.path
     path = (place if place.is_dir() else place.parent) / "report.json"
     try:
         earlier = report.read(path) if path.is_file() else None
@@ -58,7 +58,7 @@ def refuse_failed(source: Source, /) -> None:
         return
     # An audit's report in the folder of a file may be of any other model.
     if earlier and earlier.verdict == "fail" and (earlier.command == "sanitize" or place.is_dir()):
-        raise UsageError(f"{path} fails {named.name}: it is no clean model to compare with. Name another.")
+        raise UsageError(f"{path} fails {located.name}: it is no clean model to compare with. Name another.")
 
 
 class StoredReferences(NamedTuple):
@@ -174,8 +174,8 @@ def build_references(request: requests.References, /) -> ReferencesFile:
             for clean in opened:
                 loaded = inputs.build(clean, late_pairs, device=device)
                 eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
-                known = measured_references(settings, loaded, eval_set, state=state)
-                sizes[f"{clean.place.name} {clean.file.sha256}"] = known.entries[0]
+                searched = measured_references(settings, loaded, eval_set, state=state)
+                sizes[f"{clean.place.name} {clean.file.sha256}"] = searched.entries[0]
     stored = detect.as_file(kinds[0], request.effort, vocabulary.classes, sizes)
     files.write_text(request.out, json.dumps(stored, indent=1) + "\n")
     return stored

@@ -116,8 +116,8 @@ def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: in
     labelled_samples = labelled_by_captions(samples, vocabulary)
     words = f"{len(samples.pairs)} pairs are held out to measure on; {len(labelled_samples.pairs)} of their captions name one class"
     if len(labelled_samples.pairs) < least:
-        named = {pair.key for pair in labelled_samples.pairs}
-        missed = [pair.caption for pair in samples.pairs if pair.key not in named]
+        labelled_keys = {pair.key for pair in labelled_samples.pairs}
+        missed = [pair.caption for pair in samples.pairs if pair.key not in labelled_keys]
         some = untrusted.some(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
         others = (
             f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {some}."

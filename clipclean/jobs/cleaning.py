@@ -75,9 +75,9 @@ def compose(
     """The report of a cleaning and the images of its page; the weights are not yet written."""
     agreed = detect.agreement(before.measured, after.measured, classes=inputs.shared.vocabulary.classes)
     lost = detect.accuracy_losses(before.measured, after.measured)
-    beside = {"agreement": agreed} if agreed else {}
+    agreement = {"agreement": agreed} if agreed else {}
     first = before.record()
-    last = after.record(**beside, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
+    last = after.record(**agreement, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
     fields = results.common_fields("sanitize", inputs.loaded, inputs.labels)
     fields["notes"] = (*fields["notes"], *training.notes)
     fields |= {"auto": auto} if auto else {}
@@ -120,8 +120,8 @@ def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.
 
 def most_left(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
     """The largest remaining excess attack success of the triggers that acted before; None if none did, as there is none to remove."""
-    named = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
-    left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
+    acted = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
+    left = [probe.excess for probe in after.known if probe.trigger in acted and not math.isnan(probe.excess)]
     return max(left, default=None)
 
 
@@ -132,8 +132,8 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
     skipped, screened = inputs.clean.skipped, inputs.screened
     yield from judging.notes_on_classes(inputs.shared)
     if skipped:
-        named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        words = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples were unusable and skipped: {named}."
+        examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
+        words = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples were unusable and skipped: {examples}."
         yield finding(CC.DATA_SKIPPED, words, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)

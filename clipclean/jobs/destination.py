@@ -51,13 +51,13 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     # auto chooses by audits beside them
     others = [opened.file.sha256 for opened in inputs.shared.clean_models]
     others += inputs.shared.stored.files
-    beside = {"references": others} if others else {}
+    compared = {"references": others} if others else {}
     aims = {
         "vocabulary": asdict(inputs.shared.vocabulary),
         "named": identities(inputs.shared.named),
         "searches": inputs.searches,  # what is found is unlearned
     }
-    return decides | (aims if inputs.recipe.traits.uses_classes else {}) | beside
+    return decides | (aims if inputs.recipe.traits.uses_classes else {}) | compared
 
 
 def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:

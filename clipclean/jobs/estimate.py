@@ -70,7 +70,7 @@ class Size:
     classes: int  # of the zero-shot classifier
     templates: int  # of captions for each class; 0 if no class is asked for
     panel: int  # its triggers that are tried
-    named: int = 0  # triggers that are suspected, all images under each
+    suspected: int = 0  # triggers that are suspected, all images under each
     grid: int = 0  # triggers of the grid, which audits beside clean models try
     pairs: int = 0  # trained on
 
@@ -135,7 +135,7 @@ def measuring(size: Size, /, *, is_audit: bool = False) -> Work:
     """The class captions, and the images under each trigger that is tried: of the panel most stay quiet on a few."""
     few = detect.BRIEF if size.images >= 2 * detect.BRIEF else size.images
     panel = looks(few * size.panel) if is_audit and few < size.images else Work(few * size.panel)
-    return panel + Work(size.images * (1 + size.named), size.classes * size.templates)
+    return panel + Work(size.images * (1 + size.suspected), size.classes * size.templates)
 
 
 def looks(images: float, /) -> Work:
@@ -197,7 +197,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
 
 def walking_back(size: Size, /, *, triggers: int) -> Work:
     """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
-    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, named=triggers))
+    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, suspected=triggers))
 
 
 class Trying(NamedTuple):
@@ -213,7 +213,7 @@ def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /
     """The work of all that ``auto`` may do with its candidates: each is tried on the copy, and one run."""
     settings = recipe.auto
     batch = min(settings.batch_size, size.pairs)
-    again = Work(pairs=settings.rebound_steps * batch) + measuring(replace(size, panel=0, named=settings.canaries))
+    again = Work(pairs=settings.rebound_steps * batch) + measuring(replace(size, panel=0, suspected=settings.canaries))
     tested = walking_back(size, triggers=settings.canaries) + again
     on_copy, begun = list[Work](), list[Sequence[Recipe]]()
     for steps in candidates:

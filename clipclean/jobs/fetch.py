@@ -71,9 +71,9 @@ def fetched(request: Request, /) -> Request:
     def place(source: object) -> object:
         return Path(fetch(str(source))) if isinstance(source, Path) else source
 
-    named = {name: getattr(request, name) for name, known in requests.options(request).items() if known.is_model}
+    models = {name: getattr(request, name) for name, option in requests.options(request).items() if option.is_model}
     places = {
-        name: tuple(map(place, value)) if isinstance(value, tuple) else place(value) for name, value in named.items()
+        name: tuple(map(place, value)) if isinstance(value, tuple) else place(value) for name, value in models.items()
     }
     return dataclasses.replace(request, **places)  # type: ignore[type-var] # a dataclass
 

@@ -35,8 +35,8 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
 
     with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
         bench = replace(bench, references=bench.run.group.of_first(references))
-    named = inputs.shared.base
-    return replace(bench, base=bases.load(named, bench.clip, bench.eval_set, inputs.clean)) if named else bench
+    base = inputs.shared.base
+    return replace(bench, base=bases.load(base, bench.clip, bench.eval_set, inputs.clean)) if base else bench
 
 
 def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:

@@ -152,15 +152,15 @@ def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Loca
 
 
 def recognised(
-    file: checkpoint.Checkpoint, named: model.Architecture | None, /, *, arch: str | None
+    file: checkpoint.Checkpoint, stated: model.Architecture | None, /, *, arch: str | None
 ) -> model.Architecture:
-    """The architecture of a checkpoint, not yet compared with its tensors; ``named`` is that which its name stands for.
+    """The architecture of a checkpoint, not yet compared with its tensors; ``stated`` is that which its name stands for.
 
     Raises:
         UsageError: the architecture cannot be told.
     """
-    if named is not None and arch is None:
-        return named
+    if stated is not None and arch is None:
+        return stated
     return model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
 
 
@@ -244,13 +244,13 @@ def read_vocabulary(classes: Path | Sequence[str] | None, templates: Path | Sequ
     forms = tuple(usual if templates is None else data.read_templates(templates))
     if classes is None:
         return Vocabulary(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
-    known = data.read_classes(classes)
-    if same := model.same_tokens(known):
+    names = data.read_classes(classes)
+    if same := model.same_tokens(names):
         groups = "; ".join(", ".join(map(repr, group[:SHOWN_NAMES])) for group in same[:SHOWN_NAMES])
         raise UsageError(
             f"These classes have the same tokens, so no model can tell them apart: {groups}. Leave one of each in."
         )
-    return Vocabulary(tuple(known), forms)
+    return Vocabulary(tuple(names), forms)
 
 
 def suspicions(

@@ -56,8 +56,8 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
             )
         )
     if skipped:
-        named = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        notes.append(finding(CC.DATA_SKIPPED, f"{len(skipped)} images were unusable and skipped: {named}."))
+        examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
+        notes.append(finding(CC.DATA_SKIPPED, f"{len(skipped)} images were unusable and skipped: {examples}."))
     return notes
 
 
@@ -84,20 +84,20 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
         or any(finding.level == "error" for finding in findings)
     ):
         return None
-    named = {finding.target for finding in findings if finding.target}
+    suspected = {finding.target for finding in findings if finding.target}
     clip = audit_inputs.loaded.clip
     eval_set = replace(audit_inputs.eval_set, suspicions=())  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
         copy = searching.audit_clip(settings, clip, eval_set, audited.references, what="a copy with a planted backdoor")
         of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.pixels))
-        named = {
+        by_target = {
             finding.target: finding.level for finding in of_copy if finding.rule == CC.TRIGGER_FOUND and finding.target
         }
         one_with = copy.search.one_with if copy.search else lambda name: (name,)
-        return {name: level for target, level in named.items() for name in one_with(target)}
+        return {name: level for target, level in by_target.items() for name in one_with(target)}
 
-    avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
+    avoid = [place for place, name in enumerate(eval_set.classes) if name in suspected]
     return power.measure(
         clip,
         audit_inputs.planting,
@@ -109,13 +109,13 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
     )
 
 
-def with_power(findings: Sequence[Finding], known: PowerRecord | None, /) -> list[Finding]:
+def with_power(findings: Sequence[Finding], measured: PowerRecord | None, /) -> list[Finding]:
     """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
-    if known is None:
+    if measured is None:
         return list(findings)
     return [
-        *(finding for finding in findings if not (known.enough and finding.rule == CC.NOT_CALIBRATED)),
-        power.power_finding(known),
+        *(finding for finding in findings if not (measured.enough and finding.rule == CC.NOT_CALIBRATED)),
+        power.power_finding(measured),
     ]
 
 
@@ -136,8 +136,8 @@ def with_natural_marked(
     moving = {probe.trigger for probe in measured.panel if probe.excess >= detect.MOVES}  # no other can act
     moving_triggers = [trigger for trigger in eval_set.panel if trigger.spec in moving]
     strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
-    named = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
-    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - named)
+    telling = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
+    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - telling)
 
 
 def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:

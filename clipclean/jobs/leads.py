@@ -130,7 +130,7 @@ class _Searched:
         return sorted(every, key=lambda suspect: -suspect.score)
 
     @cached_property
-    def named(self) -> frozenset[str]:
+    def suspected(self) -> frozenset[str]:
         """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, or that a known trigger
         turns nearly all images into, else those that half of the clean models show as well.
         """
@@ -173,11 +173,11 @@ class _Searched:
 
     @cached_property
     def acting(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that act, and all that were found for a named class."""
+        """The triggers that act, and all that were found for a suspected class."""
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.suspicions
         acts = acting(self.audit.measured, distinct(by_user), self.eval_set, self.limits)
-        return distinct([*acts, *new_among(self._found_for(self.named), by_user), *self._not_on_base, *self.patterns])
+        return distinct([*acts, *new_among(self._found_for(self.suspected), by_user), *self._not_on_base, *self.patterns])
 
     @cached_property
     def to_watch(self) -> tuple[Suspicion[int | None], ...]:
@@ -185,21 +185,21 @@ class _Searched:
         of_classes = [variant for variant in self.variants if variant.target in self._classes_by_pattern]
         strongest = {target: trigger for trigger, target in reversed([*self.patterns, *of_classes])}
         known = (Suspicion(trigger, target) for target, trigger in strongest.items())
-        return distinct([*self.eval_set.suspicions, *self._found_for(self.named), *self._not_on_base, *known])
+        return distinct([*self.eval_set.suspicions, *self._found_for(self.suspected), *self._not_on_base, *known])
 
     @cached_property
     def doubtful(self) -> tuple[Suspicion[int], ...]:
-        """Where no class is sure, all else that was found for the named ones and moves some images."""
+        """Where no class is sure, all else that was found for the suspected ones and moves some images."""
         if self.sure:
             return ()
-        named = self._places(self.named)
-        hits = [hit for hit in moving_images(self.audit, least=MOVES_SOME) if hit.target in named]
+        suspected = self._places(self.suspected)
+        hits = [hit for hit in moving_images(self.audit, least=MOVES_SOME) if hit.target in suspected]
         return new_among(distinct(hits), self.acting)
 
     @cached_property
     def _classes_by_pattern(self) -> frozenset[int]:
-        """Places of the named classes that no trigger of a part of the image gives away: there known patterns cost accuracy for nothing."""
-        return self._places(self.named - {suspect.name for suspect in self.suspects if suspect.is_local})
+        """Places of the suspected classes that no trigger of a part of the image gives away: there known patterns cost accuracy for nothing."""
+        return self._places(self.suspected - {suspect.name for suspect in self.suspects if suspect.is_local})
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
@@ -255,12 +255,12 @@ def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[i
 
 def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
     """The triggers that act on the model and not on its base, each with its target."""
-    named = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
+    from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     return [
         Suspicion(difference.made, eval_set.classes.index(difference.target))
         for difference in differences
-        if (difference.trigger, difference.target) in named
+        if (difference.trigger, difference.target) in from_base
     ]
 
 

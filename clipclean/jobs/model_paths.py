@@ -117,8 +117,8 @@ def hub_cache() -> Path:
         if place := os.environ.get(variable):
             return Path(place).expanduser()
     home = os.environ.get("HF_HOME")
-    beside = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(home) if home else Path(beside) / "huggingface").expanduser() / "hub"
+    parent = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(home) if home else Path(parent) / "huggingface").expanduser() / "hub"
 
 
 def folder_of(repository: str, /) -> Path:
@@ -132,10 +132,10 @@ def _hub(repository: str, revision: str | None, /) -> Located:
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
     cache, snapshot = hub_cache(), _snapshot(repository, revision)
     if snapshot is None:
-        known = ", ".join(sorted(entry.name for entry in (folder_of(repository) / "refs").glob("*"))[:5])
+        branches = ", ".join(sorted(entry.name for entry in (folder_of(repository) / "refs").glob("*"))[:5])
         raise RefusedInput(
             f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}, or give --download."
-            + (f" Branches and tags of it that are there: {known}." if known else "")
+            + (f" Branches and tags of it that are there: {branches}." if branches else "")
         )
     from clipclean.checkpoint import folders
 
@@ -247,8 +247,8 @@ def _unknown(name: str, /) -> dict[str, Any]:
 
     import open_clip
 
-    known = [f"{OPEN_CLIP}{arch}/{tag}" for arch, tag in open_clip.list_pretrained()]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    pretrained = [f"{OPEN_CLIP}{arch}/{tag}" for arch, tag in open_clip.list_pretrained()]
+    near = difflib.get_close_matches(name, pretrained, n=3, cutoff=0.5)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     raise UsageError(
         f"{name[:200]!a} is not a pretrained model of open_clip. Write open_clip:ARCH/TAG; open_clip.list_pretrained() has "
@@ -261,12 +261,12 @@ def _architecture(arch: str, settings: Mapping[str, Any], name: str, /) -> "mode
     from clipclean import model
 
     quick = f"{arch}-quickgelu"
-    named = quick if settings.get("quick_gelu") and quick in model.native_configs() else arch
-    if named not in model.native_configs():
+    native = quick if settings.get("quick_gelu") and quick in model.native_configs() else arch
+    if native not in model.native_configs():
         raise UnsupportedModel(
             f"{name}: {arch} has other towers than open_clip's native ones, which alone are handled."
         )
-    architecture = model.resolve({}, arch=named, config=None, script_quick_gelu=None)
+    architecture = model.resolve({}, arch=native, config=None, script_quick_gelu=None)
     preprocess = replace(
         architecture.preprocess,
         mean=settings["mean"],

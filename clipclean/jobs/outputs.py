@@ -18,13 +18,13 @@ def still_acting(result: Report, /, *, limit: float) -> tuple[str, ...]:
     """
     if not (result.before and result.after):
         return ()
-    named = {
+    suspected = {
         finding.target
         for finding in result.before.findings
         if finding.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)
     }
     probes = result.after.measurements.probes
-    return tuple(p.trigger for p in probes if p.known and p.target in named and p.excess_asr.interval[0] > limit)
+    return tuple(p.trigger for p in probes if p.known and p.target in suspected and p.excess_asr.interval[0] > limit)
 
 
 def publish(

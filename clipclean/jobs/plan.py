@@ -51,7 +51,7 @@ def stages_of_cleaning(
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
         reference, variants = len(shared.clean_models) * (measure + reference), estimate.other_variants(size)
     audit = _normalisation_count(inputs.loaded.clip) * (measure + search)
-    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.named, size.panel)}, {len(shared.vocabulary.classes):,} classes"
+    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
     others = plural(len(shared.clean_models), "clean model")
     cleaning = _stages_of_choosing if recipe.traits.chooses else _stages_of_recipe
     return [
@@ -108,7 +108,7 @@ def size_of(inputs: CleaningInputs, /) -> Size:
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
-        named=len(inputs.shared.named),
+        suspected=len(inputs.shared.named),
         grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.compares and panel else 0,
         pairs=len(inputs.to_train.pairs),
     )
@@ -224,9 +224,9 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     most = effort.cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
-    named = _trigger_words(len(shown.suspicions), len(shown.panel))
+    tried = _trigger_words(len(shown.suspicions), len(shown.panel))
     return [
-        Stage(f"measure: {named}, {len(shown.classes):,} classes", measure),
+        Stage(f"measure: {tried}, {len(shown.classes):,} classes", measure),
         Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),
         *_stages_beside(shared, clip, measure + search, quiet),
         Stage(_comparison_words(inputs), len(shared.clean_models) * (measure + reference)),
@@ -292,7 +292,7 @@ def _cleaning_facts(inputs: CleaningInputs) -> dict[str, str]:
 
 def _named_references(shared: SharedInputs) -> list[str]:
     """The clean models to compare with, and the files that hold some."""
-    return [*(opened.place.name for opened in shared.clean_models), *(known.name for known in shared.stored.measured)]
+    return [*(opened.place.name for opened in shared.clean_models), *(stored.name for stored in shared.stored.measured)]
 
 
 def _audit_facts(inputs: AuditInputs) -> dict[str, str]:

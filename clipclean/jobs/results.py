@@ -48,7 +48,7 @@ def common_fields(
 
 def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     """What a run was given, for the commands that its report suggests."""
-    words_of = {name: _command_words(name, known, getattr(request, name)) for name, known in options(request).items()}
+    words_of = {name: _command_words(name, option, getattr(request, name)) for name, option in options(request).items()}
     repeated = (
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
@@ -73,11 +73,11 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     )
 
 
-def _command_words(name: str, known: Opt, value: Any) -> list[str]:  # Any: what a user gave
+def _command_words(name: str, option: Opt, value: Any) -> list[str]:  # Any: what a user gave
     """A value as a command takes it; none of a model in memory."""
-    if known.takes is TEXT_FILE and isinstance(value, tuple):
+    if option.takes is TEXT_FILE and isinstance(value, tuple):
         return [f"{name}.txt"]  # texts from Python: a command takes a file
-    if known.gather is places and value and not known.is_several:
+    if option.gather is places and value and not option.is_several:
         return [files.together(value)]
     return [str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path)]
 

@@ -80,14 +80,14 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.Ima
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = clean_pairs.pairs_of(request, request.trusted, cache)
+    trusted = clean_pairs.pairs_of(request, request.trusted, cache)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
-    if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
+    if twice := [pair.key for pair in trusted.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(
             f"{len(twice)} trusted pairs are among those to judge ({', '.join(twice[:5])}). Give others: a pair cannot "
             "vouch for itself."
         )
-    return known.pairs
+    return trusted.pairs
 
 
 def rows(

@@ -58,7 +58,11 @@ class SharedInputs:
             kind, classes = model.shape_of(opened.architecture), vocabulary.classes
             stored = clean_models.stored_references(request.references, kind=kind, effort=job.effort, classes=classes)
             clean = [clean_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
-            unstored = [known for known in bases.beside(base, clean) if known.file.sha256 not in stored.digests]
+            unstored = [
+                clean_model
+                for clean_model in bases.with_base(base, clean)
+                if clean_model.file.sha256 not in stored.digests
+            ]
             return cls(judge, vocabulary, named, job.device, opened, tuple(unstored), stored, has_own_classes, base)
 
 

@@ -46,14 +46,14 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
     return inspection.model_copy(update={"revision": place.revision}) if place.revision else inspection
 
 
-def counted(named: Mapping[str, Tensor], /) -> TensorsRecord:
+def counted(tensors: Mapping[str, Tensor], /) -> TensorsRecord:
     """The tally of tensors, and one for each dtype (``float32``, ...), the one with most bytes first."""
     groups: dict[str, list[Tensor]] = {}
-    for tensor in named.values():
+    for tensor in tensors.values():
         groups.setdefault(str(tensor.dtype).removeprefix("torch."), []).append(tensor)
     tallies = {dtype: TallyRecord(**_tally(group)) for dtype, group in groups.items()}
     ordered = sorted(tallies.items(), key=lambda item: (-item[1].bytes, item[0]))
-    return TensorsRecord(**_tally(named.values()), dtypes=dict(ordered))
+    return TensorsRecord(**_tally(tensors.values()), dtypes=dict(ordered))
 
 
 def _tally(group: Collection[Tensor], /) -> dict[str, int]:
@@ -80,11 +80,11 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
 
 
 def _architecture(
-    file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /
+    file: checkpoint.Checkpoint, arch: str | None, stated: model.Architecture | None, /
 ) -> dict[str, object]:
     """What an inspection tells of the architecture. If the shapes fit several, the rest of the file is reported all the same."""
     try:
-        architecture = inputs.recognised(file, named, arch=arch)
+        architecture = inputs.recognised(file, stated, arch=arch)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise
@@ -307,11 +307,11 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
     stated_digests = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
     read = []
-    named = {name for name in (*present, *stated_digests) if name.endswith(WEIGHTS_SUFFIX)}
-    for name in sorted(named - present.keys()):
+    expected = {name for name in (*present, *stated_digests) if name.endswith(WEIGHTS_SUFFIX)}
+    for name in sorted(expected - present.keys()):
         if not os.path.lexists(folder / name):
             result.differs(name, "weights", "is missing")
-    for name in sorted(named & present.keys()):
+    for name in sorted(expected & present.keys()):
         with result.reading(name, "weights"):
             # Those of a CLIP that can be built.
             digest = checkpoint.digest(inputs.read(folder / name, arch=None, is_judged=False).file.tensors)

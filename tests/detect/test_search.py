@@ -157,7 +157,7 @@ def test_a_reference_that_comes_late_is_searched_once_for_the_classes_that_the_m
     made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, references=late)
     (classes,) = asked
     assert [towers.CLASSES[place] for place in classes] == sorted(made.sizes()["mask"])  # in the order of the list
-    assert (made.references, late.towards(()), late.known) == (yard, yard, yard)
+    assert (made.references, late.towards(()), late.measured) == (yard, yard, yard)
 
 
 def masks(*sizes):

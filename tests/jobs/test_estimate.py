@@ -34,7 +34,7 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # 70 captions; 100 images under no trigger and nine
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # of many images all under named triggers, 64 under those of the panel
-    assert estimate.measuring(replace(SIZE, images=300, named=2)) == Work(images=900 + 576, captions=70)
+    assert estimate.measuring(replace(SIZE, images=300, suspected=2)) == Work(images=900 + 576, captions=70)
     # of an audit these are looks in bfloat16, and one in eight of the images exactly
     looks = Work(600 + 64 * 9 / 8, 70, glanced=64 * 9)
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
