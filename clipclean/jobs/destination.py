@@ -60,14 +60,8 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     return decides | (aims if inputs.recipe.traits.uses_classes else {}) | compared
 
 
-def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, group: train.Group, /) -> Destination:
-    """The destination of the result of a run, and its state.
-
-    Raises:
-        UsageError: it would replace another run's result unasked, or several processes do not work on the same.
-    """
-    state = RunState.of(request.out, fingerprint(inputs), group=group)
-    group.check_same(state.fingerprint)
+def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, state: RunState, /) -> Destination:
+    """The destination of the result of a run with this state; raises UsageError where it would replace another run's result unasked."""
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
     deciding |= {"recipe": inputs.recipe, "policy": inputs.shared.judge.chosen}
     run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
@@ -75,31 +69,33 @@ def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, 
     return Destination(present, run, state)
 
 
-def look(request: Sanitize, group: train.Group, /, *, is_dry: bool = False) -> placing.OutputState:
+def look(request: Sanitize, /, *, is_first: bool = True, is_dry: bool = False) -> placing.OutputState:
     """The present content of the folder, looked at by the first process; raises UsageError where it may not be replaced."""
-    if not group.is_first:
+    if not is_first:
         return placing.OutputState()
     return placing.look(request.out, force=request.force, names=OUTPUTS, is_dry=is_dry)
 
 
-def is_finished(output: Destination, group: train.Group, /) -> bool:
+def is_finished(output: Destination, /) -> bool:
     """Whether an equal run was killed after all its files had been moved in."""
-    return group.any(group.is_first and output.present.run == output.digest)
+    processes = output.state.group
+    return processes.any(processes.is_first and output.present.run == output.digest)
 
 
 @contextlib.contextmanager
-def working(request: Sanitize, output: Destination, group: train.Group, /) -> Iterator[None]:
+def working(request: Sanitize, output: Destination, /) -> Iterator[None]:
     """Lock the destination and log the run; a message says so where it goes on with what an interrupted one kept.
 
     Raises:
         Interrupted: the run was, between the parts that it keeps.
         UsageError: another process works there, or another run was interrupted there.
     """
-    if group.size > 1:
-        say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
-    with output.state.locked(), logged(request.log_dir if group.is_first else None, request.log_to):
+    processes = output.state.group
+    if processes.size > 1:
+        say(f"{processes.size} processes share each batch; the first one measures, searches, judges and writes")
+    with output.state.locked(), logged(request.log_dir if processes.is_first else None, request.log_to):
         output.state.claim(force=request.force)
-        if group.is_first:
+        if processes.is_first:
             estimate.say_resumed(own_state.spent(output.state.folder))
         try:
             yield

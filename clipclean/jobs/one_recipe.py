@@ -25,7 +25,7 @@ from clipclean.methods import training
 from clipclean.methods.suspicion import distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.train import ALONE, Group, Run
+from clipclean.train import Group, Run
 
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
 # walk back little beside it; measuring alone takes as long again, and the walk as long as that.
@@ -127,7 +127,7 @@ class OneRecipe:
                 trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
             if not run.group.is_first:
                 return None
-            alone = replace(bench, run=replace(bench.run, group=ALONE))  # the others are done
+            alone = replace(bench, run=bench.run.alone())  # the others are done
             recipe_run = judged_again(alone, inputs, before, aims, trained, reserve=auditing)
         return recipe_run.concluded(alone, inputs)
 

@@ -21,7 +21,7 @@ from clipclean.jobs.strategy import Strategy
 from clipclean.jobs.workbench import Workbench
 from clipclean.progress import Listener, heard
 from clipclean.requests import Sanitize
-from clipclean.train import ALONE, Group, Run
+from clipclean.train import ALONE, Group, Run, RunState
 
 
 def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE) -> Outcome | None:
@@ -35,19 +35,20 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
     """
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
-    present = destination.look(job.request, group)
+    present = destination.look(job.request, is_first=group.is_first)
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(_timed(group)):
         inputs = prepare.prepare(job)
     strategy = strategy.fitted(inputs, group)
     plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
-    output = destination.of(job.request, inputs, present, group)
-    if destination.is_finished(output, group):
-        return destination.outcome_of_finished(job.request, output.state) if group.is_first else None
-    with destination.working(job.request, output, group), _in_time(job, strategy.needs):
+    state = RunState.of(job.request.out, destination.fingerprint(inputs), group=group)
+    output = destination.of(job.request, inputs, present, state)
+    if destination.is_finished(output):
+        return destination.outcome_of_finished(job.request, state) if group.is_first else None
+    with destination.working(job.request, output), _in_time(job, strategy.needs):
         run = Run(job.request.seed, inputs.precision, group=group)
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
-        bench = first_audit.beside_clean_models(Workbench.of(inputs, output.state, run), inputs, limit)
+        bench = first_audit.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
         with limit.within(1.0):
             bench, before, seconds = first_audit.audit_original(bench, limit)
         cleaning = strategy.clean(bench, inputs, before, limit, auditing=seconds)
@@ -56,7 +57,7 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
 
 def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
-    destination.look(job.request, ALONE, is_dry=True)
+    destination.look(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
     return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs, ALONE).ladder)
 

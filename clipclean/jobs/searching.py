@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipclean import checkpoint, deadline, detect, model, own_state, train
+from clipclean import checkpoint, deadline, detect, model, own_state
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult
 from clipclean.errors import ClipcleanError, ResourceError
@@ -72,7 +72,7 @@ class SavedSearch:
         """That of a search in a run, for all that ``decides`` its numbers; the first of several processes keeps it."""
         if run is None or not run.group.is_first:
             return cls()
-        return cls(replace(run.part(_file_name(name), decides()), group=train.ALONE))
+        return cls(run.part(_file_name(name), decides()).alone())
 
     def recall(self, name: str, /) -> Any:
         """The result of the stage that an equal search kept under this name, or None."""

@@ -63,8 +63,18 @@ class RunState:
 
     @classmethod
     def of(cls, out: Path, decides: Mapping[str, object], /, *, group: Group = ALONE) -> "RunState":
-        """The state of the run that writes ``out`` and is determined by the given values."""
-        return cls(own_state.place_of(out), digest(decides), group=group)
+        """The state of the run that writes ``out`` and is determined by the given values.
+
+        Raises:
+            UsageError: several processes do not work on the same.
+        """
+        state = cls(own_state.place_of(out), digest(decides), group=group)
+        group.check_same(state.fingerprint)
+        return state
+
+    def alone(self) -> "RunState":
+        """The same for one process that no other waits for."""
+        return replace(self, group=ALONE)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -288,6 +298,10 @@ class Run:
             self.group.check_time()
 
         return replace(self, progress=report)
+
+    def alone(self) -> "Run":
+        """The same for one process that no other waits for."""
+        return replace(self, group=ALONE)
 
     def keep(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
         """Save how far a training is, where a state is kept."""
