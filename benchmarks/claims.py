@@ -365,11 +365,32 @@ def kept_backdoor() -> str:
     return f"{cell['before']['excess']:.2f} before and {cell['after']['excess']:.2f} after"
 
 
-def poison_rates() -> str:
-    """Shares of poisoned images, or of triggered pairs in a batch, of all victims that were cleaned."""
-    folders = ("photo-long", "photo-cleaning", "usual", "drawings")
-    rates = [c["entry"]["rate"] for folder in folders for c in common.cells(RESULTS / folder) if c["entry"]["trigger"]]
-    return f"{100 * min(rates):.0f} to {100 * max(rates):.0f} %"
+def poison_rates(kind: str = "", *, large: bool = True) -> str:
+    """The extent of the shares of poisoned images, or of triggered pairs in a batch, of victims that were cleaned: of one kind, or of all."""
+    folders = ("photo-long", "photo-cleaning", "usual", "drawings", "auto-now", "second-cleaning")
+    entries = [
+        c["entry"] for f in folders for c in common.cells(RESULTS / f) if large or not photo_cleaning.is_large(c)
+    ]
+    rates = [100 * entry["rate"] for entry in entries if entry["trigger"] and kind in ("", entry.get("kind"))]
+    return f"{extent(rates, 0)} %"
+
+
+def sealed_rates() -> str:
+    """The same of the models of both sealed plans."""
+    rates = [float(row["rate"]) for path in SEALED.values() for row in common.records(path) if row["rate"]]
+    return f"{100 * min(rates):.1f} to {100 * max(rates):.1f} %"
+
+
+def models_named(pattern: str) -> str:
+    """How many models the rows of the results name in such a way."""
+    texts = (
+        path.read_text(encoding="utf-8") for path in sorted(RESULTS.rglob("*")) if path.suffix in (".csv", ".json")
+    )
+    return str(len({name for text in texts for name in re.findall(pattern, text)}))
+
+
+PHOTOGRAPHS = r"\b(?:report|choose)-(?:resnet|vit)-\d+-(?:clean|planted|scratch)[a-z-]*-\d+\b"
+DRAWN = r"\bdrawn-\d+-resnet-\d+-[a-z-]+-\d+\b"
 
 
 def photographs(method: str) -> list[dict]:
@@ -528,6 +549,7 @@ def widened_cost() -> str:
 
 # The sealed tests: models that no rule was chosen on, each audited once.
 SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv"}
+SEALED_PLANS = [Path(__file__).with_name(name) for name in ("sealed.csv", "sealed-2.csv")]
 
 
 def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
@@ -866,7 +888,15 @@ FIGURES: dict[str, Callable[[], str]] = {
     "tiny-sizes": lambda: million("vit", "resnet"),
     "wide-size": lambda: million("wide"),
     "usual-size": lambda: million("usual"),
-    "poison-rates": poison_rates,
+    "poison-rates": lambda: poison_rates(large=False),
+    "all-rates": poison_rates,
+    "planted-rates": lambda: poison_rates("planted"),
+    "scratch-rates": lambda: poison_rates("scratch"),
+    "sealed-rates": sealed_rates,
+    "scope-photographs": lambda: models_named(PHOTOGRAPHS),
+    "scope-drawn": lambda: models_named(DRAWN),
+    "scope-sealed": lambda: str(sum(len(common.records(path)) for path in SEALED_PLANS)),
+    "usual-side": lambda: str(photo_zoo.SIDES["usual"]),
     "wide-cleanclip": wide,
     "paper-scale": lambda: f"{PAPER_MILLIONS} million, {PAPER_POISON}",
     "paper-victims": lambda: str(len({cell["entry"]["name"] for cell in photographs("`cleanclip")})),
