@@ -63,12 +63,10 @@ def weights_line(outcome: "Outcome", request: requests.Sanitize, /) -> str:
     """How the weights of a cleaning are loaded, or why none were written."""
     if outcome.exported:
         return f"Load:   {FORMATS[request.format[0]].load.format(printable(request.out))}"
-    if not outcome.report.is_changed:
-        return "No weights were written: they would be those of the original, unchanged."
-    return (
-        "No weights were written: they fail, a suspected trigger still acts, or they cost too much. The same command with --keep-failed "
-        "--force writes them."
-    )
+    from clipclean.report import verdicts
+
+    words = f"No weights were written: {printable(verdicts.why_withheld(outcome.report))}."
+    return f"{words} The same command with --keep-failed --force writes them." if outcome.report.is_changed else words
 
 
 def show_policy_effect(result: "Report", /, *, on_stdout: bool) -> None:

@@ -177,7 +177,9 @@ class _Searched:
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.suspicions
         acts = acting(self.audit.measured, distinct(by_user), self.eval_set, self.limits)
-        return distinct([*acts, *new_among(self._found_for(self.suspected), by_user), *self._not_on_base, *self.patterns])
+        return distinct(
+            [*acts, *new_among(self._found_for(self.suspected), by_user), *self._not_on_base, *self.patterns]
+        )
 
     @cached_property
     def to_watch(self) -> tuple[Suspicion[int | None], ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import CC, RULES, Finding, Level, Need, Suppressed, rule
+from clipclean.findings import CC, RULES, Finding, Level, Need, Suppressed, rule, trigger_words
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
@@ -88,10 +88,37 @@ def _use(report: Report) -> str:
     if report.exports:
         return "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them."
     if report.is_changed:
-        return (
-            "Do not count on this cleaning: no weights were written, since a trigger still acts or they cost too much."
-        )
+        return f"Do not count on this cleaning: no weights were written, since {why_withheld(report)}."
     return "Use the weights as they were: the cleaning changed nothing. Keep report.json with them."
+
+
+def still_acting(report: Report, /) -> tuple[str, ...]:
+    """The found or named triggers that a cleaning leaves: towards a class that the audit of the original had named they turn more of the
+    images than the limit allows, beyond chance.
+    """
+    if not (report.before and report.after and report.cleaning and report.cleaning.budget):
+        return ()
+    suspected = {
+        finding.target
+        for finding in report.before.findings
+        if finding.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)
+    }
+    probes, limit = report.after.measurements.probes, report.cleaning.budget.excess
+    return tuple(p.trigger for p in probes if p.known and p.target in suspected and p.excess_asr.interval[0] > limit)
+
+
+def why_withheld(report: Report, /) -> str:
+    """What speaks against writing the weights of a cleaning, in words that go on a sentence; empty if nothing does."""
+    if not report.is_changed:
+        return "" if report.verdict == "pass" else "they would be those of the original, unchanged"
+    reasons = []
+    if triggers := still_acting(report):
+        reasons.append(f"{trigger_words(triggers[0])} still acts")
+    if any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in report.findings):
+        reasons.append("they cost more accuracy than --max-accuracy-loss allows")
+    if report.verdict == "fail" and not reasons:
+        reasons.append("they fail")
+    return " and ".join(reasons)
 
 
 def not_shown(report: Report, /) -> list[str]:
