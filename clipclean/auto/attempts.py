@@ -175,6 +175,9 @@ def choose(
         for place, candidate in enumerate(candidates):
             if considered and is_late():
                 break
+            if not candidate.is_gentle and _are_too_dear(considered, is_worth):
+                considered.append(Considered(candidate, "gentler ones cost too much already"))
+                continue
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             considered.append(try_out(candidate))
             # Without a canary the model itself shows what a candidate leaves.
@@ -204,6 +207,15 @@ def choose(
         reasons = "; ".join(f"{entry.candidate.name}: {entry.why_not}" for entry in considered)
         raise Inconclusive(f"No candidate of auto.ladder can be run on this model and these data: {reasons}")
     return considered
+
+
+def _are_too_dear(considered: Sequence[Considered], is_worth: Callable[[Attempt], bool], /) -> bool:
+    """Whether gentle candidates were run, and none that was run is worth its price: harsher ones cost no less.
+
+    Of a warp in a model of 58 million parameters three gentle candidates were too dear, and the harsher ones would have taken an hour.
+    """
+    ran = [(entry.candidate, entry.attempt) for entry in considered if entry.attempt]
+    return any(candidate.is_gentle for candidate, _ in ran) and not any(is_worth(attempt) for _, attempt in ran)
 
 
 def _ran(considered: Considered, run: Callable[[Considered], Considered], /) -> Considered:

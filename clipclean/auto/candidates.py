@@ -55,6 +55,11 @@ class Candidate:
         return all(recipe.is_surgery for recipe in self.recipes)
 
     @property
+    def is_gentle(self) -> bool:
+        """Whether it learns nothing new: it only brings images back to where the original has them, which costs least."""
+        return not any(recipe.traits.needs_captions and not recipe.traits.undoes for recipe in self.recipes)
+
+    @property
     def is_wide(self) -> bool:
         """Whether it is surgery on what the audit came to for every class, for a model of which no class is sure."""
         return self.is_surgery and all(recipe.unlearn.widely for recipe in self.recipes)

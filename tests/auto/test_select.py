@@ -120,3 +120,10 @@ def test_a_candidate_that_cannot_be_run_on_the_model_says_why_and_the_next_one_i
 def test_a_run_that_is_not_worth_its_price_calls_the_next_candidate(is_sure, ran):
     attempts = {"a": attempt("a", lost=0.03), "b": attempt("b", lost=0.01)}
     assert chosen({}, attempts, copy=False, is_sure=is_sure)[1] == ran
+
+
+def test_where_gentle_candidates_are_not_worth_their_price_harsher_ones_are_not_tried():
+    attempts = {"surgery": attempt("surgery", lost=0.03), "a": attempt("a"), "surgery(unlearn.steps=9)": attempt("b")}
+    considered, ran = chosen({}, attempts, copy=False, is_sure=False)
+    assert ran == ["surgery", "surgery(unlearn.steps=9)"]
+    assert considered[1].why_not
