@@ -1,7 +1,7 @@
 """The choice: candidates from gentle to harsh, each tried on the copy and run on the model, until one leaves no error and no doubt.
 
 Where a named or found trigger acts on the model, each is run at once; where the audit suspects nothing, too, but for those that unlearn,
-which are left out. Else each is tried on a copy with canaries, at the point where its walk back ends. If a candidate leaves no canary there, after a benign
+which are left out. Where gentle ones cost too much, harsher ones are left out too. Else each is tried on a copy with canaries, at the point where its walk back ends. If a candidate leaves no canary there, after a benign
 finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the
 audit was sure of one, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the
 model until one is within the budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written
