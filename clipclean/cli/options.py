@@ -152,14 +152,11 @@ def configure(context: click.Context, _option: click.Parameter, named_path: Path
             f"--config {path.name}; --config {CONFIG_OFF} leaves it out."
         )
     context.default_map = {**(context.default_map or {}), **defaults}
-    settings = ", ".join(_as_written(flags[name], value) for name, value in defaults.items())
-    process.say(f"clipclean: configuration {path} sets {settings or 'nothing of this command'}")
-
-
-def _as_written(flag: str, value: object) -> str:
-    """An option as one would write it."""
-    several = value if isinstance(value, list) else [value]
-    return " ".join(flag if item is True else f"{flag}={item}" for item in several)
+    several = {flags[name]: value if isinstance(value, list) else [value] for name, value in defaults.items()}
+    as_written = (
+        " ".join(flag if item is True else f"{flag}={item}" for item in values) for flag, values in several.items()
+    )
+    process.say(f"clipclean: configuration {path} sets {', '.join(as_written) or 'nothing of this command'}")
 
 
 def configuration(folder: Path, /) -> Path | None:

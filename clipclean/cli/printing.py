@@ -76,15 +76,13 @@ def show_policy_effect(result: "Report", /, *, on_stdout: bool) -> None:
     """
     from clipclean import report
 
-    if idle := result.policy.idle if result.policy else ():
-        words = (
-            f"Policy {result.policy.name if result.policy else ''}: no finding met {untrusted.some(idle, show=str)}."
-        )
-        line = printable(words)
-        click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
+    lines = list[str]()
+    if result.policy and (idle := result.policy.idle):
+        lines.append(f"Policy {result.policy.name}: no finding met {untrusted.some(idle, show=str)}.")
     if effect := report.policy_effect(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
-        line = printable(f"{effect} Set aside: {rules}." if rules else effect)
+        lines.append(f"{effect} Set aside: {rules}." if rules else effect)
+    for line in map(printable, lines):
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
 
 

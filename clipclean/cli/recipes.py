@@ -36,13 +36,12 @@ def list_recipes(as_json: bool) -> None:
     for loaded in recipes:
         lines.append(f"{loaded.name:<{wide}}  {loaded.description}")
         lines += [f"{'':<{wide}}  - {line}" for line in _measurements(loaded)]
-    printing.show(as_json, [_recipe_json(loaded) for loaded in recipes], "\n".join(lines))
-
-
-def _recipe_json(loaded: recipe.Recipe) -> dict[str, object]:
-    """A recipe as JSON, with its digest and what was measured with it."""
-    facts = loaded.model_dump(include={"name", "revision", "method", "description"})
-    return facts | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}
+    rows = [
+        loaded.model_dump(include={"name", "revision", "method", "description"})
+        | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}
+        for loaded in recipes
+    ]
+    printing.show(as_json, rows, "\n".join(lines))
 
 
 def _measurements(loaded: recipe.Recipe) -> list[str]:

@@ -43,15 +43,13 @@ class FirstAnswers:
         """Save the result of a stage in the other memory, and tell what the search shows so far if it is time to."""
         self.memory.keep(name, result)
         self._stages[name] = result
-        families = self._families()
+        families = {
+            stage.removeprefix(TOWARDS): ends for stage, ends in self._stages.items() if stage.startswith(TOWARDS)
+        }
         is_half = families.keys() >= LOCAL.intersection(self.effort.looked_in)
         if name.startswith(TOWARDS) and not (self._is_half_told or (self._is_begun and not is_half)):
             self._is_begun, self._is_half_told = True, is_half
             self.tell(self._share(families), self._answer(families))
-
-    def _families(self) -> dict[str, list[SearchCandidate]]:
-        """The families that were searched for towards the classes, with their candidates."""
-        return {name.removeprefix(TOWARDS): result for name, result in self._stages.items() if name.startswith(TOWARDS)}
 
     def _share(self, families: dict[str, list[SearchCandidate]]) -> float:
         """The share of the search's passes that are done."""

@@ -59,6 +59,11 @@ class AuditResult:
         return 1 if self.clip_normalised is None else 2
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the deadline ended its search, or came before."""
+        return bool(self.search and self.search.cut) or (self.why_not is not None and self.why_not[0] == CC.TIME_OVER)
+
+    @property
     def searches(self) -> tuple[SearchResult, ...]:
         """The searches under either normalisation of pixels, the model's own first."""
         both = (self.search, self.clip_normalised and self.clip_normalised.search)

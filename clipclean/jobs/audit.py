@@ -34,8 +34,6 @@ def audit(job: Job[Audit], /) -> Outcome:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
     started, request = time.monotonic(), job.request
-    if request.save_triggers is not None:
-        trigger_files.check_folder(request.save_triggers)
     with deadline.within(request.max_minutes):
         try:
             with shared_inputs.read_for_audit(job) as audit_inputs:
@@ -49,8 +47,6 @@ def audit(job: Job[Audit], /) -> Outcome:
 
 def planned(job: Job[Audit], /) -> Plan:
     """The plan of an audit; refuses what the audit itself would refuse before it measures."""
-    if job.request.save_triggers is not None:
-        trigger_files.check_folder(job.request.save_triggers)
     with shared_inputs.read_for_audit(job) as audit_inputs:
         return plan.plan_audit(job.request, audit_inputs)
 

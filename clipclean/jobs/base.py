@@ -44,7 +44,8 @@ def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) ->
         )
     base = inputs.read(sources[0], arch=arch)
     kinds = model.shape_of(base.architecture), model.shape_of(tested.architecture)
-    if kinds[0] != kinds[1] or not _fit(base, tested):
+    shapes = ({name: tensor.shape for name, tensor in opened.file.tensors.items()} for opened in (base, tested))
+    if kinds[0] != kinds[1] or next(shapes) != next(shapes):
         raise UsageError(
             f"The base {base.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
             "weights. Name the model that this one was finetuned from."
@@ -67,11 +68,6 @@ def with_base(base: Base | None, references: Sequence[Opened], /) -> tuple[Opene
         base.opened,
         *(reference for reference in references if checkpoint.digest(reference.file.tensors) != base_digest),
     )
-
-
-def _fit(first: Opened, second: Opened) -> bool:
-    shapes = ({name: tensor.shape for name, tensor in opened.file.tensors.items()} for opened in (first, second))
-    return next(shapes) == next(shapes)
 
 
 @dataclass(frozen=True)
@@ -99,14 +95,14 @@ class LoadedBase:
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
         triggers = {trigger.spec: trigger for of in (*others, own, known, named) for trigger in of}
-        compared = _compared(clip, self.clip, eval_set, [*triggers.values()])
+        compared = compare_models(*_pair(clip, self.clip, eval_set), [*triggers.values()])
         audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
         under = audit.clip_normalised
         if under is None or under.search is None:
             return audit
         usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
-        search = _compared(usual, base, eval_set, reached(under.search)).without_shared(under.search)
-        return replace(audit, clip_normalised=replace(under, search=search))
+        compared = compare_models(*_pair(usual, base, eval_set), reached(under.search))
+        return replace(audit, clip_normalised=replace(under, search=compared.without_shared(under.search)))
 
     def ends(
         self, is_enough: Callable[[detect.SearchResult], bool], clip: model.Clip, eval_set: detect.EvalSet, /
@@ -123,7 +119,8 @@ class LoadedBase:
         def is_enough_without(result: detect.SearchResult) -> bool:
             if not is_enough(result):
                 return False
-            return is_enough(_compared(clip, self.clip, eval_set, reached(result)).without_shared(result))
+            compared = compare_models(*_pair(clip, self.clip, eval_set), reached(result))
+            return is_enough(compared.without_shared(result))
 
         return is_enough_without
 
@@ -188,19 +185,12 @@ def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
     """The base, built and compared with the tested model on clean images."""
     built = inputs.build(base.opened, pairs, device=str(clip.device))
-    first = _compared(clip, built.clip, eval_set, [])
+    first = compare_models(*_pair(clip, built.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
     name = base.opened.place.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
     return LoadedBase(name, built.clip, kin, first, base.opened)
-
-
-def _compared(
-    own: model.Clip, base: model.Clip, eval_set: detect.EvalSet, triggers: list[detect.TriggerLike]
-) -> Compared:
-    pair, eval_set = _pair(own, base, eval_set)
-    return compare_models(pair, eval_set, triggers)
 
 
 def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[Pair, detect.EvalSet]:

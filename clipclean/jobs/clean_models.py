@@ -12,7 +12,6 @@ from torch import nn
 from clipclean import checkpoint, deadline, detect, files, model, report, requests, untrusted
 from clipclean.config import recipe as recipes
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
-from clipclean.findings import CC
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
@@ -138,7 +137,7 @@ def measured_references(
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     settings = dataclasses.replace(settings, pointed=tuple(towards), is_reference=True)
     audited = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
-    if (audited.search and audited.search.cut) or (audited.why_not and audited.why_not[0] == CC.TIME_OVER):
+    if audited.is_cut:
         raise deadline.OutOfTime
     if audited.search is None:
         words = audited.why_not[1] if audited.why_not else ""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from clipclean import detect, machine, model, progress
-from clipclean.attack import triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
@@ -227,11 +226,6 @@ def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /
     # Whatever is run, the model is measured once more.
     first, longest = (measuring(size) + work for work in (runs[0] if runs else Work(), longest))
     return Trying(Work(pairs=settings.plant_steps * batch), tuple(on_copy), first, longest)
-
-
-def other_variants(size: Size, /) -> Work:
-    """The look of the first audit of a cleaning for every variant of the known triggers, beyond those that each tries."""
-    return looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
 
 
 def forward_alone(

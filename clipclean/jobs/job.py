@@ -45,11 +45,6 @@ class Job(Generic[Request]):
         return self.on(inputs.device_of(self.request.device))
 
     @property
-    def device(self) -> str:
-        """Where it computes."""
-        return self.request.device
-
-    @property
     def effort(self) -> str:
         """Of its searches."""
         return self.request.effort if isinstance(self.request, requests.Audit) else self.recipe.auto.effort

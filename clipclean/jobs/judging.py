@@ -49,12 +49,8 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
     """Notes on the images and the classes; they inform and never change the verdict."""
     notes, skipped = notes_on_classes(audit_inputs.shared), audit_inputs.images.skipped
     if audit_inputs.is_bundled:
-        notes.append(
-            finding(
-                CC.BUNDLED_IMAGES_USED,
-                f"No images were given: {len(audit_inputs.images)} bundled ones were measured on.",
-            )
-        )
+        words = f"No images were given: {len(audit_inputs.images)} bundled ones were measured on."
+        notes.append(finding(CC.BUNDLED_IMAGES_USED, words))
     if skipped:
         examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
         notes.append(finding(CC.DATA_SKIPPED, f"{len(skipped)} images were unusable and skipped: {examples}."))
@@ -65,17 +61,12 @@ def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
     """That nobody named the classes which everything is measured by."""
     if shared.has_own_classes:
         return []
-    return [
-        finding(
-            CC.NO_CLASS_LIST, f"No class list was given. {shared.vocabulary.default_note}", value=float(shared.classes)
-        )
-    ]
+    words, classes = f"No class list was given. {shared.vocabulary.default_note}", shared.vocabulary.classes
+    return [finding(CC.NO_CLASS_LIST, words, value=float(len(classes)))]
 
 
 def power_of(audited: Audited, /) -> PowerRecord | None:
-    """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
-    anyway.
-    """
+    """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails anyway."""
     audit_inputs, settings = audited.audit_inputs, audited.audit_inputs.settings
     findings = all_findings(audited, audit_inputs.shared.judge.limits)
     if (

@@ -53,7 +53,8 @@ class RecipeRun:
     @property
     def is_whole(self) -> bool:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
-        return not (self.trained.cut or any(_is_cut(audit) for audit in (self.before.audit, self.audit)))
+        audits = (self.before.audit, self.audit)
+        return not (self.trained.cut or any(audit.is_cut or audit.measured.untried for audit in audits))
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
@@ -65,11 +66,6 @@ class RecipeRun:
         applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
         report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
         return Cleaning(cleaning.with_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
-
-
-def _is_cut(audit: AuditResult) -> bool:
-    is_late = audit.why_not is not None and audit.why_not[0] == CC.TIME_OVER
-    return bool(is_late or audit.measured.untried or (audit.search and audit.search.cut))
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:

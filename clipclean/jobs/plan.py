@@ -7,6 +7,7 @@ from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
+from clipclean.detect import forward
 from clipclean.jobs import clean_pairs, estimate
 from clipclean.jobs.estimate import Estimate, Size, Stage, Work
 from clipclean.jobs.prepare import CleaningInputs
@@ -49,8 +50,10 @@ def stages_of_cleaning(
     if searches:
         effort = efforts.EFFORTS[recipe.auto.effort]
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
-        reference, variants = len(shared.clean_models) * (measure + reference), estimate.other_variants(size)
-    audit = _normalisation_count(inputs.loaded.clip) * (measure + search)
+        reference = len(shared.clean_models) * (measure + reference)
+        # The first audit looks for every variant of the known triggers, beyond those that each tries.
+        variants = estimate.looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
+    audit = (2 if clip_normalised(inputs.loaded.clip) else 1) * (measure + search)
     measured = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
     others = plural(len(shared.clean_models), "clean model")
     cleaning = _stages_of_choosing if recipe.traits.chooses else _stages_of_recipe
@@ -145,12 +148,12 @@ def _stages_of_choosing(
     ends = _ends(inputs, 2 * audit if again else audit)
     candidates = [
         Stage(
-            f"candidate {number} of {len(ladder)}{_condition(recipes)}: {name}: "
-            f"{'; then '.join(_training_words(step, size.pairs) for step in recipes)}",
+            f"candidate {number} of {len(ladder)}{' (if a class is suspected)' * any(step.traits.searches for step in steps)}: {name}: "
+            f"{'; then '.join(_training_words(step, size.pairs) for step in steps)}",
             work,
             work,
         )
-        for number, (name, recipes, work) in enumerate(zip(own.ladder, ladder, trying.on_copy, strict=True), 1)
+        for number, (name, steps, work) in enumerate(zip(own.ladder, ladder, trying.on_copy, strict=True), 1)
     ]
     return [
         *([Stage(planted, trying.planting, trying.planting)] if own.canaries else []),
@@ -163,11 +166,6 @@ def _stages_of_choosing(
         *(stage._replace(words=f"after each candidate: {stage.words}") for stage in ends),
         *([Stage(f"after each candidate: {tested}{again}")] if own.rebound_steps else []),
     ]
-
-
-def _condition(recipes: Sequence[Recipe]) -> str:
-    """When a candidate is tried, where that depends on the audit."""
-    return " (if a class is suspected)" if any(recipe.traits.searches for recipe in recipes) else ""
 
 
 def _training_words(recipe: Recipe, pairs: int) -> str:
@@ -239,11 +237,6 @@ def estimate_audit(inputs: AuditInputs, stages: Sequence[Stage], /) -> Estimate:
     clip = inputs.loaded.clip
     precision = train.resolved("auto", clip.net, clip.device)
     return estimate.estimated(clip, stages, precision=precision, effort=inputs.effort)
-
-
-def _normalisation_count(clip: model.Clip) -> int:
-    """Under how many a model is audited: CLIP's own mean and deviation of pixels as well, where it has others."""
-    return 2 if clip_normalised(clip) else 1
 
 
 def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> None:

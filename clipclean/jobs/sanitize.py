@@ -36,7 +36,9 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
     present = destination.look(job.request, is_first=group.is_first)
-    with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(_timed(group)):
+    # The deadline ends the reading of one process; several would wait for the one that it ends.
+    timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
+    with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(timed):
         inputs = prepare.prepare(job)
     strategy = strategy.fitted(inputs, group)
     plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
@@ -60,11 +62,6 @@ def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     destination.look(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
     return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs, ALONE).ladder)
-
-
-def _timed(group: Group) -> Listener:
-    """Lets the deadline end the reading of one process; several would wait for the one that it ends."""
-    return Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import data, detect, model, requests
-from clipclean.attack import power
+from clipclean.attack import power, trigger_files
 from clipclean.detect import Suspicion
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
@@ -30,11 +30,6 @@ class SharedInputs:
     stored: StoredReferences  # what files of references hold for a model of this kind
     has_own_classes: bool = True  # whether the user named the classes
     base: bases.Base | None = None  # the model that this one was finetuned from
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return len(self.vocabulary.classes)
 
     @property
     def compares(self) -> bool:
@@ -63,7 +58,7 @@ class SharedInputs:
                 for clean_model in bases.with_base(base, clean)
                 if clean_model.file.sha256 not in stored.digests
             ]
-            return cls(judge, vocabulary, named, job.device, opened, tuple(unstored), stored, has_own_classes, base)
+            return cls(judge, vocabulary, named, request.device, opened, tuple(unstored), stored, has_own_classes, base)
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,10 @@ class AuditInputs:
 @contextlib.contextmanager
 def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
     """All inputs of an audit, checked, and the tested model, built, for the span of a with-block; raises what the readers raise."""
-    request, recipe, shared = job.request, job.recipe, SharedInputs.of(job)
+    request, recipe = job.request, job.recipe
+    if request.save_triggers is not None:
+        trigger_files.check_folder(request.save_triggers)
+    shared = SharedInputs.of(job)
     vocabulary, architecture = shared.vocabulary, shared.opened.architecture
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):

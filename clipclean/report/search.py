@@ -48,7 +48,11 @@ def strongest(report: Report, /) -> FoundRecord | None:
     """The trigger that worked best, and that a finding names if one does; None where none changes answers, or known ones alone speak."""
     only_known = any(suspect.families == ("panel",) for suspect in report.suspects[:1])
     record = None if only_known else of_side(report, "after")
-    triggers = [trigger for trigger in (record.found if record else None) or () if trigger.reached and _acts(trigger)]
+    triggers = [  # with which more images get the class than without
+        trigger
+        for trigger in (record.found if record else None) or ()
+        if trigger.reached and (trigger.asr.value or 0.0) > (trigger.base_rate.value or 0.0)
+    ]
     suspect_class = next((suspect.class_ for suspect in report.suspects), None)
     trigger_names = {
         (finding.trigger or "").partition(",")[0] for finding in report.findings if finding.about == suspect_class
@@ -58,11 +62,6 @@ def strongest(report: Report, /) -> FoundRecord | None:
         key=lambda trigger: (trigger.class_ != suspect_class, f"found:{trigger.family}" not in trigger_names),
         default=None,
     )
-
-
-def _acts(trigger: FoundRecord) -> bool:
-    """Whether more images get the class with the trigger than without it."""
-    return (trigger.asr.value or 0.0) > (trigger.base_rate.value or 0.0)
 
 
 def families(suspect: SuspectRecord, /) -> str:

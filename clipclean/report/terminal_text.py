@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from clipclean.report import document, screening, verdicts
-from clipclean.report.document import Block, Cell, Findings, Kind, Prose, Table
+from clipclean.report.document import Block, Findings, Kind, Prose, Table
 from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
 from clipclean.report.wording import NOTHING, count, cut, inert
 from clipclean.schema.report import Report
@@ -167,7 +167,8 @@ def _columns(block: Table, width: int | None) -> list[str]:
     """A table in columns as wide as its words: title and lead, head, at most ``TABLE_ROWS`` rows. Where there is no room for all the
     widest cells go on in the next line.
     """
-    rows = [block.head, *([_with_notes(cell) for cell in row] for row in block.rows[:TABLE_ROWS])] if block.rows else []
+    cells = ([" ".join([cell.text, *(f"({words})" for words in cell.below)]) for cell in row] for row in block.rows)
+    rows = [block.head, *itertools.islice(cells, TABLE_ROWS)] if block.rows else []
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     while width and 2 * len(widths) + sum(widths) > width and max(widths) > CELL_COLUMNS:
         widths[widths.index(max(widths))] -= 1
@@ -196,10 +197,6 @@ def _cell_lines(words: str, columns: int) -> list[str]:
         else:
             lines += chop_cells(part, columns)
     return [line for line in lines if line] or [""]
-
-
-def _with_notes(cell: Cell) -> str:
-    return " ".join([cell.text, *(f"({words})" for words in cell.below)])
 
 
 def _fitted(words: str, kind: Kind, columns_of: Mapping[str, int]) -> str:
