@@ -45,7 +45,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import api, data, machine, model, progress, train
-from clipclean.config.effort import FAMILIES
+from clipclean.config.effort import FAMILY_FACTS
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
 from clipclean.train.loop import is_spared
@@ -256,7 +256,7 @@ PARTS = {  # what the main thread does, by the innermost function that tells
     "encode_images": "forward",
     "encode_tokens": "captions",
     "__call__": "painting",
-    **{f"_paint_{family}": "painting" for family in FAMILIES},
+    **{f"_paint_{family}": "painting" for family in FAMILY_FACTS},
     "step": "optimizer",
     "logits": "logits",
 }

@@ -18,7 +18,7 @@ from clipclean.config.recipe import Planting, Recipe
 from clipclean.train import Run, loader
 
 SEEDS = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
-FAMILIES = (  # every kind that the paper and its successors plant, at sizes that a small model learns quickly
+PLANTED_SPECS = (  # every kind that the paper and its successors plant, at sizes that a small model learns quickly
     "patch:size=0.1875,place=corner",
     "blended:ratio=0.2",
     "stripes:size=0.1875,place=random",
@@ -126,10 +126,10 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
     """
     rng = random.Random(SEEDS + seed)  # noqa: S311 # a choice of classes, not a secret
     free = sorted(set(range(classes)) - set(avoid))
-    targets = rng.sample(free, min(count, len(free), len(FAMILIES)))
+    targets = rng.sample(free, min(count, len(free), len(PLANTED_SPECS)))
     return tuple(
         Canary(triggers.parse(f"{family},seed={SEEDS + 1000 * (seed % 1000) + number}"), target)
-        for number, (family, target) in enumerate(zip(FAMILIES, targets, strict=False))
+        for number, (family, target) in enumerate(zip(PLANTED_SPECS, targets, strict=False))
     )
 
 

@@ -61,7 +61,7 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
     """The evidence of each recipe on one attack, pooled over the seeds with which it was planted."""
     sides = {seed: _cleaned(loaded, ground, number, seed) for seed in request.seeds}
     runs = {seed: measured for seed, measured in sides.items() if measured}
-    family = poison.FAMILIES[number]
+    family = poison.PLANTED_SPECS[number]
     data, shown = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
     if not runs:
         raise Inconclusive(

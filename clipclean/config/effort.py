@@ -1,4 +1,4 @@
-"""``EFFORTS``: how hard a search looks for triggers that nobody described, in which ``FAMILIES``, and what that costs, without PyTorch.
+"""``EFFORTS``: how hard a search looks for triggers that nobody described, in which ``FAMILY_FACTS``, and what that costs, without PyTorch.
 
 Through many classes a search halves successively: after a protected beginning the worse half stops, and later half of the rest. Only
 the smallest triggers of a family decide, so most steps go to the classes that come near them. Source: Jamieson and Talwalkar 2016
@@ -22,7 +22,7 @@ SECOND_ROUND_FACTOR = 2  # on the images of a step: deciding sizes must not depe
 
 
 @dataclass(frozen=True)
-class KnownFamily:
+class FamilyFacts:
     """One kind of trigger, as reports and recipes tell it; ``clipclean.detect.families`` adds what it paints."""
 
     words: str  # its description for users
@@ -42,22 +42,22 @@ class KnownFamily:
     counts: float = 1.0  # share of the least excess of a found trigger from which one of this family counts
 
 
-FAMILIES: dict[str, KnownFamily] = {
-    "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
-    "shortcut": KnownFamily(
+FAMILY_FACTS: dict[str, FamilyFacts] = {
+    "mask": FamilyFacts("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
+    "shortcut": FamilyFacts(
         "shortcut (a mask without the looks of the class)",
         "covers {} of the image",
         is_general=True,
         is_local=True,
         is_apart=True,
     ),
-    "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True, is_local=True),
-    "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
-    "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
-    "wave": KnownFamily("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
+    "patch": FamilyFacts("patch at random places", "covers {} of the image", is_general=True, is_local=True),
+    "blend": FamilyFacts("pattern blended into the whole image", "weighs {}", is_general=True),
+    "additive": FamilyFacts("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
+    "wave": FamilyFacts("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
     # Planted warps turn 0.7 of the images at most, and a found one 0.36 to 0.5 of unseen ones, where 0.16 is the most in a clean model. By fewer
     # steps none is found; at a success of 0.5 three of 26 clean models have a natural one, at 0.55 none.
-    "warp": KnownFamily(
+    "warp": FamilyFacts(
         "smooth warp of the whole image",
         "moves pixels by {} of the largest warp",
         is_general=False,
@@ -75,7 +75,7 @@ class Effort:
     """How hard to search."""
 
     # In which a search goes towards classes; where the sizes of all count, it goes in all families.
-    families: tuple[str, ...] = tuple(FAMILIES)
+    families: tuple[str, ...] = tuple(FAMILY_FACTS)
     # Those that it looks in without a target, and briefly through a long list: one that changes a part of the image, one that changes all.
     without_target: tuple[str, ...] = ("mask", "additive")
     restarts: int = 1  # searches without a target, per family
@@ -121,7 +121,7 @@ class Effort:
         """How many classes of a list are briefly searched for: none of a short one."""
         return min(classes, self.most_swept) if classes > self.most and self.sweep else 0
 
-    def passes(self, families: Collection[str] = tuple(FAMILIES), /, *, targets: int, swept: int) -> int:
+    def passes(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int, swept: int) -> int:
         """Most images that go forward and back through the image tower, with that many classes searched for, and briefly searched for.
 
         ``families`` are all that there are.
@@ -138,29 +138,29 @@ class Effort:
     @property
     def looked_in(self) -> tuple[str, ...]:
         """The families that a search goes towards classes in."""
-        return self.families if self.halves else tuple(FAMILIES)
+        return self.families if self.halves else tuple(FAMILY_FACTS)
 
     def towards(self, families: Collection[str], /, *, targets: int) -> int:
         """Most passes towards classes, in those of the families that it goes in."""
         families = [name for name in self.looked_in if name in families]
         first = sum(sum(self._rows(name, targets)) * self.images for name in families)
         second = min(FINALISTS, targets) * self.second * SECOND_ROUND_FACTOR * self.images
-        return first + sum(FAMILIES[name].is_general for name in families) * second
+        return first + sum(FAMILY_FACTS[name].is_general for name in families) * second
 
-    def in_vain(self, families: Collection[str] = tuple(FAMILIES), /, *, targets: int) -> int:
+    def in_vain(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
         """Those of the passes towards classes that are left out in these families if no class comes near."""
-        vain = (name for name in self.looked_in if name in families and FAMILIES[name].vain is not None)
+        vain = (name for name in self.looked_in if name in families and FAMILY_FACTS[name].vain is not None)
         rows = {name: self._rows(name, targets) for name in vain}
         return sum(sum(of[self.tried(name) :]) * self.images for name, of in rows.items())
 
     def tried(self, family: str, /) -> int:
         """The steps of the first round in a family after which it ends where no class came near."""
-        known = FAMILIES[family]
-        return math.ceil((1.0 if known.vain is None else known.vain) * self.first * known.steps)
+        facts = FAMILY_FACTS[family]
+        return math.ceil((1.0 if facts.vain is None else facts.vain) * self.first * facts.steps)
 
     def _rows(self, family: str, targets: int) -> list[int]:
         """How many classes take part in each step of the first round."""
-        return left(targets, steps=self.first * FAMILIES[family].steps, halves=self.halves)
+        return left(targets, steps=self.first * FAMILY_FACTS[family].steps, halves=self.halves)
 
     def cost(self, classes: int, /) -> int:
         """The same for a list of so many classes."""

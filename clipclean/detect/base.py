@@ -27,7 +27,7 @@ from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.search import SearchResult
-from clipclean.detect.zeroshot import predict, standing
+from clipclean.detect.zeroshot import predict, representatives
 from clipclean.findings import CC, Finding, Level, finding, trigger_words
 from clipclean.progress import counted
 
@@ -264,7 +264,7 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
     pixels = spaced(eval_set.pixels, IMAGES)
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
-    one = standing(texts[0])
+    one = representatives(texts[0])
     answers = [one[predict(images, text)] for images, text in zip(clean, texts, strict=True)]
     apart = (clean[0] - clean[1]).square().sum(1)
     moved = []

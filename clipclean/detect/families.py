@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.config.effort import FAMILIES as KNOWN
-from clipclean.config.effort import KnownFamily
+from clipclean.config.effort import FAMILY_FACTS, FamilyFacts
 
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
@@ -51,7 +50,7 @@ FULL, SQUARE, HALVES = -1, -2, -3  # sides of a parameter: of the image, of a mo
 class Family:
     """One kind of trigger, and how it is looked for."""
 
-    known: KnownFamily  # its words, and whether it can paint any pattern
+    facts: FamilyFacts  # its words, and whether it can paint any pattern
     rate: float  # Adam's learning rate for its parameters
     cap: float  # the largest possible size, also used for a trigger that was not found
     parameters: Mapping[str, Normal]  # where they start
@@ -222,15 +221,15 @@ _WARP = {"flow": Normal((2, CONTROLS, CONTROLS), 0.1)}
 _WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "colour": Normal((3,), 0.3, 1.0)}
 
 FAMILIES: dict[str, Family] = {
-    "mask": Family(KNOWN["mask"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
-    "shortcut": Family(KNOWN["shortcut"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
-    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, _PATCH, _paint_patch, _patch_size),
-    "blend": Family(KNOWN["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
-    "additive": Family(KNOWN["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, starts=_wave_starts),
-    "warp": Family(KNOWN["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size, vary=_vary_warp),
+    "mask": Family(FAMILY_FACTS["mask"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
+    "shortcut": Family(FAMILY_FACTS["shortcut"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
+    "patch": Family(FAMILY_FACTS["patch"], 0.4, PATCH**2, _PATCH, _paint_patch, _patch_size),
+    "blend": Family(FAMILY_FACTS["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
+    "additive": Family(FAMILY_FACTS["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
+    "wave": Family(FAMILY_FACTS["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, starts=_wave_starts),
+    "warp": Family(FAMILY_FACTS["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size, vary=_vary_warp),
 }
-GENERAL = {name: family.known.is_local for name, family in FAMILIES.items() if family.known.is_general}  # local or not
+GENERAL = {name: family.facts.is_local for name, family in FAMILIES.items() if family.facts.is_general}  # local or not
 
 
 def comparable(family: str, size: float, /) -> float:
@@ -260,7 +259,7 @@ class InvertedTrigger:
     @property
     def size_words(self) -> str:
         """The size in words."""
-        return FAMILIES[self.family].known.said.format(f"{100 * self.size:.2g} %")
+        return FAMILIES[self.family].facts.said.format(f"{100 * self.size:.2g} %")
 
     def varied(self, generator: Generator, /) -> "InvertedTrigger | None":
         """A trigger near this one, of a family whose parameters say what is near; None of any other."""

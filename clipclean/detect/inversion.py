@@ -34,7 +34,7 @@ MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
 # Least mean success of any class, in the later half of the steps until then, by which a search of many steps goes on: see ``vain`` of
-# :class:`KnownFamily`.
+# :class:`FamilyFacts`.
 NEAR = 0.15
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 # Weight of how far triggered images go where the class's own lie. A natural trigger paints what those show, so it grows; a backdoor leads
@@ -162,10 +162,10 @@ class Inversion:
         Raises:
             Inconclusive: the model gives numbers that are not finite.
         """
-        effort, known = self.effort, self.family.known
-        level = known.success or effort.success
-        tried = None if known.vain is None else effort.tried(self.family_name)
-        plan = Round(effort.first * known.steps, effort.images, level, is_halved=effort.halves, tried=tried)
+        effort, facts = self.effort, self.family.facts
+        level = facts.success or effort.success
+        tried = None if facts.vain is None else effort.tried(self.family_name)
+        plan = Round(effort.first * facts.steps, effort.images, level, is_halved=effort.halves, tried=tried)
         first = self._towards(self._begin(targets), targets, plan)
         # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
         goals = [start.target for start in starts]
@@ -174,7 +174,7 @@ class Inversion:
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
         by_target = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
         first = [_smaller(c, by_target[c.target]) if c.target in by_target else c for c in first]
-        if not known.is_general:
+        if not facts.is_general:
             return first
         finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
         if not any(candidate.is_reached for candidate in finalists):
@@ -231,7 +231,7 @@ class Inversion:
         if self.family.starts is None:
             return begin
         few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
-        goals = self.canonical.standing[torch.tensor(targets, device=pixels.device)]
+        goals = self.canonical.representatives[torch.tensor(targets, device=pixels.device)]
         nearest = torch.full((len(targets),), math.inf, device=pixels.device)
         for block in self.family.starts(side, self.generator):
             loss, start = self._losses(few, goals, block).min(0)
@@ -259,14 +259,14 @@ class Inversion:
 
     def _attack(self, goals: Tensor, /) -> Aim:
         """The loss and the convincing share of each row, towards its class of ``goals`` (R,), or the class that stands for it."""
-        goals = self.canonical.standing[goals]
+        goals = self.canonical.representatives[goals]
 
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
             logits = self.canonical.logits(embeddings)  # (R, B, K)
             goal = goals[rows][:, None].expand(logits.shape[:2])
             short = _short(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
             loss = short.mean((1, 2))
-            if self.family.known.is_apart:
+            if self.family.facts.is_apart:
                 loss = loss + NATURAL * self.canonical.naturalness(embeddings, goal).mean(1)
             return loss, self.canonical.convinces(logits, goal).float().mean(1)
 

@@ -112,16 +112,16 @@ class SeenImages(NamedTuple):
     images: EvalSet
     embeddings: Tensor  # (N, D)
     text_classifier: Tensor  # (K, D)
-    standing: Tensor  # (K,), the place of the class that stands for each: an attack on one of them is one on all
+    representatives: Tensor  # (K,), the place of the class that stands for each: an attack on one of them is one on all
 
     @classmethod
     def of(cls, images: EvalSet, embeddings: Tensor, text_classifier: Tensor, /) -> "SeenImages":
         """Images with their embeddings, for probes with this classifier."""
-        return cls(images, embeddings, text_classifier, zeroshot.standing(text_classifier))
+        return cls(images, embeddings, text_classifier, zeroshot.representatives(text_classifier))
 
     def answers(self, embeddings: Tensor, /) -> Tensor:
         """The predicted classes (N,), of those that stand for themselves."""
-        return self.standing[zeroshot.predict(embeddings, self.text_classifier)]
+        return self.representatives[zeroshot.predict(embeddings, self.text_classifier)]
 
     def spaced(self, most: int, /) -> "SeenImages":
         """At most so many of the images, without captions."""
@@ -343,12 +343,12 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
         unseen.answers(triggered),
     )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
-    truth = before if labels is None else unseen.standing[labels.to(before.device)]
-    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(unseen.standing))
+    truth = before if labels is None else unseen.representatives[labels.to(before.device)]
+    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(unseen.representatives))
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(shares.argmax())
-    stands = int(unseen.standing[target])
+    stands = int(unseen.representatives[target])
     beside = {
         images.classes[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
     }

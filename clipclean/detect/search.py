@@ -89,7 +89,7 @@ class TargetedResult:
         return FoundRecord.of(
             probe.record(known=False),
             family=candidate.family,
-            family_words=FAMILIES[candidate.family].known.words,
+            family_words=FAMILIES[candidate.family].facts.words,
             class_=self.found.target,
             size=candidate.size,
             size_words=self.found.size_words,
@@ -209,7 +209,7 @@ def search(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.standing(text_classifier)))
+    pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.representatives(text_classifier)))
     if classes < LEAST_CLASSES:
         raise NoSearch(
             CC.TOO_FEW_CLASSES,
@@ -228,7 +228,7 @@ def search(
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = SeenImages.of(judging, embeddings(embed, judging.pixels).float(), text_classifier)
-    pointed = list(dict.fromkeys(canonical.standing[list(pointed)].tolist()))
+    pointed = list(dict.fromkeys(canonical.representatives[list(pointed)].tolist()))
     return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
 
 
@@ -246,9 +246,9 @@ def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
     """These families in parts."""
     parts = Parts([], [], [], [], [])
     for name in _known(families):
-        known = FAMILIES[name].known
-        rest = parts.whole if known.is_general else parts.few
-        part = parts.local if known.is_local else parts.unlike if known.is_unlike else rest
+        facts = FAMILIES[name].facts
+        rest = parts.whole if facts.is_general else parts.few
+        part = parts.local if facts.is_local else parts.unlike if facts.is_unlike else rest
         (parts.moving if name == MOVING else part).append(name)
     return parts
 
@@ -279,9 +279,9 @@ class _Scene:
 
     def drawn(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
         """So many random classes to compare the suspects with, none that another one stands for."""
-        standing = self.canonical.standing.tolist()
-        others = [place for place, stands in enumerate(standing) if place != stands]
-        return drawn(len(standing), [*suspects, *others], count=count, generator=drawing)
+        representatives = self.canonical.representatives.tolist()
+        others = [place for place, stands in enumerate(representatives) if place != stands]
+        return drawn(len(representatives), [*suspects, *others], count=count, generator=drawing)
 
     @property
     def look(self) -> Embed:
@@ -337,7 +337,7 @@ class _Scene:
             classes=tuple(eval_set.classes),
             grid=of_grid,
             twins=(clean.models if clean else 0) - (others.models if others else 0),
-            synonyms=zeroshot.synonyms(canonical.standing, eval_set.classes),
+            synonyms=zeroshot.synonyms(canonical.representatives, eval_set.classes),
         )
         candidates = self.towards(
             targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local))
@@ -360,10 +360,10 @@ class _Scene:
             return result
         most = max(divided, key=lambda hit: math.fsum(hit.probe.beside.values()))
         target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
-        one = self.canonical.standing.clone()
+        one = self.canonical.representatives.clone()
         one[torch.isin(one, torch.tensor(others, device=one.device))] = target
         form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
-        scene = replace(self, canonical=form, unseen=self.unseen._replace(standing=one), hits={})
+        scene = replace(self, canonical=form, unseen=self.unseen._replace(representatives=one), hits={})
         families = [name for name in _known(self.effort.looked_in) if GENERAL.get(name)]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0

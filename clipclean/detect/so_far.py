@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipclean.config.effort import FAMILIES, Effort
+from clipclean.config.effort import FAMILY_FACTS, Effort
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.references import LateReferences, References
 from clipclean.detect.score import strength_words, untried_suspects
@@ -12,7 +12,7 @@ from clipclean.detect.search import SearchResult
 from clipclean.detect.stages import Memory
 
 TOWARDS = "towards classes "  # begins the name of each stage that searches a family towards classes; then the family's name stands
-LOCAL = frozenset(name for name, family in FAMILIES.items() if family.is_local)  # searched first
+LOCAL = frozenset(name for name, family in FAMILY_FACTS.items() if family.is_local)  # searched first
 
 
 @dataclass
@@ -55,7 +55,7 @@ class FirstAnswers:
         """The share of the search's passes that are done."""
         targets = max(map(len, families.values()))
         total = self.effort.passes(targets=targets, swept=self.effort.swept(len(self.classes)))
-        waiting = FAMILIES.keys() - families.keys()
+        waiting = FAMILY_FACTS.keys() - families.keys()
         # In most models no class comes near by a family of many steps.
         left_out = self.effort.in_vain(waiting, targets=targets)
         return 1 - (self.effort.towards(waiting, targets=targets) - left_out) / (total - left_out)

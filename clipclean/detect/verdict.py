@@ -25,7 +25,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
-from clipclean.detect.zeroshot import standing
+from clipclean.detect.zeroshot import representatives
 from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
@@ -89,7 +89,7 @@ class Beside(Protocol):
     def kin(self) -> base.Kinship:
         """How near it is."""
 
-    def seen(self, clip: model.Clip, eval_set: EvalSet, audited: AuditResult, /) -> AuditResult:
+    def with_comparison(self, clip: model.Clip, eval_set: EvalSet, audited: AuditResult, /) -> AuditResult:
         """The audit of a model with what acts on it and not on the base."""
 
     def notes(self) -> list[Finding]:
@@ -157,7 +157,7 @@ def _of_one_class(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
         labels = measured.confidence.argmax(1)
     if labels is None or not len(labels) or not audited.classes:
         return []
-    counts = standing(measured.text_classifier)[labels].bincount()
+    counts = representatives(measured.text_classifier)[labels].bincount()
     most, others = int(counts.max()), len(labels) - int(counts.max())
     if others >= limits.min_images or others >= most:
         return []
@@ -188,7 +188,7 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
     What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
     """
     under = "Under CLIP's own mean and deviation of pixels"
-    limits = of_looks(limits, 2)
+    limits = limits_per_look(limits, 2)
     first = _under_one(own, limits, images=images)
     second = _under_one(normalised, limits, images=images)
     signs = {_subject(sign): sign for sign in second if rule(sign.rule).tells == "sign"}
@@ -205,7 +205,7 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
     return more
 
 
-def of_looks(limits: AuditLimits, looks: int, /) -> AuditLimits:
+def limits_per_look(limits: AuditLimits, looks: int, /) -> AuditLimits:
     """The limits of each of several looks at one model, so that all together doubt no more clean models than one alone would."""
     return limits.model_copy(update={"doubt_rate": limits.doubt_rate / looks})
 
@@ -486,7 +486,7 @@ def suspect_records(
 
 def acts(hit: TargetedResult, limits: AuditLimits) -> bool:
     """Whether a found trigger turns enough unseen images."""
-    least = FAMILIES[hit.candidate.family].known.counts * limits.min_found_excess
+    least = FAMILIES[hit.candidate.family].facts.counts * limits.min_found_excess
     return hit.candidate.is_reached and hit.probe.excess >= least
 
 
@@ -605,7 +605,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         factor = math.exp(hit.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         sentences.append(
-            f"A {FAMILIES[hit.candidate.family].known.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     if suspect.strength:
@@ -673,7 +673,7 @@ def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
         smallest = min((c.size for c in result.made if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
             words = (
-                f"A {FAMILIES[gathering.family].known.words} gathers the embeddings of images where no class of the list lies, by a change "
+                f"A {FAMILIES[gathering.family].facts.words} gathers the embeddings of images where no class of the list lies, by a change "
                 f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."
             )
             return [finding(CC.TARGET_OFF_THE_LIST, words, measure="search", value=gathering.size, threshold=smallest)]

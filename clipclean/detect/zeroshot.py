@@ -76,7 +76,7 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
     )  # (B, D) @ (D, K) -> (B,)
 
 
-def standing(text_classifier: Tensor, /) -> Tensor:
+def representatives(text_classifier: Tensor, /) -> Tensor:
     """For each class of a classifier (K, D) the place of the class that stands for it: the first one that it is one with, or itself (K,).
 
     Classes whose texts are nearly equal share every trigger, so each would hide how small the trigger of the other is. What counts is
@@ -102,10 +102,10 @@ def standing(text_classifier: Tensor, /) -> Tensor:
     return standing_for
 
 
-def synonyms(standing: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
+def synonyms(representatives: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
     """The names of the classes that are one, the one that stands for the others first."""
     groups: dict[int, list[str]] = {}
-    for name, place in zip(classes, standing.tolist(), strict=True):
+    for name, place in zip(classes, representatives.tolist(), strict=True):
         groups.setdefault(place, []).append(name)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
@@ -205,7 +205,7 @@ class Canonical:
     typical: Tensor  # (K,), the median logit of each class's own images; -inf if it is unknown
     centre: Tensor  # (D,), the mean embedding of all images
     features: Tensor  # (K, D), unit: from there to the mean embedding of each class's own images; 0 if it is unknown
-    standing: Tensor  # (K,), the place of the class that stands for each, see :func:`standing`
+    representatives: Tensor  # (K,), the place of the class that stands for each, see :func:`representatives`
     distinct: Tensor  # (G,), the places of those that stand for themselves
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
@@ -248,9 +248,9 @@ def canonical_form(
 ) -> Canonical:
     """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits.
 
-    ``one`` (K,) states the class that stands for each, where that is not as :func:`standing` tells.
+    ``one`` (K,) states the class that stands for each, where that is not as :func:`representatives` tells.
     """
-    first = standing(text_classifier) if one is None else one
+    first = representatives(text_classifier) if one is None else one
     distinct = torch.unique(first)
     texts = text_classifier - text_classifier[distinct].mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)

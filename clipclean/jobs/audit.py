@@ -78,7 +78,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     report = Report(
         schema_version="2",
         suspects=detect.suspect_records(
-            result.search, result.measured, limits=detect.of_looks(judge.limits, result.looks)
+            result.search, result.measured, limits=detect.limits_per_look(judge.limits, result.looks)
         ),
         measurements=measured.model_copy(update=more | {"distances": distances}),
         effort=request.effort,
@@ -143,7 +143,7 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
             if measured is None:
                 raise
             return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
-        audited = base.seen(clip, eval_set, audited) if base else audited
+        audited = base.with_comparison(clip, eval_set, audited) if base else audited
     return Audited(audit_inputs, references.measured if references else None, audited)
 
 

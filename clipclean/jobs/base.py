@@ -80,7 +80,9 @@ class LoadedBase:
     first: Compared  # the tested model beside it, under no trigger
     opened: Opened
 
-    def seen(self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /) -> detect.AuditResult:
+    def with_comparison(
+        self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /
+    ) -> detect.AuditResult:
         """The audit of a model with the triggers that act on it and not on the base: known ones, and those that the search found.
 
         What was found and acts on the base as well is no evidence. Of a base that is none nothing is told: two strangers differ in what

@@ -148,7 +148,7 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
     Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
     """
     variants, targets = looks(size.grid * min(size.images, forward.GLANCED)), effort.searched(size.classes)
-    most = effort.towards(efforts.FAMILIES, targets=targets) if is_reference else effort.cost(size.classes)
+    most = effort.towards(efforts.FAMILY_FACTS, targets=targets) if is_reference else effort.cost(size.classes)
     alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
     return variants + Work(searched=most - effort.in_vain(targets=targets)) + alone
 

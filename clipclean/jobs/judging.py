@@ -162,7 +162,7 @@ def shown_by_search(
 
 def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
-    limits = detect.of_looks(limits, audit.looks)
+    limits = detect.limits_per_look(limits, audit.looks)
     by_search = [
         finding for search in audit.searches for finding in detect.of_search(search, images=images, limits=limits)
     ]

@@ -96,7 +96,7 @@ class Workbench:
                 measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
                 return AuditResult(measured, None, None, 0.0)
             result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
-            return self.base.seen(self.clip, eval_set, result) if self.base else result
+            return self.base.with_comparison(self.clip, eval_set, result) if self.base else result
 
         return self.run.group.of_first(audited)
 
@@ -166,4 +166,6 @@ class Workbench:
 
     def suspects(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
         """The classes that an audit of the model points at, the highest score first, as a report lists them."""
-        return detect.suspect_records(audit.search, audit.measured, limits=detect.of_looks(self.limits, audit.looks))
+        return detect.suspect_records(
+            audit.search, audit.measured, limits=detect.limits_per_look(self.limits, audit.looks)
+        )

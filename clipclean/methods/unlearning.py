@@ -13,7 +13,7 @@ from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe
 from clipclean.detect import Suspicion
-from clipclean.detect.zeroshot import attack_success, standing
+from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.methods.rounds import VARIANTS, RoundTriggers, forget
@@ -57,13 +57,13 @@ class Scene:
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
-        one = self.standing
+        one = self.representatives
         return attack_success(one[without], one[answered], labels=None, target=int(one[target])).excess
 
     @functools.cached_property
-    def standing(self) -> Tensor:
+    def representatives(self) -> Tensor:
         """The place (K,) of the class that stands for each; thousands of classes take seconds, so it is made once."""
-        return standing(self.text_classifier)
+        return representatives(self.text_classifier)
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def first_caught(
         for t in targeted
         if t.candidate.is_reached
         and t.anomaly_index >= outlyingness
-        and (detect.FAMILIES[t.candidate.family].known.is_general or t.evidence > 0)
+        and (detect.FAMILIES[t.candidate.family].facts.is_general or t.evidence > 0)
         and t.probe.excess >= SUCCEEDS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their

@@ -2,14 +2,14 @@
 
 from typing import get_args
 
-from clipclean.config.effort import FAMILIES
+from clipclean.config.effort import FAMILY_FACTS
 from clipclean.report import measures
 from clipclean.report.measures import When
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 from clipclean.schema.report import CalibrationRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 from clipclean.untrusted import plural
 
-FAMILY_WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
+FAMILY_WORDS = {name: family.words for name, family in FAMILY_FACTS.items()} | {"panel": "built-in trigger"}
 _NO_SIZE = {"size": None, "size_words": "none that is good enough"}
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",

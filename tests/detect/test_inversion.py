@@ -64,7 +64,7 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(fami
     (bad, *others), (good, *same) = towards(planted, family, pixels), towards(clean, family, pixels)
     assert bad.is_reached
     assert bad.size < 0.55 * good.size
-    assert share_at(planted, bad, pixels) >= (FAMILIES[family].known.success or 0.7)
+    assert share_at(planted, bad, pixels) >= (FAMILIES[family].facts.success or 0.7)
     for one, other in zip(others, same, strict=True):  # the classes that nobody planted anything for
         assert 0.5 < one.size / other.size < 1.8
         assert bad.size < 0.75 * one.size

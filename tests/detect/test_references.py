@@ -29,9 +29,9 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts():
     # A family without one would never count.
     assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN}
-    few = {name for name, family in FAMILIES.items() if not family.known.is_general}
+    few = {name for name, family in FAMILIES.items() if not family.facts.is_general}
     assert set(calibration().natural) == {*few, PANEL, PATTERN}
-    assert {name: family.known for name, family in FAMILIES.items()} == effort.FAMILIES
+    assert {name: family.facts for name, family in FAMILIES.items()} == effort.FAMILY_FACTS
     four = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
     known, compared = Calibration({}, {}, four, ()), Calibration({}, {}, (), four)
     for rate, score in ((0.5, 1.5), (0.5 / math.e, 3.0)):

@@ -107,11 +107,11 @@ def test_classes_are_one_by_their_distance_beside_that_of_the_farthest_and_no_co
     texts = torch.stack([*towers.CLASSIFIER, near(FOX), near(FOX, share=0.2), near(FOX, number=1)])
     fox = towers.TARGET
     wanted = [*range(8), fox, 9, fox]  # .1 from it, and .2: .01 and .04 of squared distances up to 2
-    assert zeroshot.standing(texts).tolist() == wanted
-    assert zeroshot.standing(texts + 50).tolist() == wanted
-    assert zeroshot.standing(texts[:0]).tolist() == []
-    assert zeroshot.standing(torch.cat([texts, FOX.expand(500, -1)])).tolist() == [*wanted, *[fox] * 500]
-    assert zeroshot.standing(FOX.expand(4, -1)).tolist() == [0] * 4
+    assert zeroshot.representatives(texts).tolist() == wanted
+    assert zeroshot.representatives(texts + 50).tolist() == wanted
+    assert zeroshot.representatives(texts[:0]).tolist() == []
+    assert zeroshot.representatives(torch.cat([texts, FOX.expand(500, -1)])).tolist() == [*wanted, *[fox] * 500]
+    assert zeroshot.representatives(FOX.expand(4, -1)).tolist() == [0] * 4
 
 
 def test_classes_that_are_one_have_one_logit_and_the_others_are_as_without_them():

@@ -537,9 +537,9 @@ def test_a_finding_beside_clean_models_says_how_many_pairs_of_them_show_as_much(
 
 
 def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
-    assert detect.of_looks(LIMITS, 1) == LIMITS
-    assert detect.of_looks(LIMITS, 2).doubt_rate == LIMITS.doubt_rate / 2
-    between = (DOUBTED + least_score(detect.of_looks(LIMITS, 2), is_doubt=True, is_beside=True) * MASK) / 2
+    assert detect.limits_per_look(LIMITS, 1) == LIMITS
+    assert detect.limits_per_look(LIMITS, 2).doubt_rate == LIMITS.doubt_rate / 2
+    between = (DOUBTED + least_score(detect.limits_per_look(LIMITS, 2), is_doubt=True, is_beside=True) * MASK) / 2
     looks = [
         AuditResult(measurement(), result_of(*hits, **BESIDE), None, 1.0)
         for hits in ((hit(margin=between, usual=0.0, shrunk=9.0),), (hit(),))

@@ -125,7 +125,7 @@ def test_a_found_trigger_ends_a_search_and_fails_a_model_only_if_the_base_is_not
     toy = Toy(towers.backdoored(towers.spot))
     assert is_enough(bad.search)
     assert base_of(base).ends(is_enough, toy, evidence())(bad.search) is counts
-    assert is_enough(base_of(base).seen(toy, evidence(), bad).search) is counts
+    assert is_enough(base_of(base).with_comparison(toy, evidence(), bad).search) is counts
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
