@@ -39,7 +39,7 @@ from clipclean.config.thresholds import DOUBT, Audit, Thresholds
 from clipclean.detect import Rate, SearchResult, all_suspects, references
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.references import calibration
-from clipclean.detect.score import beside, combined
+from clipclean.detect.score import combined, compared_with
 from clipclean.jobs import audit, clean_models, inputs, searching
 from clipclean.train import resume
 
@@ -170,7 +170,7 @@ def audited(job: Job) -> str:
     place = cell(job.out, job.column, job.model.name, job.seed)
     if place.exists():
         return f"{job.column} {job.model.name}"
-    beside = compared_with(job)
+    beside = options_beside(job)
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
     began, given = time.process_time(), {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
@@ -196,7 +196,7 @@ def searches_are_kept(out: Path) -> None:
     resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
 
 
-def compared_with(job: Job) -> dict[str, Any] | None:
+def options_beside(job: Job) -> dict[str, Any] | None:
     """The options of a column; None where the zoo holds no such model."""
     mine = job.model
     clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.is_scratch]
@@ -357,7 +357,7 @@ def beside_each_other(models: Sequence[Model], /, *, effort: str) -> Iterator[tu
             apart = [c for c in clean if c.name not in (m.name, m.base)]
             for several in (*([c] for c in apart), *([apart] if len(apart) > 1 else ())):
                 known = references.References("file", "", tuple(found[c.name].sizes() for c in several))
-                named = all_suspects(beside(found[m.name], known), limits)
+                named = all_suspects(compared_with(found[m.name], known), limits)
                 first = named[0] if named else None
                 pieces = (
                     " ".join(f"{family}={value:.2f}" for family, value in sorted(first.pieces.items())) if first else ""
