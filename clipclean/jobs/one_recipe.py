@@ -117,20 +117,19 @@ class OneRecipe:
         """
         run = replace(bench.run, state=bench.state)
         with limit.within(1.0):
-            aims = aims_of(bench, inputs, before, run)
+            aims = aims_of(bench, self.recipe, before, run)
             with deadline.within(None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * auditing):
                 run.group.check_time()
                 trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
             if not run.group.is_first:
                 return None
             alone = replace(bench, run=bench.run.alone())  # the others are done
-            recipe_run = judged_again(alone, inputs, before, aims, trained, reserve=auditing)
+            recipe_run = judged_again(alone, self.recipe, before, aims, trained, reserve=auditing)
         return recipe_run.concluded(alone, inputs)
 
 
-def aims_of(bench: Workbench, inputs: CleaningInputs, before: FirstAudit, run: Run, /) -> Aims:
+def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    recipe = inputs.recipe
     aims = training.aims_of(
         bench.clip,
         bench.samples,
@@ -151,7 +150,7 @@ def aims_of(bench: Workbench, inputs: CleaningInputs, before: FirstAudit, run: R
 
 
 def judged_again(
-    bench: Workbench, inputs: CleaningInputs, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
+    bench: Workbench, recipe: Recipe, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
 ) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
     weights = bench.weights()
@@ -159,7 +158,7 @@ def judged_again(
     suspected = distinct([*before.suspicions, *new_among(own, before.suspicions)])
     original = bench.original_under(suspected, before)
     with deadline.within(None, reserve=reserve):
-        walks = inputs.recipe.audit.walk_back and bool(trained.record.steps)
+        walks = recipe.audit.walk_back and bool(trained.record.steps)
         way = bench.walked_back(original, weights, suspected, walks=walks)
     bench.put_between(bench.original, weights, share=way.taken.share)
     pointed = targets(suspected)
