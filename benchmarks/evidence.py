@@ -179,6 +179,8 @@ MEASUREMENTS: dict[str, Measurement] = {
             "report-resnet-50-planted-stripes-1 report-resnet-50-planted-text-1 report-vit-10-planted-sinusoid-1",
         ),
     ),
+    "walk": Measurement(("walk",), lambda: stored("walk", commit="64de6954")),
+    "accuracy-lost": Measurement(("accuracy-lost",), lambda: stored("accuracy-lost-draws", commit="dbdb0111")),
     "others": Measurement(("others-audits", "others-cleanings"), lambda: stored("others")),
     "whole-runs": Measurement(
         ("times", "large", "profile"),

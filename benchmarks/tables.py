@@ -161,6 +161,51 @@ def sealed_table(audits: str, file: Path) -> str:
     return common.table([[audits, ""], *map(list, sealed.summary(common.read(file)))])
 
 
+WALKED = {  # values of a recipe, as the rows call them
+    "cleanclip of now": "`cleanclip`",
+    "cleanclip@few": "`cleanclip@few`",
+    "par of now, limit 2.15": "`par`",
+    "par@tiny": "`par@tiny`",
+    "unlearn of now": "`unlearn`",
+    "unlearn@tiny": "`unlearn@tiny`",
+}
+
+
+def walked() -> str:
+    """What recipes of now and those before left of two victims, what returned, and what it cost."""
+    rows = {(row["victim"], row["method"]): row for row in common.records(RESULTS / "walk.csv")}
+    victims = {name: name.removeprefix("choose-resnet-10-").removesuffix("-1") for name, _ in rows}
+    head = ["recipe", *(f"{words}: left (returned), points lost" for words in victims.values())]
+    body = [[words, *(walk_cell(rows[name, method]) for name in victims)] for method, words in WALKED.items()]
+    return common.table([head, *body])
+
+
+def walk_cell(row: dict[str, str]) -> str:
+    return f"{row['excess_after']} ({row['returned']}), {row['points_lost']}"
+
+
+TOLD_BY = {  # ways to tell a loss, as the rows call them
+    "answers counted as right or wrong": "answers counted as right or wrong",
+    "softened margins: told before": "softened margins, as before",
+    "chances by both models and labels: told now": "**labels and both models, as now**",
+    "without labels, weight two: told before": "no labels, as before",
+    "without labels, weight three: told now": "no labels, as now",
+}
+
+
+def accuracy_lost() -> str:
+    """How often the loss that is told is within a point of that on other images, by the number of images, for both halves."""
+    rows = common.records(RESULTS / "accuracy-lost-draws.csv")
+    near = {(row["told by"], row["images"], row["half"]): row["within 1 point, %"] for row in rows}
+    counts = ("100", "250", "500")
+    head = ["told by", *(f"{images} images: `choose`, `report`" for images in counts)]
+    body = [
+        [words, *(f"{near[way, images, 'choose']} %, {near[way, images, 'report']} %" for images in counts)]
+        for way, words in TOLD_BY.items()
+    ]
+    return common.table([head, *body])
+
+
 def cells(name: str, half: str = "") -> list[dict]:
     """What a script measured, of which there must be some."""
     if found := common.cells(RESULTS / name, half):
@@ -179,6 +224,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "audit-triggers": lambda: audit.by_trigger(audit.reported(audit.stored())),
     "screening-photos": screening,
     "times": times,
+    "walk": walked,
+    "accuracy-lost": accuracy_lost,
     "fuzz-total": mutated,
     "photo-claims": lambda: photo_cleaning.claims(cells(CLEANED["photo"], "report")).rpartition("\n")[2],
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
