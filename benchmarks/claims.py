@@ -622,6 +622,12 @@ def paper_run() -> str:
     return f"{PAPER_EPOCHS} epochs of {PAPER_PAIRS:,} pairs are {paper_steps():,.0f} steps of {PAPER_BATCH}"
 
 
+def without_products() -> str:
+    """The share of the time of RN50's image tower in work that multiplies nothing, per cent."""
+    shares = {kind: float(share.rstrip("%")) for kind, share in common.read(RESULTS / "rn50-step.csv")[1:]}
+    return f"{sum(share for kind, share in shares.items() if kind not in ('convolutions', 'matrix products')):.0f} %"
+
+
 # The audits before and after tiles were widened.
 
 
@@ -797,6 +803,14 @@ def now_passed() -> str:
 
 
 # The code of others.
+
+
+def times_ours(tool: str) -> str:
+    """How many times the seconds of an audit by clipclean alone another tool takes, of the model with a patch."""
+    rows = {(row["tool"], row["model"]): float(row["core_seconds"]) for row in beside.rows("audit")}
+    model = "report-resnet-10-scratch-patch-1"
+    return f"{rows[tool, model] / rows['clipclean, alone', model]:.1f}"
+
 
 PUBLISHED_RATES = {"CleanCLIP": 1e-5, "PAR": 3e-6, "InverTune": 2e-6}  # peak rates, of their own options
 
@@ -1144,6 +1158,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "base-longer": longer_base,
     "passed-runs": passed_runs,
     "auto-kept-backdoor": kept_backdoor,
+    "decree-time": lambda: times_ours("DECREE"),
+    "cleanse-time": lambda: times_ours("Neural Cleanse"),
+    "step-without-products": without_products,
     "others-rates": lambda: f"{times_published('CleanCLIP')}, {times_published('PAR')}, two",
     "others-trial": lambda: f"{trial()}, three",
     "others-untried": lambda: times_published("InverTune"),
