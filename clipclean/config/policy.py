@@ -147,7 +147,8 @@ def ignoring(codes: Sequence[str], /) -> Policy:
         try:
             _suppressible(code)
         except PydanticCustomError as error:
-            raise UsageError(f"{IGNORE}: {printable(code)!r} {error.message()}.") from error
+            words = error.message()
+            raise UsageError(f"{IGNORE}: {printable(code)!r} {words}{'' if words.endswith('?') else '.'}") from error
     return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(codes, "off"))})
 
 
