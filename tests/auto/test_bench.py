@@ -71,7 +71,7 @@ def command(job, *more, recipe=None):
 
 @pytest.mark.slow
 def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
-    monkeypatch.setattr(bench.poison, "FAMILIES", ("patch:size=0.25,place=corner",))
+    monkeypatch.setattr(bench.poison, "PLANTED_SPECS", ("patch:size=0.25,place=corner",))
     tiny.labelled(job.folder / "labelled", count=96)
     assert cli.main(command(job, "--write")) == 0
     made = recipe.load(job.folder / "mine.yaml")
