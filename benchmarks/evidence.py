@@ -122,6 +122,18 @@ MEASUREMENTS: dict[str, Measurement] = {
         lambda: stored("audit-pairs"),
         ("audit.py --photo-zoo {build}/pairs --out {build}/audit --no-run --pairs",),
     ),
+    "whole-image": Measurement(
+        (),
+        lambda: stored("whole-image"),
+        (
+            *(
+                f"photo_zoo.py {PHOTOS} --out {{build}}/{name} --plan {name}"
+                for name in ("halves", "lineages", "pairs")
+            ),
+            "whole_image.py --photos {build}/photos --zoo {build}/halves {build}/lineages {build}/pairs --sealed {build}/sealed "
+            "--out {build}/whole-image --keep",
+        ),
+    ),
     "sealed": Measurement(
         ("sealed",),
         lambda: stored("sealed", planned=2 * plan("sealed.csv")),
