@@ -519,6 +519,12 @@ def wide() -> str:
     return "{:.2f} before and {:.2f} after".format(*map(float, row[5:7]))
 
 
+def published_steps() -> str:
+    """The steps of the published rate that were tried, and the pairs that made them."""
+    _, row = common.read(RESULTS / "published-rate.csv")
+    return f"{row[3]}, {int(row[2]):,}"
+
+
 def usual(method: str) -> dict[str, list[dict]]:
     """Cells of a method with one epoch on the models of 37 million, by victim, the patch first."""
     named = f"{method}@usual:{photo_cleaning.USUAL_VALUES[0]}"
@@ -1004,6 +1010,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "frozen-other-pass": lambda: again_verdicts("backdoored", "pass", chose=False, file=sealed.RESULTS),
     "tiny-sizes": lambda: million("vit", "resnet"),
     "wide-size": lambda: million("wide"),
+    "published-steps": published_steps,
     "usual-size": lambda: million("usual"),
     "poison-rates": lambda: poison_rates(large=False),
     "all-rates": poison_rates,
