@@ -1135,6 +1135,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-passed": now_passed,
     "now-large": lambda: str(len(now(large=True))),
     "now-large-size": lambda: million("large"),
+    "now-large-gone": lambda: now_gone(now(large=True)),
     "now-large-left": lambda: now_left(now(large=True)),
     "now-limit": lambda: "0.05",  # the aim, of excess
     "now-large-loss": lambda: extent(map(photo_cleaning.lost, now(large=True))),

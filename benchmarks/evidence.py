@@ -166,7 +166,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "auto-now": Measurement(
         ("auto-now", "auto-now-others"),
-        lambda: celled("auto-now", commit="dbdb0111, 7a1e9ff6"),
+        lambda: celled("auto-now", commit="6283a5a6"),
         auto_now(),
         cells="auto-now",
     ),
