@@ -775,6 +775,11 @@ def second_victims() -> list[dict]:
     return list(filter(photo_cleaning.is_victim, common.cells(RESULTS / "second-cleaning")))
 
 
+def drawn_now() -> list[dict]:
+    """The default of now on the BadNets victim among 400 drawn classes of the first sealed test, which had led to a rule."""
+    return common.cells(RESULTS / "drawings-now")
+
+
 def now_left(cells: list[dict]) -> str:
     """The most that stays of an attack."""
     return f"{max(cell['after']['excess'] for cell in cells):.2f}"
@@ -1120,6 +1125,10 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-victims": lambda: str(len({cell["entry"]["name"] for cell in now()})),
     "now-runs": lambda: str(len(now())),
     "second-gone": lambda: now_gone(second_victims()),
+    "drawn-now-before": lambda: f"{drawn_now()[0]['before']['excess']:.2f}",
+    "drawn-now-left": lambda: now_left(drawn_now()),
+    "drawn-now-returned": lambda: now_returned(drawn_now()),
+    "drawn-now-loss": lambda: average_loss(drawn_now()),
     "second-left": lambda: now_left(second_victims()),
     "second-kept": lambda: now_kept(second_victims()),
     "second-loss": lambda: average_loss(second_victims()),
