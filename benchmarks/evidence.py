@@ -170,6 +170,14 @@ MEASUREMENTS: dict[str, Measurement] = {
         auto_now(),
         cells="auto-now",
     ),
+    "paper-now": Measurement(
+        ("paper-now",),
+        lambda: celled("paper-now", planned=2, commit="6650a677"),
+        (
+            f"{CLEANING} --zoo {{build}}/large --out {{build}}/paper-now --methods mmcl cleanclip --only report-large-20-scratch-patch-1",
+        ),
+        cells="paper-now",
+    ),
     "named-now": Measurement(
         ("named-now",),
         lambda: celled("named-now", planned=8, commit="7a1e9ff6"),

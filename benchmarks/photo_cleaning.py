@@ -341,6 +341,26 @@ def table(cells: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def papers(cells: list[dict]) -> str:
+    """The paper's table of one victim: before, by L_CLIP alone, by CleanCLIP, and each after the refinetune test."""
+    names = {"mmcl": "L_CLIP alone (`mmcl`)", "cleanclip": "CleanCLIP (`cleanclip`)"}
+    by_method = {cell["method"]: cell for cell in cells}
+    sides = [("before", next(iter(by_method.values()))["before"])]
+    for method, name in names.items():
+        sides += [(name, by_method[method]["after"]), (f"{name}, refinetuned", by_method[method]["rebound"])]
+    rows = [
+        [
+            name,
+            f"{side['accuracy']:.3f}",
+            f"{side['excess']:.3f}",
+            f"{side['under_trigger']:.3f}",
+            f"{side['distance']:.2f}",
+        ]
+        for name, side in sides
+    ]
+    return common.table([["model", "CA", "excess ASR", "PA", "distance of embeddings"], *rows])
+
+
 def is_victim(cell: dict) -> bool:
     return bool(cell["entry"]["trigger"]) and cell["before"]["excess"] >= ACTS
 

@@ -231,6 +231,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "photo-cleaning": lambda: photo_cleaning.table(cells(CLEANED["photo"], "report")),
     "usual-claims": lambda: photo_cleaning.claims(cells(CLEANED["usual"], "report")).rpartition("\n")[2],
     "usual-cleaning": lambda: photo_cleaning.table(cells(CLEANED["usual"], "report")),
+    "paper-now": lambda: photo_cleaning.papers(common.cells(common.RESULTS / "paper-now")),
     "named-now": lambda: photo_cleaning.table(common.cells(common.RESULTS / "named-now")),
     "long-job": lambda: photo_cleaning.jobs(cells("photo-long")),
     "auto-now": lambda: photo_cleaning.runs_of_now(
