@@ -49,6 +49,7 @@ EXIT_CODES = {
     70: "a bug in clipclean",
     130: "interrupted",
 }
+HELP_NAMES = ("-h", "--help")
 _BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended; nobody is left to read a message
 
 
@@ -88,7 +89,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     no_args_is_help=True,
     epilog="\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    context_settings={"help_option_names": HELP_NAMES, "max_content_width": 110, "show_default": True},
 )
 @click.version_option(__version__, prog_name="clipclean")
 def cli() -> None:

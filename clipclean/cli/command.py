@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from clipclean import requests
 from clipclean.api import roles
-from clipclean.cli import process
+from clipclean.cli import HELP_NAMES, process
 from clipclean.cli.options import FREE_OPTIONS, Shell, configure
 from clipclean.requests import Opt, Request
 
@@ -89,6 +89,10 @@ class Command(click.Command):
         )
         *parameters, help_option = super().get_params(ctx)
         return [*parameters, everything, help_option]
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # click's signature
+        """Both names in every context: click keeps the option of the first, which may have no group above it."""
+        return list(HELP_NAMES)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A section for each group, in one order for all commands; or the options that most runs need, in a line or two each."""

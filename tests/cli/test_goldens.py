@@ -10,6 +10,7 @@ import pytest
 import tiny
 
 from clipclean import cli
+from clipclean.cli.command import Command
 
 FOLDER = Path(__file__).parent / "goldens"
 FILES = {  # what the wrong command lines name
@@ -52,6 +53,11 @@ def shown(capsys, monkeypatch):
 
 def test_the_helps_are_as_they_were_approved(shown):
     goldens.check(FOLDER / "help.txt", "".join(shown([*words, "--help"]) for words in names(cli.cli)))
+
+
+def test_a_command_has_both_names_of_the_help_in_a_context_of_its_own_as_well():
+    command = Command("audit")
+    assert set(command.get_help_option(click.Context(command)).opts) == {"-h", "--help"}
 
 
 def test_the_whole_helps_are_as_they_were_approved(shown):
