@@ -167,9 +167,13 @@ def measured(o: argparse.Namespace, subject: Subject, idea: str) -> dict:
     """What one idea shows of a model, as a cell."""
     began = time.process_time()
     figures, notes = IDEAS[idea](o, subject)
-    by_setting = {setting: [round(v, 5) for v in values.tolist()] for setting, values in figures.items()}
     cell = {"entry": subject.entry, "target": subject.target, "idea": idea, "classes": subject.classes}
-    return cell | {"figures": by_setting, "notes": notes, "seconds": round(time.process_time() - began, 1)}
+    return cell | {"figures": rounded(figures), "notes": notes, "seconds": round(time.process_time() - began, 1)}
+
+
+def rounded(figures: Figures) -> dict[str, list[float]]:
+    """Figures as a cell has them."""
+    return {setting: [round(value, 5) for value in values.tolist()] for setting, values in figures.items()}
 
 
 def margins(logits: Tensor, goal: int) -> Tensor:
@@ -576,9 +580,8 @@ def sealed_cells(folder: Path, out: Path) -> Iterator[dict]:
             result = audit.searched(sealed.model_of(folder, entry), effort="standard")
             words = {"name": entry.name, "half": entry.classes_of, "kind": entry.kind, "base": entry.base}
             figures, notes = searched(result.classes, result)
-            rounded = {setting: [round(v, 5) for v in values.tolist()] for setting, values in figures.items()}
             cell = {"entry": words, "target": record["target"] if is_victim else None, "idea": "audit"}
-            cell |= {"classes": result.classes, "figures": rounded, "notes": notes}
+            cell |= {"classes": result.classes, "figures": rounded(figures), "notes": notes}
             place.write_text(json.dumps(cell, indent=1) + "\n")
             yield cell
 

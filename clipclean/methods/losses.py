@@ -13,7 +13,7 @@ from clipclean.config.methods import Loss as Weights
 from clipclean.config.recipe import Recipe
 from clipclean.train.distributed import Group
 from clipclean.train.loop import Batch, Loss
-from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
+from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance, squared_distances
 from clipclean.train.memory import Encode, MicroBatches
 
 
@@ -201,7 +201,7 @@ def forgetting(encode_images: Encode, original: Encode, weights: Weights, /, *, 
     def loss(batch: Batch) -> dict[str, Tensor]:
         wanted = original(batch.inputs["pixels"])
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = {name: (encode_images(shown) - wanted).square().sum(-1) for name, shown in batch.inputs.items()}
+        moved = {name: squared_distances(encode_images(shown), wanted) for name, shown in batch.inputs.items()}
         clean = moved.pop("pixels").mean()
         left = (
             torch.stack([distances.mean() for distances in moved.values()]).mean() if moved else torch.zeros_like(clean)

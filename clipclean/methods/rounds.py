@@ -22,9 +22,10 @@ FARTHEST = 4.0  # squared distance of opposite embeddings: what counts for a tri
 # Steps from one copy with a variant of a known trigger to the next: with one at each step 0.24 of a BadNets trigger stayed that the search came
 # to, beside three natural colours; with one at every second step 0.02.
 BETWEEN_VARIANTS = 2
-# Of a batch, each with triggers of its own, moved and made stronger by its own draw. With one trigger for the whole batch 0.20 of a BadNets
-# trigger stayed at 0.7 of the way, and 0.14 with these, for less accuracy.
+# A batch has so many sections at most, each under a trigger of its own, moved and made stronger by its own draw. With one trigger for the whole
+# batch 0.20 of a BadNets trigger stayed at 0.7 of the way, and 0.14 with these, for less accuracy.
 SECTIONS = 8
+LEAST_IN_SECTION = 8  # images
 READ_AT_ONCE = 8  # steps of a GPU after which turns are told how far their triggers moved images
 LEAST_TURNS = 0.1  # of the turns of the trigger that moves images farthest, for one that moves them no more
 
@@ -205,8 +206,8 @@ class Looks:
 
 
 def sections_of(images: int, /, *, processes: int) -> int:
-    """In how many sections a batch of so many images carries triggers: each of eight images at least, and each process has some of all."""
-    sections = math.gcd(images // SECTIONS, SECTIONS) if images % SECTIONS == 0 else 1
+    """In how many sections a batch of so many images carries triggers: none is too small, and each process has images of all."""
+    sections = math.gcd(images // LEAST_IN_SECTION, SECTIONS) if images % LEAST_IN_SECTION == 0 else 1
     return sections if images // processes % sections == 0 else 1
 
 

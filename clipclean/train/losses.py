@@ -48,6 +48,11 @@ def matching(logits: Tensor, /) -> Tensor:
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
+def squared_distances(embeddings: Tensor, others: Tensor, /) -> Tensor:
+    """Squared L2 distances of unit embeddings (B, D) to others (B, D), pair by pair: (B,), in [0, 4]."""
+    return (embeddings - others).square().sum(-1)
+
+
 def squared_distance(embeddings: Tensor, others: Tensor, /) -> Tensor:
-    """Mean squared L2 distance of unit embeddings (B, D) to others (B, D), pair by pair: a scalar in [0, 4]."""
-    return (embeddings - others).square().sum(-1).mean()
+    """The mean of :func:`squared_distances`: a scalar."""
+    return squared_distances(embeddings, others).mean()
