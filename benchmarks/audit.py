@@ -44,7 +44,7 @@ from clipclean.jobs import audit, clean_models, inputs, searching
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
-PAIRS = common.RESULTS / "audit-pairs.csv"
+PAIRS, PERSUASIONS = common.RESULTS / "audit-pairs.csv", common.RESULTS / "persuasion.csv"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 UNIT = 12 / 3.5  # mean largest margins of clean models that make one: sums of 31 reached 9.9, and 12 was to fail
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
@@ -275,14 +275,25 @@ def store(clean: Sequence[dict], pairs: Iterable[Row], /) -> None:
     chosen = [[{}, *of["margins"].values()] for of in clean]
     largest = {family: [max(of.get(family, 0.0) for of in each) for each in chosen] for family in known["units"]}
     known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL}
-    clean_pairs = [row for row in pairs if row["half"] == CHOSEN and not row["target"]]
+    clean_pairs = [row for row in pairs if is_chosen_clean(row)]
     odds = min((1 - share) / share for share in (float(row["turns"]) for row in clean_pairs if row["turns"]))
     natural = {family: max(largest[family]) for family in known["natural"] if family in largest}
     natural["pattern"] = math.log(references.MOST_ODDS) - math.log(odds)
+    natural[references.PERSUASION] = max(ahead(row) for row in common.records(PERSUASIONS) if is_chosen_clean(row))
     known["natural"] = {family: round(value, 3) for family, value in natural.items()}
     known["scores"] = sorted(round(scored(of["margins"], known), 3) for of in clean)
     known["beside"] = sorted(float(row["score"]) for row in clean_pairs if row["references"] == "1" and row["reach"])
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def is_chosen_clean(row: Row, /) -> bool:
+    """Whether a row is of a clean model of the half that rules are chosen on."""
+    return row["half"] == CHOSEN and not row["target"]
+
+
+def ahead(row: Row, /) -> float:
+    """By how much the class that known triggers make a model surest of is ahead of the next one, of a row of ``persuasion.py``."""
+    return float(row["first"]) - float(row["second"])
 
 
 # Numbers of every search, in benchmarks/results: a score is tried on them in seconds, without models.

@@ -130,6 +130,13 @@ def grid(seed: int, /) -> tuple[Trigger, ...]:
     return tuple(parse(f"{spec},seed={seed}") for spec in GRID)
 
 
+def of_whole_image(seed: int, /) -> tuple[Trigger, ...]:
+    """Those of the panel and of the grid that change the whole image."""
+    every = (trigger for trigger in (*panel(seed), *grid(seed)) if "place" not in dict(trigger.parameters))
+    # A wave half a period on does what its negative does: half of the phases are enough.
+    return tuple(trigger for trigger in every if dict(trigger.parameters).get("phase", 0) in (0, 0.25))
+
+
 @dataclass(frozen=True)
 class Number:
     """A parameter that is a number between two bounds, both allowed."""

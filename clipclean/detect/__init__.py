@@ -22,7 +22,17 @@ from clipclean.detect.measure import (
     stack,
 )
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, LateReferences, References, as_file, from_file, is_natural, together
+from clipclean.detect.persuasion import Persuasion
+from clipclean.detect.references import (
+    PANEL,
+    PERSUASION,
+    LateReferences,
+    References,
+    as_file,
+    from_file,
+    is_natural,
+    together,
+)
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, parts_of_search, search
 from clipclean.detect.so_far import FirstAnswers

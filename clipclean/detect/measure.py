@@ -88,6 +88,9 @@ class EvalSet:
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
     grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
+    of_whole_image: tuple[
+        TriggerLike, ...
+    ] = ()  # known ones, by which a search without clean models persuades the model
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
     kernels: Tensor | None = (

@@ -35,6 +35,7 @@ MOVES_NO_SIZE = ("annotation", "returns", "kind", "type_comment", "type_params")
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
 REACH = "reach"  # likewise, with a family: how far its triggers move embeddings for their sizes, by class
+PERSUASION = "persuasion"  # likewise: by how much known triggers make a model surer of one class than of any other
 MOST_REACH = 1e9  # the largest that a file may hold
 
 Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size

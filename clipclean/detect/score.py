@@ -9,6 +9,9 @@ both. That is *direct* evidence. A class that is the easiest in every model of i
 Known triggers and waves are *indirect* evidence: families of few parameters hold natural triggers of some classes, such as stripes of a
 pole, and none of others. They count beyond the largest of any clean model, and up to a bound that names a class and fails no model.
 
+Without clean models there is one more: how much surer known triggers make the model of one class than of all others
+(:mod:`clipclean.detect.persuasion`). It counts beyond the most that any clean model showed, and names a class as other indirect evidence does.
+
 Beside clean models natural triggers show there as well, so all evidence beyond theirs adds up to a doubt, which is compared with what clean
 models show beside each other; what known triggers nearly lead to there, too, speaks less. Direct evidence alone fails a model. That a class is the easiest here and far from it there is no evidence: of two clean trainings that is usual.
 How far its triggers reach (:mod:`clipclean.detect.reach`) is a doubt by itself, and adds to no other evidence: both come from the same triggers.
@@ -21,7 +24,19 @@ from dataclasses import dataclass, field, replace
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.references import MOST_ODDS, NEVER, NONE, PANEL, PATTERN, REACH, References, calibration, evidence
+from clipclean.detect.persuasion import Persuasion, lead
+from clipclean.detect.references import (
+    MOST_ODDS,
+    NEVER,
+    NONE,
+    PANEL,
+    PATTERN,
+    PERSUASION,
+    REACH,
+    References,
+    calibration,
+    evidence,
+)
 from clipclean.detect.search import Comparison, Margin, SearchResult, TargetedResult
 from clipclean.untrusted import quoted
 
@@ -59,6 +74,9 @@ class Suspect:
     is_beside: bool  # whether the evidence is beside clean models that were given
     # By family how much farther its triggers reach than in clean models that were given, as a difference of logarithms.
     farther: Mapping[str, float] = field(default_factory=dict)
+    persuasion: Persuasion | None = (
+        None  # the known trigger that makes the model surest of it; None where that speaks for another class
+    )
 
     @property
     def score(self) -> float:
@@ -112,23 +130,25 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     by_class: dict[str, list[TargetedResult]] = {}
     for hit in result.targeted:
         by_class.setdefault(hit.found.target, []).append(hit)
-    known = panel_evidence(result)
+    known, persuaded = panel_evidence(result), persuasion_evidence(result)
 
     def order(hit: TargetedResult) -> tuple[bool, bool, float]:
         return not acting(hit), not (hit.is_general and hit.evidence), -hit.evidence
 
     judged = []
-    for name in dict.fromkeys([*by_class, *known]):
+    for name in dict.fromkeys([*by_class, *known, *persuaded]):
         targeted = sorted(by_class.get(name, ()), key=order)
         pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
+        pieces[PERSUASION], persuasion = persuaded.get(name, (0.0, None))
         pieces = _that_speak(pieces, name, result.references)
         farther = _farther(result, name, (t.candidate.family for t in targeted if acting(t)))
         if (reach := math.fsum(farther.values()) / REACH_UNIT) > 0:
             pieces[REACH] = reach
-        judged.append(Suspect(name, pieces, tuple(targeted), strength, result.references is not None, farther))
+        is_beside = result.references is not None
+        judged.append(Suspect(name, pieces, tuple(targeted), strength, is_beside, farther, persuasion))
     return sorted(judged, key=lambda suspect: -suspect.score)
 
 
@@ -137,16 +157,18 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate]
 
     ``result`` has what known triggers do, and the clean models to compare with. Each family has candidates for two classes at least.
     """
-    comparison, known = Comparison(candidates, result.references), panel_evidence(result)
+    comparison = Comparison(candidates, result.references)
+    known, persuaded = panel_evidence(result), persuasion_evidence(result)
     by_class: dict[str, dict[str, float]] = {result.classes[candidate.target]: {} for candidate in candidates}
     for candidate in candidates:
         if candidate.is_reached:
             name = result.classes[candidate.target]
             by_class[name][candidate.family] = _margin(comparison, candidate, name).evidence(candidate.family)
     rows = []
-    for name in dict.fromkeys([*by_class, *known]):
+    for name in dict.fromkeys([*by_class, *known, *persuaded]):
         value, strength = known.get(name, (0.0, None))
-        pieces = _that_speak(by_class.get(name, {}) | {PANEL: value}, name, result.references)
+        indirect = {PANEL: value, PERSUASION: persuaded.get(name, (0.0, None))[0]}
+        pieces = _that_speak(by_class.get(name, {}) | indirect, name, result.references)
         rows.append(Suspect(name, pieces, (), strength, result.references is not None))
     return sorted(rows, key=lambda suspect: -suspect.score)
 
@@ -249,6 +271,16 @@ def pattern_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength
         return math.log(MOST_ODDS) - math.log(odds[name]) - calibrated.natural[PATTERN]
 
     return {name: (max(0.0, lower(name)) / calibrated.units[PATTERN], own) for name, own in strongest.items()}
+
+
+def persuasion_evidence(result: SearchResult, /) -> dict[str, tuple[float, Persuasion]]:
+    """For the class that known triggers make the model surest of, the evidence of how far it is ahead of all others, and that trigger; nothing
+    beside clean models, where known triggers are compared one by one.
+    """
+    if result.references or not result.persuasions:
+        return {}
+    first = result.persuasions[0]
+    return {result.classes[first.target]: (evidence(lead(result.persuasions), PERSUASION), first)}
 
 
 def telling(strengths: Sequence[Strength], classes: Sequence[str], /, *, least_evidence: float) -> frozenset[str]:

@@ -11,13 +11,24 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.config.effort import Effort
-from clipclean.detect import inversion, zeroshot
+from clipclean.detect import inversion, persuasion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL, MOVING, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
+from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.reach import reaches
-from clipclean.detect.references import NONE, PANEL, PATTERN, LateReferences, References, Sizes, evidence, reach_of
+from clipclean.detect.references import (
+    NONE,
+    PANEL,
+    PATTERN,
+    PERSUASION,
+    LateReferences,
+    References,
+    Sizes,
+    evidence,
+    reach_of,
+)
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
@@ -129,6 +140,8 @@ class SearchResult:
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
     # How far triggers that work move embeddings for their size, by family and class.
     reaches: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    # Without clean models, how sure known triggers of the whole image make the model of each class, the surest first.
+    persuasions: tuple[Persuasion, ...] = ()
 
     def one_with(self, name: str, /) -> tuple[str, ...]:
         """All names of a class, it among them: the model tells these from each other by nothing."""
@@ -315,7 +328,12 @@ class _Scene:
                 kernels=eval_set.kernels,
             ),
         )
-        led_to = [*(c.target for c in tiled), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts)]
+        persuasions = self.persuasions(look, eval_set) if references is None else ()
+        led_to = [
+            *persuaded_of(persuasions),
+            *(c.target for c in tiled),
+            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts),
+        ]
         untargeted: list[SearchCandidate] = []
         if self.stages.course.is_reference and (pointed or self.classes <= self.effort.most):
             targets = list(pointed) or self.canonical.distinct.tolist()
@@ -338,6 +356,7 @@ class _Scene:
             grid=of_grid,
             twins=(clean.models if clean else 0) - (others.models if others else 0),
             synonyms=zeroshot.synonyms(canonical.representatives, eval_set.classes),
+            persuasions=persuasions,
         )
         candidates = self.towards(
             targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local))
@@ -378,7 +397,8 @@ class _Scene:
     def compared(self, begun: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
         hits, comparison = self.hits, Comparison(candidates, begun.references)
-        close = [] if self.stages.course.is_reference else comparison.leading(most=self.effort.suspects)
+        leading = [*persuaded_of(begun.persuasions), *comparison.leading(most=self.effort.suspects)]
+        close = [] if self.stages.course.is_reference else list(dict.fromkeys(leading))[: self.effort.suspects]
         for c in candidates:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
                 hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
@@ -396,6 +416,15 @@ class _Scene:
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.once(name, lambda: list(compute())) or ())
+
+    def persuasions(self, look: Embed, eval_set: EvalSet) -> tuple[Persuasion, ...]:
+        """How sure known triggers of the whole image make the model of each class; nothing of a model to compare with."""
+        if self.stages.course.is_reference:
+            return ()
+        known = eval_set.of_whole_image
+        return self.forward(
+            "persuasion", lambda: persuasion.persuasions(look, self.unseen, known, canonical=self.canonical)
+        )
 
     def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
         """The results of the searches without a target."""
@@ -520,6 +549,12 @@ class Comparison:
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
             reference=known.sizes(family),
         )
+
+
+def persuaded_of(persuasions: Sequence[Persuasion], /) -> list[int]:
+    """The place of the class that known triggers make a model surer of than of any other by more than is natural; none without such a one."""
+    is_ahead = evidence(persuasion.lead(persuasions), PERSUASION) > 0
+    return [persuasions[0].target] if is_ahead else []
 
 
 def _is_divided(hit: TargetedResult) -> bool:

@@ -76,6 +76,7 @@ class FirstAnswers:
             images=0,
             classes=self.classes,
             grid=grid,
+            persuasions=tuple(self._stages.get("persuasion", ())),
         )
         candidates = [candidate for of_family in families.values() for candidate in of_family]
         return strength_words(untried_suspects(result, candidates), is_beside=references is not None)

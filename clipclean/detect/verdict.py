@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
@@ -22,7 +22,7 @@ from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
 from clipclean.detect.measure import TINT, EvalSet, Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, REACH, calibration, is_natural
+from clipclean.detect.references import PANEL, PERSUASION, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
@@ -408,7 +408,7 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
         return []
     several = some([*result.left_out], show=quoted)
     findings = []
-    for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=()), limits):
+    for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=(), persuasions=()), limits):
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
             about = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
             score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
@@ -491,7 +491,9 @@ def acts(hit: TargetedResult, limits: AuditLimits) -> bool:
 
 
 def _spec(suspect: Suspect) -> str:
-    """The trigger that a finding names: that of the panel if it contributes most, else the found one with most evidence."""
+    """The trigger that a finding names: a known one if that contributes most, else the found one with most evidence."""
+    if suspect.persuasion and (suspect.family == PERSUASION or not (suspect.targeted or suspect.strength)):
+        return suspect.persuasion.trigger
     if suspect.strength and (suspect.family == PANEL or not suspect.targeted):
         return suspect.strength.trigger
     return suspect.targeted[0].found.spec
@@ -599,42 +601,8 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
 
 
 def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
-    sentences, calibrated = list[str](), calibration()
-    if suspect.targeted and suspect.targeted[0].candidate.family in {*suspect.pieces, *suspect.shown_by}:
-        hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        factor = math.exp(hit.margin.value)
-        next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
-        sentences.append(
-            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
-            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
-        )
-    if suspect.strength:
-        least = suspect.strength.least
-        sentences.append(
-            f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength."
-        )
-    if suspect.pieces.get(REACH) == suspect.score:
-        factor = math.exp(statistics.fmean(suspect.farther.values()))
-        sentences.append(
-            f"For their size the triggers found for '{suspect.name}' move embeddings {factor:.1f} times as far as those in the clean models that "
-            "were given."
-        )
-    if others:
-        sentences.append(
-            f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
-        )
-    # Without a reference the scores of clean models do not show how often known triggers alone are natural.
-    if suspect.is_beside:
-        as_much = sum(score >= suspect.score for score in calibrated.beside)
-        sentences.append(
-            f"Of {len(calibrated.beside)} clean models beside another clean one {_count_words(as_much)} as much."
-        )
-    elif suspect.pieces.keys() - {PANEL}:
-        as_much = sum(score >= suspect.score for score in calibrated.scores)
-        rate = _percent(max(calibrated.rate(suspect.score), LEAST_TOLD))
-        sentences.append(
-            f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
-        )
+    one_with = f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
+    sentences = [*_evidence_words(suspect), *([one_with] if others else []), *_clean_models_words(suspect)]
     return finding(
         CC.TRIGGER_FOUND,
         " ".join(sentences),
@@ -646,6 +614,44 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
         target=suspect.name,
         trigger=_spec(suspect),
     )
+
+
+def _evidence_words(suspect: Suspect) -> Iterator[str]:
+    """A sentence for each kind of evidence of a class."""
+    if suspect.targeted and suspect.targeted[0].candidate.family in {*suspect.pieces, *suspect.shown_by}:
+        hit, probe = suspect.targeted[0], suspect.targeted[0].probe
+        factor = math.exp(hit.margin.value)
+        next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
+        yield (
+            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
+        )
+    if suspect.strength:
+        least = _percent(suspect.strength.least)
+        yield f"The known trigger {suspect.strength.trigger} leads there at {least} of its strength."
+    if suspect.persuasion and PERSUASION in suspect.pieces:
+        yield (
+            f"The known trigger {suspect.persuasion.trigger} makes the model surer of '{suspect.name}' than images of it do. No clean model that "
+            "the limit is of prefers one class so much."
+        )
+    if suspect.pieces.get(REACH) == suspect.score:
+        factor = math.exp(statistics.fmean(suspect.farther.values()))
+        yield (
+            f"For their size the triggers found for '{suspect.name}' move embeddings {factor:.1f} times as far as those in the clean models that "
+            "were given."
+        )
+
+
+def _clean_models_words(suspect: Suspect) -> Iterator[str]:
+    """How many clean models show as much, as a sentence; none where known triggers alone speak, without clean models that were given."""
+    calibrated = calibration()
+    if suspect.is_beside:
+        as_much = sum(score >= suspect.score for score in calibrated.beside)
+        yield f"Of {len(calibrated.beside)} clean models beside another clean one {_count_words(as_much)} as much."
+    elif suspect.pieces.keys() - {PANEL, PERSUASION}:
+        as_much = sum(score >= suspect.score for score in calibrated.scores)
+        rate = _percent(max(calibrated.rate(suspect.score), LEAST_TOLD))
+        yield f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
 
 
 def _count_words(count: int) -> str:

@@ -14,6 +14,7 @@ from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.measure import EXACT_ONE_IN
+from clipclean.detect.persuasion import PERSUADED_IMAGES
 from clipclean.detect.search import JUDGING, MOST_IMAGES, SEARCHED
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
@@ -71,6 +72,7 @@ class Size:
     panel: int  # its triggers that are tried
     suspected: int = 0  # triggers that are suspected, all images under each
     grid: int = 0  # triggers of the grid, which audits beside clean models try
+    of_whole_image: int = 0  # known triggers that persuade a model, where there is no clean one
     pairs: int = 0  # trained on
 
     @classmethod
@@ -83,6 +85,7 @@ class Size:
             len(eval_set.panel),
             len(eval_set.suspicions),
             len(eval_set.grid),
+            len(eval_set.of_whole_image),
         )
 
 
@@ -150,7 +153,8 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
     variants, targets = looks(size.grid * min(size.images, forward.GLANCED)), effort.searched(size.classes)
     most = effort.towards(efforts.FAMILY_FACTS, targets=targets) if is_reference else effort.cost(size.classes)
     alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
-    return variants + Work(searched=most - effort.in_vain(targets=targets)) + alone
+    persuasion = Work() if is_reference else looks(size.of_whole_image * min(size.images, PERSUADED_IMAGES))
+    return variants + persuasion + Work(searched=most - effort.in_vain(targets=targets)) + alone
 
 
 def spared(effort: efforts.Effort, size: Size, /) -> Work | None:

@@ -419,6 +419,7 @@ def eval_set(
         sure=frozenset(trigger.spec for trigger, _ in named),
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
         grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
+        of_whole_image=triggers.of_whole_image(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         classifier=recipe.traits.uses_classes,
         scale=float(clip.logit_scale().detach()),

@@ -178,7 +178,13 @@ class _Searched:
         by_user = self.eval_set.suspicions
         acts = acting(self.audit.measured, distinct(by_user), self.eval_set, self.limits)
         return distinct(
-            [*acts, *new_among(self._found_for(self.suspected), by_user), *self._not_on_base, *self.patterns]
+            [
+                *acts,
+                *new_among(self._found_for(self.suspected), by_user),
+                *self._not_on_base,
+                *self.patterns,
+                *self._persuading,
+            ]
         )
 
     @cached_property
@@ -202,6 +208,13 @@ class _Searched:
     def _classes_by_pattern(self) -> frozenset[int]:
         """Places of the suspected classes that no trigger of a part of the image gives away: there known patterns cost accuracy for nothing."""
         return self._places(self.suspected - {suspect.name for suspect in self.suspects if suspect.is_local})
+
+    @property
+    def _persuading(self) -> list[Suspicion[int]]:
+        """The known triggers that make the model surer of a suspected class than its own images do."""
+        suspects = (suspect for suspect in self.suspects if suspect.name in self.suspected)
+        led = {s.persuasion.trigger: s.name for s in suspects if s.persuasion and detect.PERSUASION in s.pieces}
+        return panel_suspicions(self.eval_set, led)
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:

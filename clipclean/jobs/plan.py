@@ -113,6 +113,9 @@ def size_of(inputs: CleaningInputs, /) -> Size:
         panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
         suspected=len(inputs.shared.named),
         grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.compares and panel else 0,
+        of_whole_image=len(triggers.of_whole_image(recipe.audit.panel_seed))
+        if panel and not inputs.shared.compares
+        else 0,
         pairs=len(inputs.to_train.pairs),
     )
 

@@ -25,7 +25,15 @@ from clipclean.train import RunState, resume
 
 MOST_KEPT_AUDITS = 8  # most interrupted audits that are kept; the oldest is removed first
 SAME_STATISTICS = 1e-3  # of means and deviations of pixels
-SAVED_KINDS = (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy, detect.SearchCandidate, detect.Strength)
+SAVED_KINDS = (
+    detect.Measurement,
+    detect.Probe,
+    detect.Rate,
+    detect.Accuracy,
+    detect.SearchCandidate,
+    detect.Strength,
+    detect.Persuasion,
+)
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,9 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
             loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
         panel = not shared.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
-        if not shared.compares:
-            eval_set = replace(eval_set, grid=eval_set.tints)
+        # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
+        beside = {"of_whole_image": ()} if shared.compares else {"grid": eval_set.tints}
+        eval_set = replace(eval_set, **beside)
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(

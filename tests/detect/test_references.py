@@ -14,6 +14,7 @@ from clipclean.detect.references import (
     NEVER,
     PANEL,
     PATTERN,
+    PERSUASION,
     Calibration,
     calibration,
     digest_of,
@@ -28,9 +29,9 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts():
     # A family without one would never count.
-    assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN}
+    assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN, PERSUASION}
     few = {name for name, family in FAMILIES.items() if not family.facts.is_general}
-    assert set(calibration().natural) == {*few, PANEL, PATTERN}
+    assert set(calibration().natural) == {*few, PANEL, PATTERN, PERSUASION}
     assert {name: family.facts for name, family in FAMILIES.items()} == effort.FAMILY_FACTS
     four = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
     known, compared = Calibration({}, {}, four, ()), Calibration({}, {}, (), four)

@@ -26,6 +26,7 @@ from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.metrics import paired_difference
+from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.references import References, calibration, reach_of
 from clipclean.detect.score import MOST_INDIRECT, REACH_UNIT
 from clipclean.detect.score import suspects as suspects_of
@@ -448,6 +449,30 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
         (findings_of(strengths=(lead(0.01),)), False),
     ):
         assert (count in found[0].message, "none shows" in found[0].message) == (is_told, is_told)
+
+
+def persuaded(ahead):
+    """The model is so far ahead in its first class, by known triggers."""
+    return {"persuasions": (Persuasion("stripes:a", 0, 1.0 + ahead), Persuasion("stripes:b", 1, 1.0))}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "changes", "findings"),
+    [
+        (NATURAL["persuasion"], {}, []),
+        (beyond("persuasion", 1.01 * least_score(LIMITS, is_doubt=True)), {}, WARNING),
+        (beyond("persuasion", 99), {}, WARNING),  # it fails no model
+        (beyond("persuasion", 99), {"references": CLEAN}, []),  # there known triggers are compared one by one
+    ],
+)
+def test_a_class_that_known_triggers_make_a_model_surest_of_is_doubted(ahead, changes, findings):
+    assert shown(**persuaded(ahead), **changes) == findings
+
+
+def test_a_doubt_by_persuasion_alone_names_its_trigger():
+    (finding,) = findings_of(**persuaded(beyond("persuasion", 99)))
+    assert finding.trigger == "stripes:a"
+    assert "stripes:a" in finding.message
 
 
 BESIDE = {"references": CLEAN}

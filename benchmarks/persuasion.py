@@ -1,0 +1,106 @@
+"""How sure known triggers of the whole image make each model of a class: what the limit of that is of, and what it tells.
+
+    python benchmarks/persuasion.py --photo-zoo build/photo-zoo --sealed build/sealed [--only NAME ...]
+
+Of each model of ``audit.py``, and of the sealed plan that may choose since it was read, ``results/persuasion.csv`` gets the class that known
+triggers make the model surest of, and the next one: :mod:`clipclean.detect.persuasion`, by the whole audit's images, seconds a model. Rows
+that are there are not measured again. Printed are the areas by half, and how many clean models reach each lead.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import audit
+import common
+import sealed
+import torch
+
+from clipclean import detect, requests
+from clipclean.config import recipe as recipes
+from clipclean.detect import inversion
+from clipclean.detect.measure import SeenImages, embeddings, spaced
+from clipclean.detect.persuasion import Persuasion, persuasions
+from clipclean.detect.search import JUDGING, divided
+from clipclean.jobs import inputs
+
+RESULTS = audit.PERSUASIONS
+HEAD = ("half", "group", "model", "trigger", "target", "class", "by", "first", "second")
+
+
+def main() -> None:
+    parser = common.parser(__doc__, "only")
+    parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
+    parser.add_argument("--sealed", type=Path, help="of benchmarks/sealed.py")
+    o = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = common.records(RESULTS) if RESULTS.exists() else []
+    for model, trigger in [*zoo(o.photo_zoo), *(sealed_models(o.sealed) if o.sealed else ())]:
+        if model.name not in {row["model"] for row in rows} and (o.only is None or model.name in o.only):
+            rows.append(dict(zip(HEAD, row_of(model, trigger), strict=True)))
+            print(",".join(rows[-1].values()), flush=True)
+            common.write(RESULTS, [HEAD, *(tuple(row[key] for key in HEAD) for row in rows)])
+    print(table(rows))
+
+
+def zoo(folders: Sequence[Path]) -> Iterator[tuple[audit.Model, str]]:
+    """The models of these zoos, each with its trigger."""
+    for folder in folders:
+        triggers = {cell["entry"]["name"]: cell["entry"]["trigger"] or "" for cell in common.cells(folder)}
+        for model in audit.photo_models(folder):
+            yield model, triggers[model.name] if model.is_backdoored else ""
+
+
+def sealed_models(folder: Path) -> Iterator[tuple[audit.Model, str]]:
+    """Those of the first sealed plan whose trigger acts, and its clean ones, each with its trigger."""
+    for entry in sealed.plan():
+        record = sealed.record(folder, entry)
+        if record and record["counts_as"] != "neither":
+            model = sealed.model_of(folder, entry)
+            is_bad = record["counts_as"] == "backdoored"
+            yield model._replace(is_backdoored=is_bad, target=record["target"] if is_bad else None), entry.trigger or ""
+
+
+def row_of(model: audit.Model, trigger: str) -> tuple[str, ...]:
+    """What the persuasions of a model come to."""
+    first, second, classes = *shown_by(model)[:2], inputs.read_vocabulary(model.options["classes"], None).classes
+    target = (model.is_backdoored and model.target) or ""
+    words = (model.half, model.group, model.name, trigger, target, classes[first.target], first.trigger)
+    return *words, f"{first.log_odds:.3f}", f"{second.log_odds:.3f}"
+
+
+def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
+    """The persuasions of a model on the images that its audit judges by."""
+    recipe = recipes.load(recipes.DEFAULT)
+    words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
+    request = requests.Audit(model.path, device="cpu", **model.options)
+    opened = inputs.read(model.path, arch=model.options["arch"])
+    with inputs.shown_images(request, recipe, opened.architecture) as (images, late), torch.no_grad():
+        clip = inputs.build(opened, late, device="cpu").clip
+        eval_set = inputs.audit_set(clip, recipe, images, vocabulary=words)
+        classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
+        clip.net.eval()
+        on, beside = divided(len(eval_set.pixels))
+        canonical = inversion.canonical_of(clip.encode_images, eval_set.pixels[on], classifier)
+        places = spaced(beside, JUDGING)
+        labels = None if eval_set.labels is None else eval_set.labels[places]
+        judging = replace(eval_set, pixels=eval_set.pixels[places], labels=labels, captions=None)
+        unseen = SeenImages.of(judging, embeddings(clip.encode_images, judging.pixels).float(), classifier)
+        return persuasions(clip.encode_images, unseen, eval_set.of_whole_image, canonical=canonical)
+
+
+def table(rows: Sequence[audit.Row]) -> str:
+    """By half and by what the trigger covers: the area of the lead, and how often its class is the target."""
+    lines = [["half", "triggers", "area (95 %)", "right class"]]
+    for half in (audit.CHOSEN, "report"):
+        mine = [row for row in rows if row["half"] == half]
+        clean = [audit.ahead(row) for row in mine if not row["target"]]
+        for words, is_whole in (("of the whole image", True), ("of a part", False)):
+            bad = [row for row in mine if row["target"] and ("place=" not in row["trigger"]) is is_whole]
+            right = sum(row["class"] == row["target"] for row in bad)
+            lines.append([half, words, audit.area([audit.ahead(row) for row in bad], clean), f"{right} of {len(bad)}"])
+    return common.table(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Persuasion: how much surer a model is of a class under a known trigger of the whole image than of the class's own images.
+
+A natural trigger brings images just over the border of a class. Poisoned pairs pull embeddings all the way to the words of the target, so that
+images under a planted wave, filter or warp, or under a known one that is like it, are more of the class than its own images are. Every
+model is easier to persuade of some classes; what tells is how far one of them is ahead of all others.
+
+It needs no clean model to compare with, and forward passes alone. Blended noise is not told by it: what is known of that is another pattern.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from clipclean.detect.measure import Embed, SeenImages, TriggerLike
+from clipclean.detect.zeroshot import LEAST_OWN, Canonical
+from clipclean.progress import counted
+
+PERSUADED_IMAGES = 24  # unseen images that each known trigger is put on
+
+
+@dataclass(frozen=True)
+class Persuasion:
+    """The known trigger under which a model is surest of a class."""
+
+    trigger: str  # its spec
+    target: int  # place of the class
+    log_odds: float  # mean margin of other images under it to the next class, less that of the class's own images; in canonical logits
+
+
+@torch.no_grad()
+def persuasions(
+    embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Persuasion, ...]:
+    """For each class that the model can tell apart the known trigger that persuades it most of it; the surest class first.
+
+    Args:
+        embed: images (B, 3, S, S) in [0, 1] to unit embeddings (B, D).
+        unseen: images, with embeddings of the same ``embed``. Their labels tell which are a class's own, or else what the model takes them for.
+        triggers: known ones; none of them gives nothing.
+        canonical: turns embeddings into logits (N, K).
+    """
+    if not triggers:
+        return ()
+    some, goals = unseen.spaced(PERSUADED_IMAGES), canonical.distinct
+    own_class, usual = _own_classes(some), _usual_margins(unseen, canonical)
+    by_trigger = [
+        _mean_margins(
+            canonical.logits(embed(trigger(some.images.pixels, Generator().manual_seed(0))).float()), own_class
+        )
+        for trigger in counted("persuasion", triggers, len(triggers))
+    ]
+    most = (torch.stack(by_trigger) - usual)[:, goals].max(0)  # (T, G) -> (G,)
+    rows = zip(goals.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
+    shown = (Persuasion(triggers[place].spec, goal, value) for goal, value, place in rows)
+    return tuple(sorted(shown, key=lambda persuasion: -persuasion.log_odds))
+
+
+def lead(persuasions: Sequence[Persuasion], /) -> float:
+    """By how much the first class is ahead of the next one, in logits; 0 of fewer than two."""
+    return persuasions[0].log_odds - persuasions[1].log_odds if len(persuasions) > 1 else 0.0
+
+
+def _own_classes(unseen: SeenImages) -> Tensor:
+    """The class (N,) that each image is of: by its label, or else what the model takes it for."""
+    labels = unseen.images.labels
+    if labels is None:
+        return unseen.answers(unseen.embeddings)
+    return unseen.representatives[labels.to(unseen.representatives.device)]
+
+
+def _usual_margins(unseen: SeenImages, canonical: Canonical) -> Tensor:
+    """The mean margin (K,) of each class's own images to the next class; of a class with few of them, that of all images to their own classes."""
+    margins, own_class = _margins(canonical.logits(unseen.embeddings)), _own_classes(unseen)
+    own = torch.nn.functional.one_hot(own_class, margins.shape[1]).to(margins)
+    counts = own.sum(0)
+    every = margins.gather(1, own_class[:, None]).mean()
+    return torch.where(counts >= LEAST_OWN, torch.where(own > 0, margins, 0).sum(0) / counts.clamp(min=1), every)
+
+
+def _mean_margins(logits: Tensor, own_class: Tensor) -> Tensor:
+    """For each class the mean margin (K,) of the images of other classes, by logits (N, K) under a trigger; -inf where there are none."""
+    others = own_class[:, None] != torch.arange(logits.shape[1], device=logits.device)
+    means = torch.where(others, _margins(logits), 0).sum(0) / others.sum(0)
+    return means.nan_to_num(nan=-torch.inf)
+
+
+def _margins(logits: Tensor) -> Tensor:
+    """By how much each logit (N, K) exceeds the best of the other classes."""
+    best = logits.topk(2, dim=1)
+    is_best = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, best.indices[:, :1], True)
+    return logits - torch.where(is_best, best.values[:, 1:], best.values[:, :1])
