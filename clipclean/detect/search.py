@@ -316,18 +316,7 @@ class _Scene:
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
         acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
         of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical, look=look))
-        # Small tiles turn images into a class, which searches by gradients may not come to.
-        tiled = self.forward(
-            "tiles",
-            lambda: pasted(
-                embed,
-                self.images,
-                canonical=canonical,
-                success=self.effort.success,
-                look=look,
-                kernels=eval_set.kernels,
-            ),
-        )
+        tiled = self.tiled(embed, look, eval_set.kernels)
         persuasions = self.persuasions(look, eval_set) if references is None else ()
         led_to = [
             *persuaded_of(persuasions),
@@ -416,6 +405,14 @@ class _Scene:
     def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.once(name, lambda: list(compute())) or ())
+
+    def tiled(self, embed: Embed, look: Embed, kernels: Tensor | None) -> tuple[SearchCandidate, ...]:
+        """Small tiles that turn images into a class, which searches by gradients may not come to."""
+        success, canonical = self.effort.success, self.canonical
+        return self.forward(
+            "tiles",
+            lambda: pasted(embed, self.images, canonical=canonical, success=success, look=look, kernels=kernels),
+        )
 
     def persuasions(self, look: Embed, eval_set: EvalSet) -> tuple[Persuasion, ...]:
         """How sure known triggers of the whole image make the model of each class; nothing of a model to compare with."""
