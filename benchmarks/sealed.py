@@ -38,8 +38,7 @@ from photo_zoo import PARTS, TEMPLATES, Photos, Poison
 from PIL import Image
 from torch import Generator, Tensor
 
-from clipclean import checkpoint, demo, detect, files
-from clipclean import requests as asked
+from clipclean import checkpoint, demo, detect, files, requests
 from clipclean.attack import triggers
 from clipclean.config import policy, thresholds
 from clipclean.findings import CC
@@ -365,7 +364,8 @@ def audit_once(entry: Entry, column: str, out: Path, beside: Mapping[str, object
         began = time.process_time()
         with searched() as results:
             options = audit_options(out, entry) | beside | {"device": "cpu"}
-            report = audits.audit(asked.Audit(out / f"{entry.name}.pt", **options)).report
+            request = requests.Audit(out / f"{entry.name}.pt", **options)
+            report = audits.audit(audits.Job.of(request).here()).report
         told = report.model_dump(mode="json", by_alias=True)
         spent = {"core_seconds": time.process_time() - began, "revision": revision(), "highest": highest(results)}
         files.write_text(place, json.dumps(told | spent))

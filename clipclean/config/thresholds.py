@@ -26,11 +26,12 @@ BASE_COSINE = 0.5
 BASE_EMBEDDING_COSINE = 0.25
 BASE_AGREES = 0.7  # least share of clean images on which the two agree, where found triggers count as well
 ACTS_ON_BASE = 0.25  # share of the images from which on a trigger acts on the base as well
-# Share of the images that a known trigger turns into a class on the model alone, from which on it is a doubt, and an error by its lower end.
-# Of seven clean finetunes six reach at most 0.25, one that had learned from other classes as well 0.55, from 0.48 on; of five planted
-# sinusoids, filters and blended patterns all are above 0.97.
-BEYOND_BASE_DOUBTS = 0.3
-BEYOND_BASE_FAILS = 0.5
+BEYOND_BASE_DOUBTS = (
+    0.3  # share of the images that a trigger turns into a class on the model alone, from which on it is a doubt
+)
+# How far known triggers lift one class above all others, beside the base, in canonical logits: the most of six clean finetunes of one base, and
+# from where on it is a doubt and an error. Of seven planted ones of that base five reach 5.6 to 11.7, a patch 2.3 and a BadNets trigger 1.3.
+MOST_NATURAL_LIFT, LIFT_DOUBTS, LIFT_FAILS = 1.4, 2.0, 3.0
 LED = 3  # classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes

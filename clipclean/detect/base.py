@@ -1,7 +1,11 @@
 """A model beside the one that it was finetuned from: whether it was, what the finetune moved, and what acts on one of the two alone.
 
 A model and its base share what is natural: the triggers of the data, the classes that are easy to come to. A finetune that plants a
-backdoor makes a trigger act which the base ignores. So of each trigger that acts on the model counts by how much more than on the base.
+backdoor makes a trigger act which the base ignores.
+
+How many images a trigger turns says little: a clean finetune moves borders between classes, and a natural trigger of its base turns up to .87
+more of them. What tells is how much surer than the base the model is of a class under known triggers (:mod:`clipclean.detect.persuasion`):
+planting lifts one class far above all others, whatever was planted, and a clean finetune lifts several a little.
 """
 
 import math
@@ -20,15 +24,19 @@ from clipclean.config.thresholds import (
     BASE_COSINE,
     BASE_EMBEDDING_COSINE,
     BEYOND_BASE_DOUBTS,
-    BEYOND_BASE_FAILS,
+    LIFT_DOUBTS,
+    LIFT_FAILS,
+    MOST_NATURAL_LIFT,
     AuditLimits,
 )
 from clipclean.detect.families import InvertedTrigger
-from clipclean.detect.measure import Embed, EvalSet, TriggerLike, embeddings, spaced
+from clipclean.detect.inversion import NoSearch, canonical_of
+from clipclean.detect.measure import Embed, EvalSet, SeenImages, TriggerLike, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.persuasion import PERSUADED_IMAGES, lead, log_odds, most_persuasive
 from clipclean.detect.search import SearchResult
 from clipclean.detect.zeroshot import predict, representatives
-from clipclean.findings import CC, Finding, Level, finding, trigger_words
+from clipclean.findings import CC, About, Finding, finding, trigger_words
 from clipclean.progress import counted
 
 LEADING = 5  # singular directions whose share of a change tells its rank
@@ -181,6 +189,17 @@ class Difference:
         return self.own.value - self.base.value
 
 
+@dataclass(frozen=True)
+class Lift:
+    """The class of which known triggers make a model surer than its base, by more than of any other class."""
+
+    made: TriggerLike  # the trigger that lifts it most
+    target: str
+    log_odds: float  # by how much surer, in canonical logits
+    lead: float  # by how much that exceeds the most that any trigger lifts another class
+    n: int  # images under each trigger
+
+
 class Pair(NamedTuple):
     """A model and its base, each with its image tower and text classifier (K, D), to compare on the same images and classes."""
 
@@ -200,6 +219,7 @@ class Compared:
     agreement: float  # share of clean images that both take for the same class
     tried: int  # triggers
     every: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
+    lift: Lift | None = None  # None where no known trigger was tried for it
 
     def acting(self, least: float, /) -> set[str]:
         """The specs of the triggers that turn at least this share of the images into one class, on either of the two."""
@@ -298,6 +318,36 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
     )
 
 
+def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
+    """The class that known triggers of the whole image lift most; None without such triggers, or where either model can tell nothing apart.
+
+    Raises:
+        Inconclusive: a model gives numbers that are not finite.
+    """
+    triggers, pixels = eval_set.of_whole_image, spaced(eval_set.pixels, IMAGES)
+    if not triggers:
+        return None
+    labels = None if eval_set.labels is None else spaced(eval_set.labels, IMAGES)
+    images = replace(eval_set, pixels=pixels, labels=labels, captions=None)
+    by_model, distinct = list[Tensor](), list[Tensor]()
+    for embed, classifier in pair:
+        unseen = SeenImages.of(images, embeddings(embed, pixels).float(), classifier.float())
+        try:
+            canonical = canonical_of(embed, pixels, classifier.float())
+        except NoSearch:
+            return None
+        by_model.append(log_odds(embed, unseen, triggers, canonical=canonical))
+        distinct.append(torch.isin(torch.arange(len(classifier)), canonical.distinct.cpu()))
+    classes = (distinct[0] & distinct[1]).nonzero().flatten()
+    if len(classes) < 2:
+        return None
+    own, base = (sureness.cpu() for sureness in by_model)
+    lifted = most_persuasive(own - base, triggers, classes)
+    first, made = lifted[0], {trigger.spec: trigger for trigger in triggers}
+    n = min(PERSUADED_IMAGES, len(pixels))
+    return Lift(made[first.trigger], eval_set.classes[first.target], first.log_odds, lead(lifted), n)
+
+
 @torch.no_grad()
 def _answers(embed: Embed, classifier: Tensor, pixels: Tensor, trigger: TriggerLike, one: Tensor) -> Tensor:
     """The classes (N,) of triggered images; random places are the same for both models."""
@@ -316,43 +366,63 @@ def _difference(
 
 
 def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
-    """The classes that triggers turn images into on the model and not on its base, the largest difference first.
+    """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
 
-    A warning from ``BEYOND_BASE_DOUBTS`` on by its value; an error from ``BEYOND_BASE_FAILS`` on by its lower end, of a known trigger that does not act on the base
-    as well. All of it only beyond the share of clean images to which the two models give other answers: a base that does not know a
-    class does not know its natural triggers either. Of a clean finetune that had learned ten new classes a colour filter turned 0.51 more
-    of the images into one of them.
+    A lift is a doubt from ``LIFT_DOUBTS`` on, and an error from ``LIFT_FAILS`` on. Of a model in which none was measured the shares of images
+    that known triggers turn are a doubt in its place, from ``BEYOND_BASE_DOUBTS`` on.
 
     Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
-    the base and the two agree on ``BASE_AGREES`` of the clean images. In three clean finetunes natural ones turned 0.42 and more of the base's
-    images; in a fourth, which had learned from images of other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the
-    base's, and so did one in a planted model, for a class that nothing had been planted for. A planted one that was found acted on at most 0.05.
+    the base and the two agree on ``BASE_AGREES`` of the clean images: a base that does not know a class does not know its natural triggers
+    either. In three clean finetunes natural ones turned 0.42 and more of the base's images; in a fourth, which had learned from images of
+    other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the base's, and so did one in a planted model, for a class that
+    nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
-    results, other = [], 1 - compared.agreement
-    doubted, fails = max(BEYOND_BASE_DOUBTS, other), max(BEYOND_BASE_FAILS, other)
+    lifted = _lifted(compared.lift) if compared.lift else []
+    doubted = max(BEYOND_BASE_DOUBTS, 1 - compared.agreement)
+    results = list[Finding]()
     for difference in compared.differences:
-        low, high = difference.interval
         is_found, is_shared = isinstance(difference.made, InvertedTrigger), difference.base.value >= ACTS_ON_BASE
-        if difference.excess <= doubted or (is_found and (is_shared or compared.agreement < BASE_AGREES)):
-            continue
-        is_sure = low > fails and difference.own.n >= limits.min_images and not (is_found or is_shared)
-        level: Level = "error" if is_sure else "warning"
-        words = (
-            f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
-            f"{100 * difference.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."
-        )
-        results.append(
-            finding(
-                CC.NOT_ON_THE_BASE,
-                words,
-                level=level,
-                measure="excess over the base",
-                value=difference.excess,
-                interval=(low, high),
-                n=difference.own.n,
-                threshold=fails if level == "error" else doubted,
-                target=difference.target,
-                trigger=difference.trigger,
+        is_telling = not is_shared and compared.agreement >= BASE_AGREES if is_found else compared.lift is None
+        if is_telling and difference.excess > doubted:
+            words = (
+                f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
+                f"{100 * difference.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."
             )
+            about: About = {
+                "measure": "excess over the base",
+                "value": difference.excess,
+                "interval": difference.interval,
+            }
+            about |= {
+                "n": difference.own.n,
+                "threshold": doubted,
+                "target": difference.target,
+                "trigger": difference.trigger,
+            }
+            results.append(finding(CC.NOT_ON_THE_BASE, words, level="warning", **about))
+    return [*lifted, *results]
+
+
+def _lifted(lift: Lift) -> list[Finding]:
+    """The finding of a lift, if it is more than clean finetunes show."""
+    if lift.lead < LIFT_DOUBTS:
+        return []
+    is_sure = lift.lead >= LIFT_FAILS and lift.n >= PERSUADED_IMAGES
+    words = (
+        f"Known triggers make this model surer of '{lift.target}' than the one that it was finetuned from, by {lift.lead:.1f} more in logits than of "
+        f"any other class, {trigger_words(lift.made.spec)} most of all: the finetune brought that in. In clean finetunes this is at most "
+        f"{MOST_NATURAL_LIFT}."
+    )
+    return [
+        finding(
+            CC.NOT_ON_THE_BASE,
+            words,
+            level="error" if is_sure else "warning",
+            measure="lift over the base",
+            value=lift.lead,
+            n=lift.n,
+            threshold=LIFT_FAILS if is_sure else LIFT_DOUBTS,
+            target=lift.target,
+            trigger=lift.made.spec,
         )
-    return results
+    ]

@@ -30,31 +30,45 @@ class Persuasion:
 
 
 @torch.no_grad()
-def persuasions(
-    embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
-) -> tuple[Persuasion, ...]:
-    """For each class that the model can tell apart the known trigger that persuades it most of it; the surest class first.
+def log_odds(embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], /, *, canonical: Canonical) -> Tensor:
+    """How much surer a model is of each class under each trigger than of the class's own images, in canonical logits: (T, K), T at least 1.
+
+    -inf for a class that another one stands for.
 
     Args:
         embed: images (B, 3, S, S) in [0, 1] to unit embeddings (B, D).
         unseen: images, with embeddings of the same ``embed``. Their labels tell which are a class's own, or else what the model takes them for.
-        triggers: known ones; none of them gives nothing.
+        triggers: known ones.
         canonical: turns embeddings into logits (N, K).
+    """
+    some, usual = unseen.spaced(PERSUADED_IMAGES), _usual_margins(unseen, canonical)
+    own_class, pixels = _own_classes(some), some.images.pixels
+    painted = (
+        trigger(pixels, Generator().manual_seed(0)) for trigger in counted("persuasion", triggers, len(triggers))
+    )
+    return (
+        torch.stack([_mean_margins(canonical.logits(embed(images).float()), own_class) for images in painted]) - usual
+    )
+
+
+def persuasions(
+    embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Persuasion, ...]:
+    """For each class that the model can tell apart the known trigger that persuades it most of it; the surest class first; see :func:`log_odds`.
+
+    No triggers give nothing.
     """
     if not triggers:
         return ()
-    some, goals = unseen.spaced(PERSUADED_IMAGES), canonical.distinct
-    own_class, usual = _own_classes(some), _usual_margins(unseen, canonical)
-    by_trigger = [
-        _mean_margins(
-            canonical.logits(embed(trigger(some.images.pixels, Generator().manual_seed(0))).float()), own_class
-        )
-        for trigger in counted("persuasion", triggers, len(triggers))
-    ]
-    most = (torch.stack(by_trigger) - usual)[:, goals].max(0)  # (T, G) -> (G,)
-    rows = zip(goals.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
-    shown = (Persuasion(triggers[place].spec, goal, value) for goal, value, place in rows)
-    return tuple(sorted(shown, key=lambda persuasion: -persuasion.log_odds))
+    return most_persuasive(log_odds(embed, unseen, triggers, canonical=canonical), triggers, canonical.distinct)
+
+
+def most_persuasive(sureness: Tensor, triggers: Sequence[TriggerLike], classes: Tensor, /) -> tuple[Persuasion, ...]:
+    """For each of the classes (G,) the trigger that makes a model surest of it, by logits (T, K); the surest class first."""
+    most = sureness[:, classes].max(0)  # (T, G) -> (G,)
+    rows = zip(classes.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
+    by_class = (Persuasion(triggers[place].spec, goal, value) for goal, value, place in rows)
+    return tuple(sorted(by_class, key=lambda persuasion: -persuasion.log_odds))
 
 
 def lead(persuasions: Sequence[Persuasion], /) -> float:

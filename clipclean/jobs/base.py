@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from clipclean import checkpoint, detect, model
 from clipclean.config.thresholds import BASE_COSINE
-from clipclean.detect.base import Compared, Difference, Kinship, Pair
+from clipclean.detect.base import Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding
@@ -97,7 +97,8 @@ class LoadedBase:
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
         triggers = {trigger.spec: trigger for of in (*others, own, known, named) for trigger in of}
-        compared = compare_models(*_pair(clip, self.clip, eval_set), [*triggers.values()])
+        pair, images = _pair(clip, self.clip, eval_set)
+        compared = replace(compare_models(pair, images, [*triggers.values()]), lift=lift(pair, images))
         audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
         under = audit.clip_normalised
         if under is None or under.search is None:
@@ -135,9 +136,8 @@ class LoadedBase:
         acting = compare_models(pair, brief, eval_set.panel).acting(detect.MOVES)
         named = [trigger for trigger, _ in eval_set.suspicions]
         panel = [trigger for trigger in eval_set.panel if trigger.spec in acting]
-        return replace(
-            compare_models(pair, eval_set, [*named, *panel]), tried=len(eval_set.suspicions) + len(eval_set.panel)
-        )
+        tried = len(eval_set.suspicions) + len(eval_set.panel)
+        return replace(compare_models(pair, eval_set, [*named, *panel]), tried=tried, lift=lift(pair, eval_set))
 
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""

@@ -272,10 +272,10 @@ def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimit
     """The triggers that act on the model and not on its base, each with its target."""
     from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
+    lift = audit.beside_base.lift if audit.beside_base else None
+    made = [(one.made, one.target) for one in (*((lift,) if lift else ()), *differences)]
     return [
-        Suspicion(difference.made, eval_set.classes.index(difference.target))
-        for difference in differences
-        if (difference.trigger, difference.target) in from_base
+        Suspicion(trigger, eval_set.classes.index(name)) for trigger, name in made if (trigger.spec, name) in from_base
     ]
 
 

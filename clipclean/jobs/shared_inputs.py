@@ -96,7 +96,7 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
         panel = not shared.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
-        beside = {"of_whole_image": ()} if shared.compares else {"grid": eval_set.tints}
+        beside = {"grid": eval_set.tints} if not shared.compares else {} if shared.base else {"of_whole_image": ()}
         eval_set = replace(eval_set, **beside)
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()

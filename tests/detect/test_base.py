@@ -8,10 +8,12 @@ import torch
 from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
 
 from clipclean.config import policy, thresholds
+from clipclean.config.thresholds import LIFT_DOUBTS, LIFT_FAILS
 from clipclean.detect import InvertedTrigger, SearchResult, TargetedResult, base
 from clipclean.detect.base import Compared, Difference, Pair
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.persuasion import PERSUADED_IMAGES
 from clipclean.detect.search import Margin
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
@@ -179,26 +181,102 @@ def difference(hits, base_hits, n=100):
 @pytest.mark.parametrize(
     ("hits", "base_hits", "n", "levels"),
     [
-        (95, 3, 100, ["error"]),
-        (55, 3, 100, ["warning"]),  # more than half by its value, and not by its interval
+        (95, 3, 100, ["warning"]),
         (40, 3, 100, ["warning"]),
         (95, 70, 100, []),  # natural: it acts on the base, too
         (99, 30, 100, ["warning"]),  # and may be natural where it acts on the base much less
         (28, 0, 100, []),
-        (20, 0, 20, ["warning"]),  # on too few images to fail a model
     ],
 )
-def test_a_finding_is_sure_by_how_much_more_acts_than_on_the_base(hits, base_hits, n, levels):
+def test_where_no_lift_was_measured_what_acts_on_more_images_than_on_the_base_is_a_doubt(hits, base_hits, n, levels):
     seen = Compared((), (difference(hits, base_hits, n),), 1.0, 1.0, 1)
     found = base.findings(seen, LIMITS)
     assert [each.level for each in found] == levels
     assert all((each.rule, each.target, each.trigger) == ("CC009", "fox", "bright") for each in found)
 
 
-@pytest.mark.parametrize(("agreement", "levels"), [(0.9, ["error"]), (0.2, ["warning"]), (0.1, [])])
+@pytest.mark.parametrize(("agreement", "levels"), [(0.9, ["warning"]), (0.2, ["warning"]), (0.1, [])])
 def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_the_two_differ(agreement, levels):
     seen = Compared((), (difference(87, 2),), 1.0, agreement, 1)  # 0.85 more, at least 0.75
     assert [each.level for each in base.findings(seen, LIMITS)] == levels
+
+
+def lifted(lead, n=PERSUADED_IMAGES):
+    return base.Lift(Shifted(), "fox", 9.0, lead, n)
+
+
+@pytest.mark.parametrize(
+    ("lift", "levels"),
+    [
+        (lifted(0.99 * LIFT_DOUBTS), []),
+        (lifted(LIFT_DOUBTS), ["warning"]),
+        (lifted(LIFT_FAILS), ["error"]),
+        (lifted(LIFT_FAILS, n=PERSUADED_IMAGES - 1), ["warning"]),  # on too few images to fail a model
+    ],
+)
+def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(lift, levels):
+    findings = base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift), LIMITS)
+    assert [(each.level, each.rule, each.target, each.trigger) for each in findings] == [
+        (level, "CC009", "fox", "bright") for level in levels
+    ]
+
+
+def test_beside_a_lift_how_many_images_a_known_trigger_turns_is_no_evidence():
+    beside = Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lifted(0.0))
+    assert base.findings(beside, LIMITS) == []
+
+
+def surer(by):
+    """A tower that tells classes by one pixel each, and under a bright first row takes all for a fox, so much surer."""
+
+    def embed(pixels):
+        rows = pixels[:, 0, 1, : len(CLASSES)].clone()
+        rows[:, FOX] += by * (pixels[:, 0, 0, 0] > 0.9)
+        return torch.nn.functional.normalize(rows, dim=-1)
+
+    return embed
+
+
+def of_every_class(count=64):
+    """Dark images that show the classes in turn, a little mixed."""
+    pixels = 0.1 * torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    pixels[torch.arange(count), 0, 1, torch.arange(count) % len(CLASSES)] = 0.8
+    return pixels
+
+
+class Lit:
+    """Lights the first row."""
+
+    spec, target = "lit", None
+
+    def __call__(self, pixels, generator=None):
+        """Images (N, 3, S, S) with it."""
+        pixels = pixels.clone()
+        pixels[:, :, 0] = 1.0
+        return pixels
+
+
+def lift_of(own, its_base, *triggers):
+    images_of = replace(eval_set(of_every_class()), of_whole_image=triggers)
+    return base.lift(Pair((own, CLASSIFIER), (its_base, CLASSIFIER)), images_of)
+
+
+def test_the_class_is_lifted_that_the_model_is_surer_of_than_its_base():
+    lift = lift_of(surer(5.0), surer(0.0), Lit())
+    assert (lift.target, lift.made.spec) == ("fox", "lit")
+    assert min(lift.log_odds, lift.lead) > 0
+
+
+def test_nothing_is_lifted_of_which_both_are_as_sure():
+    assert lift_of(surer(5.0), surer(5.0), Lit()).log_odds == pytest.approx(0, abs=1e-4)
+
+
+def test_without_known_triggers_of_the_whole_image_no_lift_is_measured():
+    assert lift_of(surer(5.0), surer(0.0)) is None
+
+
+def test_a_base_that_maps_all_images_to_one_place_lifts_nothing():
+    assert lift_of(surer(5.0), lambda pixels: CLASSIFIER[torch.zeros(len(pixels), dtype=torch.long)], Lit()) is None
 
 
 FOUND = InvertedTrigger("mask", "fox", {}, SIDE)
