@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clipclean import checkpoint, files, requests
-from clipclean.config.thresholds import BEYOND_BASE_FAILS, Thresholds
+from clipclean.config.thresholds import LIFT_FAILS, Thresholds
 from clipclean.detect import references
 from clipclean.jobs import clean_models
 
@@ -308,7 +308,8 @@ AUDITED = (
     "verdict",
     "findings",
     "names",
-    "excess",
+    "lifts",
+    "lead",
     "score",
     "core_seconds",
     "alone_verdict",
@@ -355,10 +356,10 @@ def of_audits(out: Path, entry: Entry, /) -> dict[str, object]:
         report = json.loads(place.read_text())
         verdict, suspect, reached = audit.judged(report)
         named = {one["target"] for one in report["findings"] if one["rule"] == NOT_ON_THE_BASE} | {suspect}
-        differences = [one["own"]["value"] - one["base"]["value"] for one in report["base"]["differences"]]
+        lift = report["base"]["lift"]
         cells |= {"verdict": verdict, "findings": " ".join(codes(report)), "names": ", ".join(sorted(named - {""}))}
         cells |= {"weights": report["base"]["weights"], "change": report["base"]["change"]}
-        cells |= {"excess": max(differences, default=0.0), "score": reached}
+        cells |= {"lifts": lift["target"], "lead": lift["lead"], "score": reached}
         seconds = round(float((out / FIRST / entry.name).read_text()))
         cells |= {"core_seconds": seconds, "revision": report["revision"]}
     return cells
@@ -465,9 +466,9 @@ def area(models: Sequence[Row], /) -> str:
 
 
 def strength(row: Row, /) -> float:
-    """How far the audit of a finetune reaches towards a failure: 1 is the limit of the score or of what acts on the model alone."""
+    """How far the audit of a finetune reaches towards a failure: 1 is the limit of the score or of the lift."""
     limit = references.calibration().score(Thresholds().false_alarm_rate, is_beside=True)
-    return max(float(row["score"]) / limit, float(row["excess"]) / BEYOND_BASE_FAILS)
+    return max(float(row["score"]) / limit, float(row["lead"]) / LIFT_FAILS)
 
 
 def cleanings(models: Sequence[Row], /) -> list[Row]:

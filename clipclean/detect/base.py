@@ -199,6 +199,11 @@ class Lift:
     lead: float  # by how much that exceeds the most that any trigger lifts another class
     n: int  # images under each trigger
 
+    @property
+    def trigger(self) -> str:
+        """The trigger's spec."""
+        return self.made.spec
+
 
 class Pair(NamedTuple):
     """A model and its base, each with its image tower and text classifier (K, D), to compare on the same images and classes."""
@@ -410,7 +415,7 @@ def _lifted(lift: Lift) -> list[Finding]:
     is_sure = lift.lead >= LIFT_FAILS and lift.n >= PERSUADED_IMAGES
     words = (
         f"Known triggers make this model surer of '{lift.target}' than the one that it was finetuned from, by {lift.lead:.1f} more in logits than of "
-        f"any other class, {trigger_words(lift.made.spec)} most of all: the finetune brought that in. In clean finetunes this is at most "
+        f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In clean finetunes this is at most "
         f"{MOST_NATURAL_LIFT}."
     )
     return [
@@ -423,6 +428,6 @@ def _lifted(lift: Lift) -> list[Finding]:
             n=lift.n,
             threshold=LIFT_FAILS if is_sure else LIFT_DOUBTS,
             target=lift.target,
-            trigger=lift.made.spec,
+            trigger=lift.trigger,
         )
     ]

@@ -12,7 +12,7 @@ from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.inputs import Opened, Pairs, Source
 from clipclean.progress import say
-from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, MovedClassRecord
+from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ class LoadedBase:
         place, file, kin = self.opened.place, self.opened.file, self.kin
         shown = before or self.first
         more: dict[str, object] = {"revision": place.revision} if place.revision else {}
+        if shown.lift:
+            more["lift"] = LiftRecord.of(shown.lift)
         if kin.is_base:
             more["on_both"] = _differences(shown.on_both())
         if kin.is_base and is_whole:

@@ -516,7 +516,13 @@ def base_line(base: BaseRecord, /) -> str:
         else ""
     )
     few = f", {percent(base.leading)} of that in five directions of each matrix" if base.leading is not None else ""
-    return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}."
+    lift = base.lift
+    lifted = (
+        f" Known triggers make it surer than its base of “{lift.target}” most, by {decimal(lift.lead)} more than of any other class."
+        if lift
+        else ""
+    )
+    return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}.{lifted}"
 
 
 def _power_section(report: Report) -> Section:

@@ -660,6 +660,14 @@ class DifferenceOfTwoRecord(AimedRecord):
     interval: Interval = Field(description="95 %, of the difference.")
 
 
+class LiftRecord(AimedRecord):
+    """The class of which known triggers make the model surer than its base, by more than of any other class; and the trigger that does most."""
+
+    log_odds: Number = Field(description="By how much surer, in canonical logits.")
+    lead: Number = Field(description="By how much that exceeds the most that any known trigger does for another class.")
+    n: Count = Field(description="Images under each trigger.")
+
+
 class BaseRecord(Part):
     """The model that was named as the base, and what the finetune moved."""
 
@@ -679,6 +687,9 @@ class BaseRecord(Part):
         description="Of each class the known trigger that acts most on the model and not on the base, the largest first; then found ones."
     )
     left: Many[DifferenceOfTwoRecord] | None = _optional("The same of the cleaned model.")
+    lift: LiftRecord | None = _optional(
+        "What decides; none of a model that was not finetuned from it, or without known triggers."
+    )
     on_both: Many[DifferenceOfTwoRecord] | None = _optional(
         "Of each class the known trigger that acts most on both: natural to the data, or a backdoor that the base has as well."
     )
