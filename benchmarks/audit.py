@@ -41,6 +41,7 @@ from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.references import calibration
 from clipclean.detect.score import combined, compared_with
 from clipclean.jobs import audit, clean_models, inputs, searching
+from clipclean.schema.report import Effort
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
@@ -173,7 +174,7 @@ def audited(job: Job) -> str:
     beside = options_beside(job)
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
-    began, given = time.process_time(), {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
+    began, given = time.process_time(), options_of(job)
     made = audit.audit(audit.Job.of(requests.Audit(job.model.path, **given | beside)).here())
     report = made.report.model_dump(mode="json", by_alias=True)
     files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
@@ -196,6 +197,11 @@ def searches_are_kept(out: Path) -> None:
     resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
 
 
+def options_of(job: Job) -> dict[str, Any]:
+    """The options of an audit in any column."""
+    return {"effort": job.effort, "seed": job.seed, "device": "cpu"} | job.model.options
+
+
 def options_beside(job: Job) -> dict[str, Any] | None:
     """The options of a column; None where the zoo holds no such model."""
     mine = job.model
@@ -216,8 +222,8 @@ def built(job: Job, model: Model) -> Path:
     """The file of references of one model, as ``clipclean references build`` writes it."""
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
-        given = {"effort": job.effort, "seed": job.seed, "device": "cpu"} | model.options
-        clean_models.build_references(requests.References((model.path,), out=place, **given))
+        request = requests.References((model.path,), out=place, **options_of(job) | model.options)
+        clean_models.build_references(request)
     return place
 
 
@@ -334,7 +340,7 @@ def judged(report: dict, /) -> tuple[str, str, float]:
 PAIR = ("half", "group", "model", "target", "turns", "reach", "references", "beside", "suspect", "score", "pieces")
 
 
-def searched(model: Model, /, *, effort: str) -> SearchResult:
+def searched(model: Model, /, *, effort: Effort) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
     recipe = recipes.load(recipes.DEFAULT)
     words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
@@ -352,7 +358,7 @@ def searched(model: Model, /, *, effort: str) -> SearchResult:
     return seen.search
 
 
-def beside_each_other(models: Sequence[Model], /, *, effort: str) -> Iterator[tuple[Any, ...]]:
+def beside_each_other(models: Sequence[Model], /, *, effort: Effort) -> Iterator[tuple[Any, ...]]:
     """Rows of :data:`PAIR`: each model beside every clean one of its group that it does not start from, and beside all of these.
 
     *turns* is the most images that a known trigger turns, *reach* the most units of reach that any class has.

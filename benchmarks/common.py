@@ -14,8 +14,9 @@ import textwrap
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-SHARED = {  # arguments that several scripts have
+SHARED: dict[str, dict[str, Any]] = {  # arguments that several scripts have
     "photos": {
         "type": Path,
         "required": True,

@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import audit
 import common
@@ -237,7 +238,7 @@ def references_of(out: Path, base: str, /) -> Path:
     return out / "stored" / f"{base}.json"
 
 
-def beside(out: Path, entry: Entry, /) -> dict[str, object]:
+def beside(out: Path, entry: Entry, /) -> dict[str, Any]:
     """The options that name the base of a finetune, and its search."""
     return {"base": (out / f"{entry.base}.pt",), "references": (references_of(out, entry.base),)}
 

@@ -21,6 +21,7 @@ import math
 import random
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,8 +117,8 @@ def invertune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed:
     """Find the class and the trigger, and tune the last stage; where no trigger succeeds nothing is changed."""
     generator = Generator().manual_seed(seed)
     clip.net.eval().requires_grad_(False)
-    every, brief = range(len(classifier)), {"steps": PROBE_STEPS, "generator": generator}
-    probes = [inverted(clip, pixels, classifier, target, **brief) for target in every]
+    every = range(len(classifier))
+    probes = [inverted(clip, pixels, classifier, k, steps=PROBE_STEPS, generator=generator) for k in every]
     target = min(every, key=lambda k: probes[k][2])
     mask, pattern, _ = inverted(clip, pixels, classifier, target, steps=STEPS, generator=generator)
     others = pixels[labels != target][:512]
@@ -150,7 +151,7 @@ def inverted(
     return mask.sigmoid().detach(), pattern.sigmoid().detach(), value
 
 
-def last_stage(tower: nn.Module) -> nn.Module:
+def last_stage(tower: Any) -> nn.Module:
     """What is tuned, and whose output is looked at."""
     return tower.layer4 if hasattr(tower, "layer4") else tower.transformer.resblocks[-1]
 
@@ -224,10 +225,9 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
     def ran(made, *, weight: float, rate_of) -> None:
         weights = losses.Weights(self_supervised_weight=weight)
         loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, weights))
-        given = {"loss": loss, "optimizer": optimizer, "total": 1, "precision": "fp32"}
         for step, batch in enumerate(made):  # each by itself: the rates are those of the released code
             how = Train().model_copy(update={"lr": rate_of(step), "warmup_steps": 0})
-            list(train.fit(clip.net, [batch], how, **given))
+            list(train.fit(clip.net, [batch], how, loss=loss, optimizer=optimizer, total=1, precision="fp32"))
 
     triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)
     state = {name: value.clone() for name, value in clip.net.state_dict().items()}

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import common
 import others
@@ -140,8 +141,9 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     """The model that ``clipclean sanitize`` writes, loaded again, what its report says, and the loss that it tells."""
     folder = job_folder(o, entry, seed, o.beside)
     weights, place, arch = paths(o, entry)
-    more = {"reference": [o.zoo / f"{o.beside}.pt"]} if o.beside else {}
-    evidence, given = shown_to(o, entry), {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
+    more: dict[str, Any] = {"reference": [o.zoo / f"{o.beside}.pt"]} if o.beside else {}
+    evidence = shown_to(o, entry)
+    given: dict[str, Any] = {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
     given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": evidence.classes, "templates": evidence.templates}
     made = clipclean.sanitize(weights, place, **given, **more).model_dump(mode="json", by_alias=True)
     lost = made["after"]["measurements"]["accuracy_lost"]
@@ -236,8 +238,8 @@ def shown_to(o: argparse.Namespace, entry: dict):
         if spec == OPTIMISED:
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
-    given = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
-    nothing = {"captions": None, "panel": (), "knn": 10}
+    given: dict[str, Any] = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
+    nothing: dict[str, Any] = {"captions": None, "panel": (), "knn": 10}
     return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
 
 

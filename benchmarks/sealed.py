@@ -356,7 +356,7 @@ def audited(job: tuple[Entry, str, Path], /) -> str:
     return audit_once(entry, column, out, beside)
 
 
-def audit_once(entry: Entry, column: str, out: Path, beside: Mapping[str, object], /) -> str:
+def audit_once(entry: Entry, column: str, out: Path, beside: Mapping[str, Any], /) -> str:
     """Audit one model, with further options, unless it is done; says that it is."""
     place = out / column / f"{entry.name}.json"
     if not place.exists():

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import common
 import photo_cleaning
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def cleaned(
-    o: argparse.Namespace, entry: sealed.Entry, target: str | None, /, *, name: str, beside: Mapping[str, object]
+    o: argparse.Namespace, entry: sealed.Entry, target: str | None, /, *, name: str, beside: Mapping[str, Any]
 ) -> dict:
     """One model through the default command, with further options, measured before, after, and along a benign finetuning."""
     images = sealed.data_of(entry, o.photos, o.images, o.zoo)

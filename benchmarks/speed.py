@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import common
@@ -48,6 +48,7 @@ from clipclean import api, data, machine, model, progress, train
 from clipclean.config.effort import FAMILY_FACTS
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
+from clipclean.schema.report import Effort
 from clipclean.train.loop import is_spared
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
@@ -321,7 +322,7 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
             given |= {"classes": names, "screen": "off", "force": True}
             api.sanitize(*files, out=out / "cleaned", **given)
         else:
-            api.audit(files[0], effort=kind, classes=names, data=files[1], **given)
+            api.audit(files[0], effort=cast(Effort, kind), classes=names, data=files[1], **given)
     result = {"seconds": time.monotonic() - began, "busy": time.process_time() - busy, "model": stem, "job": job}
     result |= {"beside": beside, "fp32": fp32, "load": os.getloadavg()[0], "words": words}
     result |= {"memory": machine.peak_memory(), "stages": stages, "seen": seen, "work": work, "image": one}

@@ -267,7 +267,7 @@ def towards(subject: Subject, goal: int, embeddings: Tensor) -> Tensor:
     return F.cross_entropy(subject.form.logits(embeddings), torch.full((len(embeddings),), goal))
 
 
-def changed(subject: Subject, radii: dict[str, tuple[float, ...]], change: Callable) -> Figures:
+def changed(subject: Subject, radii: Mapping[str, tuple[float, ...]], change: Callable) -> Figures:
     """What the best change for each class does to the images that it was made on and to others."""
     classes = len(subject.classes)
     figures = defaultdict[str, Tensor](lambda: torch.zeros(classes))
@@ -312,7 +312,7 @@ def norms_of(tower: nn.Module) -> list[nn.BatchNorm2d]:
 @torch.no_grad()
 def noisy_gains(clip: Clip, size: float, generator: Generator) -> Embed:
     """A tower whose gains are multiplied by noise around one."""
-    tower = copy.deepcopy(clip.net.visual)
+    tower: nn.Module = copy.deepcopy(clip.net.visual)
     for norm in norms_of(tower):
         norm.weight.mul_(1 + size * torch.randn(norm.weight.shape, generator=generator))
     return lambda pixels: F.normalize(tower(clip.normalise(pixels)).float(), dim=-1)
