@@ -234,7 +234,7 @@ class _Searched:
 
 def panel_suspicions(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
-    known = {trigger.spec: trigger for trigger in eval_set.tried}
+    known = {trigger.spec: trigger for trigger in (*eval_set.tried, *eval_set.of_whole_image)}
     return [Suspicion(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
 
 

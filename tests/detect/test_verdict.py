@@ -22,6 +22,7 @@ from clipclean.detect import (
     Suspicion,
     TargetedResult,
 )
+from clipclean.detect.base import Compared, Lift
 from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
@@ -675,6 +676,26 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), panel=(wave,))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
     assert [trigger.spec for trigger, _ in leads.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
+
+
+@pytest.mark.parametrize(("ahead", "is_shown"), [(1.9, False), (2.0, True)])
+def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_cleaning(ahead, is_shown):
+    wave = triggers.parse("sinusoid")
+    beside = Compared((), (), 1.0, 1.0, 1, lift=Lift(wave, "lemon", 9.0, ahead, 24))
+    seen = AuditResult(measurement(), result_of(), None, 1.0, beside_base=beside)
+    acting = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting
+    assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 1)] * is_shown
+
+
+@pytest.mark.parametrize(("ahead", "is_shown"), [(NATURAL["persuasion"], False), (beyond("persuasion", 9), True)])
+def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_cleaning(ahead, is_shown):
+    wave = triggers.parse("sinusoid")
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), of_whole_image=(wave,))
+    seen = AuditResult(
+        measurement(), result_of(persuasions=(Persuasion(wave.spec, 0, ahead), Persuasion("other", 1, 0.0))), None, 1.0
+    )
+    acting = leads.FirstAudit.of(seen, pictures, LIMITS).acting
+    assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 0)] * is_shown
 
 
 @pytest.mark.parametrize(
