@@ -24,6 +24,7 @@ from clipclean.config.thresholds import (
     BASE_COSINE,
     BASE_EMBEDDING_COSINE,
     BEYOND_BASE_DOUBTS,
+    BEYOND_BASE_FAILS,
     LIFT_DOUBTS,
     LIFT_FAILS,
     MOST_NATURAL_LIFT,
@@ -373,7 +374,8 @@ def _difference(
 def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
 
-    A lift is a doubt from ``LIFT_DOUBTS`` on, and an error from ``LIFT_FAILS`` on. Of a model in which none was measured the shares of images
+    A lift is a doubt from ``LIFT_DOUBTS`` on. It is an error from ``LIFT_FAILS`` on, or if a known trigger surely turns ``BEYOND_BASE_FAILS`` more of
+    the images into that class than on the base: among hundreds of classes a planted wave leads by less. Of a model in which none was measured the shares of images
     that known triggers turn are a doubt in its place, from ``BEYOND_BASE_DOUBTS`` on.
 
     Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
@@ -382,7 +384,7 @@ def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the base's, and so did one in a planted model, for a class that
     nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
-    lifted = _lifted(compared.lift) if compared.lift else []
+    lifted = _lifted(compared.lift, compared.differences) if compared.lift else []
     doubted = max(BEYOND_BASE_DOUBTS, 1 - compared.agreement)
     results = list[Finding]()
     for difference in compared.differences:
@@ -408,11 +410,13 @@ def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     return [*lifted, *results]
 
 
-def _lifted(lift: Lift) -> list[Finding]:
+def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     """The finding of a lift, if it is more than clean finetunes show."""
     if lift.lead < LIFT_DOUBTS:
         return []
-    is_sure = lift.lead >= LIFT_FAILS and lift.n >= PERSUADED_IMAGES
+    known = (one for one in differences if one.target == lift.target and not isinstance(one.made, InvertedTrigger))
+    turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
+    is_sure = (lift.lead >= LIFT_FAILS or turns > BEYOND_BASE_FAILS) and lift.n >= PERSUADED_IMAGES
     words = (
         f"Known triggers make this model surer of '{lift.target}' than the one that it was finetuned from, by {lift.lead:.1f} more in logits than of "
         f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In clean finetunes this is at most "
@@ -426,7 +430,7 @@ def _lifted(lift: Lift) -> list[Finding]:
             measure="lift over the base",
             value=lift.lead,
             n=lift.n,
-            threshold=LIFT_FAILS if is_sure else LIFT_DOUBTS,
+            threshold=LIFT_FAILS if lift.lead >= LIFT_FAILS else LIFT_DOUBTS,
             target=lift.target,
             trigger=lift.trigger,
         )

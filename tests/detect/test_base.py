@@ -221,6 +221,15 @@ def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(
     ]
 
 
+@pytest.mark.parametrize(
+    ("lead", "hits", "levels"),
+    [(LIFT_DOUBTS, 95, ["error"]), (LIFT_DOUBTS, 55, ["warning"]), (0.99 * LIFT_DOUBTS, 95, [])],
+)
+def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
+    beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
+    assert [each.level for each in base.findings(beside, LIMITS)] == levels
+
+
 def test_beside_a_lift_how_many_images_a_known_trigger_turns_is_no_evidence():
     beside = Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lifted(0.0))
     assert base.findings(beside, LIMITS) == []
