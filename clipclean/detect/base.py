@@ -259,7 +259,7 @@ class Compared:
         as what the search of its base had found, and turned as many images there.
         """
         hits = (
-            replace(hit, margin=replace(hit.margin, shrunk=min(0.0, hit.margin.shrunk)))
+            replace(hit, margin=replace(hit.margin, shrunk=min(0.0, hit.margin.shrunk)), acts_on_base=True)
             if self.is_shared(hit.found.spec, hit.found.target)
             else hit
             for hit in result.targeted

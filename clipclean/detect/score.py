@@ -93,6 +93,12 @@ class Suspect:
         return {family: value for family, value in self.pieces.items() if family in GENERAL}
 
     @property
+    def acts_on_base(self) -> bool:
+        """Whether all found triggers that its score is of act on the model's base as well."""
+        telling = [hit.acts_on_base for hit in self.targeted if hit.candidate.family in self.shown_by]
+        return bool(telling) and all(telling)
+
+    @property
     def is_local(self) -> bool:
         """Whether it shows more in triggers of a part of the image than in those of all of it, waves, warps and known triggers among them."""
         local = math.fsum(value for family, value in self.pieces.items() if GENERAL.get(family))

@@ -83,6 +83,9 @@ class TargetedResult:
     margin: Margin  # how much smaller its size is than the smallest of the other classes
     anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
     reference: Mapping[str, float] | None  # sizes that clean models need; None without such models
+    acts_on_base: bool = (
+        False  # whether it acts on the model as well that this one was finetuned from; False without one
+    )
 
     @property
     def is_general(self) -> bool:

@@ -373,6 +373,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
         findings.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
     targets = {finding.target for finding in findings}
+    findings += _on_both(result, limits)
     return (*findings, *_tinted(result, besides=targets), *_shared(result, limits), *elsewhere, *_nowhere(result))
 
 
@@ -450,16 +451,45 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
 
 def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
-    model without the clean models that were given, with the reason why they do not.
+    model without the clean models that were given, with the reason why they do not, but for those of :func:`natural_to_base`.
     """
     everything = {suspect.name: suspect for suspect in all_suspects(result, limits)}
     least = least_score(limits, is_doubt=True, is_beside=result.references is not None)
     reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least}
-    for suspect in all_suspects(compared_with(result, None), limits) if result.references else ():
-        if _is_sure(suspect, limits) and suspect.name in everything:
+    for suspect in _failing_alone(result, limits):
+        if suspect.name in everything and not suspect.acts_on_base:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
     return [(everything[name], why) for name, why in reasons.items()]
+
+
+def natural_to_base(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
+    """The classes that would fail the model alone, by triggers that act on its base as well, and that are no suspects beside it."""
+    named = {suspect.name for suspect, _ in suspects(result, limits=limits)}
+    return [s for s in _failing_alone(result, limits) if s.acts_on_base and s.name not in named]
+
+
+def _failing_alone(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
+    """The classes that would fail the model without the clean models that were given; none where none was."""
+    alone = all_suspects(compared_with(result, None), limits) if result.references else []
+    return [suspect for suspect in alone if _is_sure(suspect, limits)]
+
+
+def _on_both(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+    """A note of each class that would fail the model without its base."""
+    return [
+        finding(
+            CC.TRIGGER_FOUND,
+            f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but what was found for it acts on the base as well: it is natural, or a "
+            "backdoor of the base, and nothing here tells which.",
+            level="note",
+            measure="abnormality",
+            value=suspect.score,
+            target=suspect.name,
+            trigger=_spec(suspect),
+        )
+        for suspect in natural_to_base(result, limits=limits)
+    ]
 
 
 def all_suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:

@@ -138,8 +138,8 @@ class _Searched:
         in_force, looser = self._findings(self.limits), self._findings(self.limits.model_copy(update=sooner))
         levels = (
             [finding.target for finding in in_force if finding.level == "error"],
-            [*(finding.target for finding in in_force), *striking(self.audit).values()],
-            [finding.target for finding in looser],
+            [*(finding.target for finding in in_force if finding.level != "note"), *striking(self.audit).values()],
+            [finding.target for finding in looser if finding.level != "note"],
         )
         names = ({name for name in level if name} for level in levels)
         return frozenset(next(filter(None, names), ()))

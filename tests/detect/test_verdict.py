@@ -562,6 +562,15 @@ def test_a_finding_beside_clean_models_says_how_many_pairs_of_them_show_as_much(
     assert finding.threshold == least_score(LIMITS, is_beside=True)
 
 
+@pytest.mark.parametrize(("acts_on_base", "level"), [(True, "note"), (False, "warning")])
+def test_what_would_fail_the_model_alone_is_a_note_where_it_acts_on_its_base_as_well(acts_on_base, level):
+    natural = replace(hit(margin=FAILS, usual=0.0, shrunk=0.0), acts_on_base=acts_on_base)
+    (finding,) = findings_of(natural, references=CLEAN)
+    assert (finding.level, finding.target) == (level, "banana")
+    named = detect.suspect_records(result_of(natural, references=CLEAN), measurement(), limits=LIMITS)
+    assert len(named) == (not acts_on_base)
+
+
 def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
     assert detect.limits_per_look(LIMITS, 1) == LIMITS
     assert detect.limits_per_look(LIMITS, 2).doubt_rate == LIMITS.doubt_rate / 2
