@@ -663,8 +663,8 @@ def widened_cost() -> str:
 
 
 # The sealed tests: models that no rule was chosen on, each audited once.
-SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv"}
-SEALED_PLANS = [Path(__file__).with_name(name) for name in ("sealed.csv", "sealed-2.csv")]
+SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv", "third": common.RESULTS / "sealed-3.csv"}
+SEALED_PLANS = [Path(__file__).with_name(path.name) for path in SEALED.values()]
 
 
 def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:

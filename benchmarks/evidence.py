@@ -145,6 +145,11 @@ MEASUREMENTS: dict[str, Measurement] = {
         lambda: stored("sealed-again", planned=plan("sealed.csv")),
         (f"sealed.py {PHOTOS} --out {{build}}/sealed --again",),
     ),
+    "sealed-3": Measurement(
+        ("sealed-3",),
+        lambda: stored("sealed-3", planned=2 * plan("sealed-3.csv")),
+        (f"sealed.py --plan benchmarks/sealed-3.csv {PHOTOS} --out {{build}}/sealed3",),
+    ),
     "sealed-2": Measurement(
         ("sealed-2",),
         lambda: stored("sealed-2", planned=2 * plan("sealed-2.csv")),
