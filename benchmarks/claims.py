@@ -685,6 +685,30 @@ def naming(rows: Sequence[Mapping[str, str]]) -> str:
     return f"{sum(row['verdict'] != 'pass' and row['suspect'] == row['target'] for row in rows)} of {len(rows)}"
 
 
+# How sure known triggers of the whole image make a model of one class, without a clean model beside.
+
+
+def persuaded(half: str, kind: str) -> list[dict[str, str]]:
+    """Models of a half: ``clean`` ones, victims of ``whole``-image triggers, or of triggers of a ``part``."""
+    mine = [row for row in common.records(audit.PERSUASIONS) if row["half"] == half]
+    if kind == "clean":
+        return [row for row in mine if not row["target"]]
+    return [row for row in mine if row["target"] and ("place=" not in row["trigger"]) is (kind == "whole")]
+
+
+def persuasion_area(half: str) -> str:
+    """The area of the lead, of victims of whole-image triggers and clean models."""
+    bad, clean = ([audit.ahead(row) for row in persuaded(half, kind)] for kind in ("whole", "clean"))
+    return f"{audit.auroc(bad, clean):.2f}"
+
+
+def persuasion_beyond(half: str, kind: str) -> str:
+    """How many models are ahead in one class by more than any clean one of the half that chose; of victims in the target."""
+    rows, natural = persuaded(half, kind), calibration().natural["persuasion"]
+    beyond = [row for row in rows if audit.ahead(row) > natural and row["class"] == (row["target"] or row["class"])]
+    return f"{len(beyond)} of {len(rows)}"
+
+
 def sealed_verdicts(test: str, comparison: str, counts_as: str, verdict: str) -> str:
     return ending(verdict, sealed_rows(test, comparison, counts_as))
 
@@ -1007,6 +1031,12 @@ FIGURES: dict[str, Callable[[], str]] = {
         for half, chose in (("chose", True), ("other", False))
         for kind in ("clean", "backdoored")
         for verdict in ("fail", "pass")
+    },
+    **{f"persuasion-{half}": functools.partial(persuasion_area, half) for half in ("choose", "report")},
+    **{
+        f"persuasion-{half}-{kind}": functools.partial(persuasion_beyond, half, kind)
+        for half in ("choose", "report")
+        for kind in ("clean", "whole", "part")
     },
     "second-again": second_again,
     "again-chose-named": lambda: again_named(chose=True),
