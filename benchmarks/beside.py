@@ -1,6 +1,6 @@
 """Tables of what the code of others does on models of the zoo, of ``results/others.csv``; the default of ours beside it is of ``results/auto-now``.
 
-Their code is fetched, and run unchanged where it can be; docs/beside-others.md says what was put around it. None of it is kept here.
+Their code is fetched, and run unchanged where it can be; benchmarks/results/others.md says what was put around it. None of it is kept here.
 """
 
 from collections.abc import Sequence

@@ -68,7 +68,7 @@ fuzz() {
   nice -n 19 $BIN/python benchmarks/fuzz.py --seconds ${FUZZ_SECONDS:-3600} --out build/fuzz.json --write benchmarks/results/fuzz.csv
 }
 
-# What docs/inputs.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.
+# What benchmarks/results/tables.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.
 pages() {
   mkdir -p build/pages
   cp ci/pages/check.mjs ci/pages/package.json build/pages/
@@ -79,7 +79,7 @@ pages() {
   (cd build/pages && (test -f audit/report.html || $BIN/clipclean audit files/backdoored.pt --effort quick --exit-zero \
     --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --report html=audit/report.html))
   node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
-  $BIN/python benchmarks/common.py docs/inputs.md pages build/pages/result/table.csv
+  $BIN/python benchmarks/common.py benchmarks/results/tables.md pages build/pages/result/table.csv
 }
 
 # What is told of versions: the wheel with the lowest and the highest that pyproject.toml admits, checked by twine, installed into a
