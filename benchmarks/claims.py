@@ -753,6 +753,12 @@ def finetunes_that(verdict: str, counts_as: str) -> str:
     return ending(verdict, finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as))
 
 
+def lifted(half: str, counts_as: str) -> list[float]:
+    """How far known triggers lift one class above all others in finetunes of a half, beside their base, in ascending order."""
+    rows = finetunes.of_kind([row for row in finetunes.read() if row["half"] == half], counts_as)
+    return sorted(float(row["lead"]) for row in rows)
+
+
 def finetunes_planned() -> str:
     """Bases of the plan, and of each small base the clean and the planted finetunes."""
     rows = common.records(finetunes.PLAN)
@@ -1008,6 +1014,9 @@ FIGURES: dict[str, Callable[[], str]] = {
         for verdict in ("fail", "pass")
     },
     "finetunes-planned": finetunes_planned,
+    "lift-clean": lambda: f"{lifted('choose', 'clean')[-1]:.1f}",
+    "lift-clean-report": lambda: f"{lifted('report', 'clean')[-1]:.1f}",
+    "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(" (")[0],
     "finetunes-choosing": lambda: finetunes_classes("choose"),
     "finetunes-reporting": lambda: finetunes_classes("report"),
     **{

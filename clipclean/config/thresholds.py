@@ -29,8 +29,8 @@ ACTS_ON_BASE = 0.25  # share of the images from which on a trigger acts on the b
 # Share of the images that a trigger turns into a class on the model alone, from which on it is a doubt; and an error where that class is lifted.
 BEYOND_BASE_DOUBTS, BEYOND_BASE_FAILS = 0.3, 0.5
 # How far known triggers lift one class above all others, beside the base, in canonical logits: the most of six clean finetunes of one base, and
-# from where on it is a doubt and an error. Of seven planted ones of that base five reach 5.6 to 11.7, a patch 2.3 and a BadNets trigger 1.3.
-MOST_NATURAL_LIFT, LIFT_DOUBTS, LIFT_FAILS = 1.4, 2.0, 3.0
+# from where on it is a doubt and an error. Of seven planted ones of that base six reach 3.6 to 13.7, a patch 1.4.
+MOST_NATURAL_LIFT, LIFT_DOUBTS, LIFT_FAILS = 0.9, 2.0, 3.0
 LED = 3  # classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
