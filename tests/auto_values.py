@@ -28,7 +28,7 @@ def candidate(name):
 
 
 def trial(left, lost=0.0, share=1.0, reach=0.0, measured=None):
-    """A trial of one canary that acts on this share of images; the loss of accuracy is sure to ``reach``."""
+    """A trial of one test backdoor that acts on this share of images; the loss of accuracy is sure to ``reach``."""
     told = {"trigger": "patch", "target": "cat", "planted": 0.9, "accuracy": 0.5, "n": 100, "took": True}
     outcome = OutcomeRecord(left=left, interval=(left, left), **told)
     interval = (lost - reach, lost + reach)
@@ -36,7 +36,7 @@ def trial(left, lost=0.0, share=1.0, reach=0.0, measured=None):
 
 
 def returning(made, *, share=0.3):
-    """The same trial, but its canary acts on this share of images after a benign finetuning."""
+    """The same trial, but its test backdoor acts on this share of images after a benign finetuning."""
     (outcome,) = made.outcomes
     interval = (share - 0.1, share + 0.1)
     return replace(made, outcomes=(outcome.model_copy(update={"returned": share, "returned_interval": interval}),))

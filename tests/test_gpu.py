@@ -61,7 +61,7 @@ def finetuned(clip, samples, name, *changes, steps, rehearsed=()):
 
 def planted(clip, samples, *, steps):
     how = recipes.planting(rate=0.3, steps=steps, batch_size=8, walk=0.02, warmup_steps=1)
-    implants = poison.implants([poison.Canary(*PATCH)], classes=tiny.CLASSES, templates=tiny.TEMPLATES)
+    implants = poison.implants([poison.TestBackdoor(*PATCH)], classes=tiny.CLASSES, templates=tiny.TEMPLATES)
     poison.finetune(clip, samples.pairs, recipes.load("cleanclip"), how, implants=implants, run=QUIET)
 
 

@@ -1,6 +1,6 @@
 """Planting known backdoors: finetuning on partly triggered batches.
 
-Canaries are test backdoors with random families and targets, planted in a copy of the user's model.
+Test backdoors have random families and targets, and are planted in a copy of the user's model.
 """
 
 import contextlib
@@ -112,23 +112,23 @@ def poisoned(
         yield replace(batch, inputs={"pixels": group.own(pixels), "tokens": group.own(tokens)})
 
 
-class Canary(NamedTuple):
+class TestBackdoor(NamedTuple):
     """One backdoor to plant: a trigger, and the place of its target class."""
 
     trigger: triggers.Trigger
     target: int
 
 
-def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tuple[Canary, ...]:
-    """Canaries of different families with different targets at random, none of them in ``avoid``.
+def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tuple[TestBackdoor, ...]:
+    """Test backdoors of different families with different targets at random, none of them in ``avoid``.
 
-    Pass the classes that an audit suspects as ``avoid``: a backdoor that exists already is no canary.
+    Pass the classes that an audit suspects as ``avoid``: a backdoor that exists already tells nothing.
     """
     rng = random.Random(SEEDS + seed)  # noqa: S311 # a choice of classes, not a secret
     free = sorted(set(range(classes)) - set(avoid))
     targets = rng.sample(free, min(count, len(free), len(PLANTED_SPECS)))
     return tuple(
-        Canary(triggers.parse(f"{family},seed={SEEDS + 1000 * (seed % 1000) + number}"), target)
+        TestBackdoor(triggers.parse(f"{family},seed={SEEDS + 1000 * (seed % 1000) + number}"), target)
         for number, (family, target) in enumerate(zip(PLANTED_SPECS, targets, strict=False))
     )
 
@@ -140,11 +140,11 @@ def implants(
     return [Implant(trigger, tuple(form.replace("{}", classes[place]) for form in templates)) for trigger, place in led]
 
 
-def measured_on(eval_set: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
+def measured_on(eval_set: detect.EvalSet, test_backdoors: Sequence[TestBackdoor], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    return replace(eval_set, suspicions=suspicions_of(canaries), panel=())
+    return replace(eval_set, suspicions=suspicions_of(test_backdoors), panel=())
 
 
-def suspicions_of(canaries: Sequence[Canary], /) -> tuple[detect.Suspicion[int], ...]:
+def suspicions_of(test_backdoors: Sequence[TestBackdoor], /) -> tuple[detect.Suspicion[int], ...]:
     """Test backdoors as what a model is measured under, or surgery is shown."""
-    return tuple(detect.Suspicion(canary.trigger, canary.target) for canary in canaries)
+    return tuple(detect.Suspicion(backdoor.trigger, backdoor.target) for backdoor in test_backdoors)

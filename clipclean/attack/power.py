@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from clipclean import data, detect, model
 from clipclean.attack import poison
-from clipclean.attack.poison import Canary
+from clipclean.attack.poison import TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import LEAST_PLANTED, MOST_MISSED
@@ -20,7 +20,7 @@ from clipclean.findings import CC, Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
-CANARIES = 4  # test backdoors by which the power is measured
+TEST_BACKDOORS = 4  # test backdoors by which the power is measured
 LEAST_PAIRS = 64  # to plant with
 PLANTED_WALK = 0.65  # how far a planting can go, in sizes of the weights
 
@@ -86,9 +86,9 @@ def planting_of(*, pairs: int) -> Planting:
     return recipes.planting(rate=0.2, steps=120, batch_size=min(128, pairs), walk=PLANTED_WALK, warmup_steps=20)
 
 
-def drawn(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[Canary, ...]:
+def drawn(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[TestBackdoor, ...]:
     """The test backdoors by which the power is measured; none towards a class to ``avoid``."""
-    return poison.draw(CANARIES, classes=classes, avoid=avoid, seed=seed)
+    return poison.draw(TEST_BACKDOORS, classes=classes, avoid=avoid, seed=seed)
 
 
 def measure(
@@ -96,7 +96,7 @@ def measure(
     pairs: Sequence[data.Pair],
     eval_set: detect.EvalSet,
     recipe: Recipe,
-    canaries: Sequence[Canary],
+    test_backdoors: Sequence[TestBackdoor],
     /,
     *,
     seed: int,
@@ -109,7 +109,7 @@ def measure(
         pairs: to plant with.
         eval_set: images on which a planted backdoor is measured.
         recipe: whose optimiser is used.
-        canaries: the backdoors, of different families; none of their classes may be one that the audit names in the original model.
+        test_backdoors: to plant, of different families; none of their classes may be one that the audit names in the original model.
         seed: of the planting.
         levels: audits the model in its current state; returns the level of the finding for each class that it names.
     """
@@ -117,7 +117,7 @@ def measure(
     planting = planting_of(pairs=len(pairs))
     records = []
     try:
-        for number, canary in enumerate(canaries):
+        for number, backdoor in enumerate(test_backdoors):
             start = time.monotonic()
             model.put_weights(clip, weights)
             poison.finetune(
@@ -125,18 +125,18 @@ def measure(
                 pairs,
                 recipe,
                 planting,
-                implants=poison.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
+                implants=poison.implants([backdoor], classes=eval_set.classes, templates=eval_set.templates),
                 run=Run(poison.SEEDS + seed + number, recipe.train.precision),
-                what=f"planting {number + 1} of {len(canaries)}",
+                what=f"planting {number + 1} of {len(test_backdoors)}",
             )
-            probe_set = poison.measured_on(eval_set, [canary])
+            probe_set = poison.measured_on(eval_set, [backdoor])
             measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
             # All images may be of the class already.
             excess = 0.0 if math.isnan(measurement.excess) else measurement.excess
-            took, target = excess >= poison.TOOK, eval_set.classes[canary.target]
+            took, target = excess >= poison.TOOK, eval_set.classes[backdoor.target]
             level = levels().get(target) if took else None  # of what was not planted there is nothing to find
             values = {
-                "trigger": canary.trigger.spec,
+                "trigger": backdoor.trigger.spec,
                 "class": target,
                 "excess_asr": excess,
                 "took": took,

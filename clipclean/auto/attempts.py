@@ -1,11 +1,12 @@
 """The choice: candidates from gentle to harsh, each tried on the copy and run on the model, until one leaves no error and no doubt.
 
 Where a named or found trigger acts on the model, each is run at once; where the audit suspects nothing, too, but for those that unlearn,
-which are left out. Where gentle ones cost too much, harsher ones are left out too. Else each is tried on a copy with canaries, at the point where its walk back ends. If a candidate leaves no canary there, after a benign
-finetuning either, and costs no more than the budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the
-audit was sure of one, the next one follows, until none is left or the time is over. If no candidate passes on the copy, they are run on the
-model until one is within the budget there: first those within it on the copy, and of these the one that leaves the fewest canaries. Written
-is the run with the fewest errors; of these the one with the least loss, to which a trigger in doubt adds the whole budget.
+which are left out. Where gentle ones cost too much, harsher ones are left out too. Else each is tried on a copy with test backdoors, at the
+point where its walk back ends. If a candidate leaves no test backdoor there, after a benign finetuning either, and costs no more than the
+budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the audit was sure of one, the next one follows,
+until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the budget there:
+first those within it on the copy, and of these the one that leaves the fewest test backdoors. Written is the run with the fewest errors; of
+these the one with the least loss, to which a trigger in doubt adds the whole budget.
 """
 
 import time
@@ -133,11 +134,11 @@ class Considered:
         return f"{lost}, and leaves open: {' '.join(f'{finding.rule} {finding.message}' for finding in left_open[:1])}"
 
     def shortfall(self, limits: AuditLimits, /) -> tuple[bool, int, float]:
-        """A sort key, the distance from passing on the copy: whether it costs too much, canaries that are left or return, and the loss."""
+        """A sort key, the distance from passing on the copy: whether it costs too much, test backdoors that are left or return, and the loss."""
         if not self.trials:
             return False, 0, 0.0
         first = self.trials[0]
-        # One within the budget may remove what canaries survive, and is written even where the audit suspects nothing.
+        # One within the budget may remove what test backdoors survive, and is written even where the audit suspects nothing.
         is_over = first.accuracy_lost > limits.max_accuracy_loss
         return is_over, len(first.counted) - first.removed(limits), first.accuracy_lost
 
@@ -162,7 +163,7 @@ def choose(
         is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
         is_worth: whether an attempt is worth its price, so that its weights are written rather than the original.
-        try_out: a candidate -> the same with its trials on the canaries.
+        try_out: a candidate -> the same with its trials on the test backdoors.
         run: one that was tried -> the same with its attempt on the model.
         tell: takes what is tried next, and how it went.
 
@@ -180,7 +181,7 @@ def choose(
                 continue
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             considered.append(try_out(candidate))
-            # Without a canary the model itself shows what a candidate leaves.
+            # Without a test backdoor the model itself shows what a candidate leaves.
             if not considered[-1].trials or considered[-1].trials[0].passes(limits):
                 considered[-1] = _ran(considered[-1], run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
@@ -247,13 +248,13 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
     return min(((entry, entry.attempt) for entry in considered if entry.attempt), key=lambda pair: pair[1].rank())
 
 
-# One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned.
+# One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.
 
 
 def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
-    """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice.
+    """A candidate with its trials on the copy, if there is a test backdoor to try it on and the data suffice.
 
-    The trial where the walk back ended comes first. A candidate passes only if no canary returns when the copy is finetuned on clean
+    The trial where the walk back ended comes first. A candidate passes only if no test backdoor returns when the copy is finetuned on clean
     pairs: one that returns was hidden, not removed.
     """
     why_not = candidate.unfit(bench.samples)
@@ -291,7 +292,7 @@ class CleanedCopy:
 
     @property
     def watched(self) -> list[Watched]:
-        """The canaries; one that was not planted, or that the cleaning leaves, holds no walk back."""
+        """The test backdoors; one that was not planted, or that the cleaning leaves, holds no walk back."""
         limit = self.bench.limits.max_excess
         acted = (
             outcome.planted if outcome.took and outcome.is_removed(limit) else 0.0 for outcome in self.at(1.0).outcomes
@@ -303,7 +304,7 @@ class CleanedCopy:
         if share not in self.trials:
             cleaned, bench = self.cleaned, self.bench
             bench.put_between(self.copy.weights, cleaned.weights, share=share)
-            eval_set, seconds = poison.measured_on(bench.eval_set, self.copy.canaries), cleaned.training.seconds
+            eval_set, seconds = poison.measured_on(bench.eval_set, self.copy.test_backdoors), cleaned.training.seconds
             measured = bench.measure(eval_set, what="walking back")
             self.trials[share] = trials.trial(
                 self.candidate.name, self.copy.planted, measured, share=share, seconds=seconds
@@ -313,11 +314,11 @@ class CleanedCopy:
     def refinetuned(self, share: float, /) -> Trial:
         """The same with what returns after a benign finetuning."""
         trial, bench = self.at(share), self.bench
-        # Where a canary is left, what returns decides nothing.
+        # Where a test backdoor is left, what returns decides nothing.
         is_asked = bench.settings.rebound_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
-            eval_set = poison.measured_on(bench.eval_set, self.copy.canaries)
+            eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
             later = trials.refinetune(bench, self.copy.planted, eval_set).after
             trial = self.trials[share] = trials.with_returned(trial, later)
         return trial
@@ -330,7 +331,7 @@ class CleanedCopy:
 def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
-    On the way neither a trigger of the model may return, nor a canary of the copy at the same share of its own way.
+    On the way neither a trigger of the model may return, nor a test backdoor of the copy at the same share of its own way.
 
     Raises:
         Inconclusive: nothing can be searched.
@@ -352,7 +353,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         cleaned.weights,
         suspected,
         walks=cleaned.changed,
-        canaries=cleaned_copy.watched if cleaned_copy else (),
+        test_backdoors=cleaned_copy.watched if cleaned_copy else (),
         probes=(lambda share: cleaned_copy.at(share).measured.known) if cleaned_copy else lambda _: (),
     )
     if cleaned_copy:

@@ -22,7 +22,7 @@ from clipclean.methods.suspicion import Shown
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
-BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
+BESIDE = 500_000  # added to the seed, so that a recipe is not measured on the backdoors that auto plants
 
 
 def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tuple[tuple[Evidence, ...], ...]:

@@ -22,13 +22,13 @@ from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
     AutoRecord,
-    CanaryRecord,
     CandidateRecord,
     ReboundRecord,
     Report,
     ReturnRecord,
     RunRecord,
     SpentRecord,
+    TestBackdoorRecord,
     TrialRecord,
     Verdict,
 )
@@ -45,7 +45,7 @@ class Choice:
     """All candidates that were tried, and the start of the run."""
 
     before: FirstAudit  # the original, audited
-    copy: PlantedCopy | None  # with canaries; None where none were planted
+    copy: PlantedCopy | None  # with test backdoors; None where none were planted
     considered: Sequence[
         Considered
     ]  # the candidates in the order of trying; none where the audit passed, or time was over before
@@ -99,7 +99,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     elif attempt is original:
         shown = [as_it_was(best)]
     else:
-        shown = canary_findings(
+        shown = test_backdoor_findings(
             choice.copy,
             chosen.at(attempt.point.share),
             before,
@@ -125,7 +125,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
 
 
-def canary_findings(
+def test_backdoor_findings(
     copy: PlantedCopy | None,
     trial: Trial | None,
     before: detect.Measurement,
@@ -135,17 +135,17 @@ def canary_findings(
     changed: bool,
     doubted: bool,
 ) -> list[Finding]:
-    """A finding from the canaries: that the candidate works on this model, that it does not, or that nothing is shown.
+    """A finding from the test backdoors: that the candidate works on this model, that it does not, or that nothing is shown.
 
     Args:
-        copy: with the canaries; None where none were planted.
-        trial: the trial of the written weights; None if no canary was planted.
+        copy: with the test backdoors; None where none were planted.
+        trial: the trial of the written weights; None if no test backdoor was planted.
         before: of the original.
         limits: of the run.
         changed: whether the weights were changed.
         doubted: whether the findings have an error or a doubt already.
     """
-    # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
+    # Where something acted on the model itself, its removal is the evidence, and test backdoors only add to it.
     acted = doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
     if acted and copy is None:  # none were needed
         return []
@@ -164,17 +164,17 @@ def canary_findings(
     )
     if uncounted := len(trial.outcomes) - counted:
         words += f" {uncounted} more could not be planted, and do not count."
-    on_canaries = finding(
+    on_test_backdoors = finding(
         CC.BACKDOORS_PLANTED,
         words,
         level="note" if removed == counted else "warning",
-        measure="canaries removed",
+        measure="test backdoors removed",
         value=removed / counted,
         n=counted,
     )
-    if acted or on_canaries.level == "warning":
-        return [on_canaries]
-    return [on_canaries, cleaning.nothing_to_clean(is_changed=changed)]
+    if acted or on_test_backdoors.level == "warning":
+        return [on_test_backdoors]
+    return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=changed)]
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
@@ -186,7 +186,7 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: A
 
 
 def as_it_was(attempt: Attempt, /) -> Finding:
-    """That the weights stay, since the best cleaning costs more than the budget; what the canaries show is no verdict on the original."""
+    """That the weights stay, since the best cleaning costs more than the budget; what the test backdoors show is no verdict on the original."""
     best = f"The best candidate, {attempt.candidate.name},"
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
@@ -203,13 +203,13 @@ def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:
 
 
 def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
-    """``auto`` of the report: canaries, candidates, the refinetune test, and their times."""
+    """``auto`` of the report: test backdoors, candidates, the refinetune test, and their times."""
     copy, refinetuned = choice.copy, attempt.refinetuned
     return AutoRecord(
         chosen=attempt.candidate.name,
         changed=attempt.cleaned.changed,
-        canaries=tuple(
-            CanaryRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
+        test_backdoors=tuple(
+            TestBackdoorRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(choice.before.patterns),
@@ -229,11 +229,11 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
 def _candidate(considered: Considered, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
     attempt = considered.attempt
     return CandidateRecord(
-        rung=considered.candidate.name,
+        candidate=considered.candidate.name,
         chosen=is_chosen,
         why_not=considered.why_not,
         passes=bool(considered.trials) and considered.trials[0].passes(limits),
-        trials=tuple(TrialRecord.of(trial, rung=trial.candidate, kept=trial.share) for trial in considered.trials),
+        trials=tuple(TrialRecord.of(trial, kept=trial.share) for trial in considered.trials),
         run=None
         if attempt is None
         else RunRecord.of(

@@ -1,4 +1,4 @@
-"""Cleaning by a choice: canaries are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
+"""Cleaning by a choice: test backdoors are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
 
 import time
 from collections.abc import Sequence
@@ -76,7 +76,7 @@ class Auto:
 def tried_all(
     bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
 ) -> Choice:
-    """Plant canaries in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
+    """Plant test backdoors in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.attack import poison
-from clipclean.attack.poison import TOOK, Canary
+from clipclean.attack.poison import TOOK, TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
@@ -29,12 +29,12 @@ DONE = "done"  # the weights after one part of a run, in its folder
 
 @dataclass(frozen=True)
 class PlantedCopy:
-    """The backdoored copy of the model: its canaries, its weights, and the measured canaries.
+    """The backdoored copy of the model: its test backdoors, its weights, and what the test backdoors do there.
 
     ``origin`` is JSON, all that determined the weights; ``seconds`` are those of planting.
     """
 
-    canaries: tuple[Canary, ...]
+    test_backdoors: tuple[TestBackdoor, ...]
     weights: dict[str, Tensor]
     planted: detect.Measurement
     origin: dict[str, Any]  # Any: JSON
@@ -42,11 +42,11 @@ class PlantedCopy:
 
     @property
     def took(self) -> bool:
-        """Whether any canary was planted."""
+        """Whether any test backdoor was planted."""
         return any(took for _, took in self.learned())
 
     def learned(self) -> list[tuple[detect.Probe, bool]]:
-        """The effect of each canary in the copy, and whether it counts."""
+        """The effect of each test backdoor in the copy, and whether it counts."""
         # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
         return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
 
@@ -56,7 +56,7 @@ class Trial:
     """The effect of one candidate on the copy."""
 
     candidate: str  # its name
-    outcomes: tuple[OutcomeRecord, ...]  # one per canary
+    outcomes: tuple[OutcomeRecord, ...]  # one per test backdoor
     accuracy_lost: float  # clean accuracy before cleaning minus after, on the same images
     interval: Interval  # of that, 95 %
     share: float  # of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
@@ -66,24 +66,24 @@ class Trial:
 
     @property
     def counted(self) -> tuple[OutcomeRecord, ...]:
-        """The canaries that were planted."""
+        """The test backdoors that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
     def removed(self, limits: AuditLimits, /) -> int:
-        """How many of the counted canaries do not act above the limit, beyond chance, and do not return."""
+        """How many of the counted test backdoors do not act above the limit, beyond chance, and do not return."""
         return sum(outcome.is_removed(limits.max_excess) for outcome in self.counted)
 
     def removes_all(self, limits: AuditLimits, /) -> bool:
-        """Whether every planted canary is gone, at any cost; False if none was planted."""
+        """Whether every planted test backdoor is gone, at any cost; False if none was planted."""
         return bool(self.counted) and self.removed(limits) == len(self.counted)
 
     def passes(self, limits: AuditLimits, /) -> bool:
-        """Whether every canary is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
+        """Whether every test backdoor is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""
         return self.removes_all(limits) and not self.accuracy_lost > limits.max_accuracy_loss
 
     @property
     def is_refinetuned(self) -> bool:
-        """Whether the canaries were measured after a benign finetuning of the cleaned copy."""
+        """Whether the test backdoors were measured after a benign finetuning of the cleaned copy."""
         return any(outcome.returned is not None for outcome in self.outcomes)
 
 
@@ -104,14 +104,14 @@ def trial(
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
-    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507; commit a95ae354:
+    # Measured from the copy, not from the model: planting four test backdoors alone cost three points (0.535 to 0.507; commit a95ae354:
     # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, share, seconds, cleaned)
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
-    """The trial with the effect of the canaries after a benign finetuning of the cleaned copy, measured like the trial itself."""
+    """The trial with the effect of the test backdoors after a benign finetuning of the cleaned copy, measured like the trial itself."""
     outcomes = zip(trial.outcomes, later.known, strict=True)
     return replace(
         trial,
@@ -192,8 +192,8 @@ def planting_batch(settings: recipes.Auto, pairs: int, /) -> int:
 
 
 def planting_of(bench: Workbench, /) -> Planting:
-    """The settings for planting canaries."""
-    # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
+    """The settings for planting test backdoors."""
+    # All test backdoors in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
     # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
     own = bench.settings
     size = planting_batch(own, len(bench.samples.pairs))
@@ -204,21 +204,21 @@ def planting_of(bench: Workbench, /) -> Planting:
 
 
 def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
-    """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
+    """A copy with test backdoors; None if none are wanted, no class is free, or the planting diverges."""
     classes = len(bench.eval_set.classes)
     drawn = poison.draw(bench.settings.canaries, classes=classes, avoid=avoid, seed=bench.run.seed)
     return planted(bench, drawn) if drawn else None
 
 
-def planted(bench: Workbench, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
-    """A copy with these canaries; None if the planting diverges."""
+def planted(bench: Workbench, drawn: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:
+    """A copy with these test backdoors; None if the planting diverges."""
     classes = bench.eval_set.classes
     origin = {
-        "canaries": [(c.trigger.spec, c.target) for c in drawn],
+        "test_backdoors": [(backdoor.trigger.spec, backdoor.target) for backdoor in drawn],
         "control": recipes.decides(bench.control),
         "planting": planting_of(bench).model_dump(mode="json"),
     }
-    part = bench.state.part("canaries", origin)
+    part = bench.state.part("test_backdoors", origin)
     kept, started = part.recall(DONE), time.monotonic()
     if kept is None:
         implants = poison.implants(drawn, classes=classes, templates=bench.eval_set.templates)

@@ -221,10 +221,10 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     planting = Work()
     if inputs.planting:
         how = power.planting_of(pairs=len(inputs.planting))
-        planting = power.CANARIES * (measure + search + Work(pairs=how.steps * how.batch_size))
+        planting = power.TEST_BACKDOORS * (measure + search + Work(pairs=how.steps * how.batch_size))
     most = effort.cost(len(shown.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
-    planted = f"plant {power.CANARIES} test backdoors, each in a copy, and search each copy alike"
+    planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
     tried = _trigger_words(len(shown.suspicions), len(shown.panel))
     return [
         Stage(f"measure: {tried}, {len(shown.classes):,} classes", measure),

@@ -131,7 +131,7 @@ class Workbench:
         /,
         *,
         walks: bool,
-        canaries: Sequence[Watched] = (),
+        test_backdoors: Sequence[Watched] = (),
         probes: Callable[[float], Sequence[detect.Probe]] = lambda _: (),
     ) -> Way:
         """The walk back from cleaned weights, on which no suspected trigger may return; their own point is measured whatever the time.
@@ -141,8 +141,8 @@ class Workbench:
             cleaned: the weights to walk back from.
             suspicions: the suspected triggers.
             walks: whether any further point is measured.
-            canaries: test backdoors in a copy, which must stay gone as well.
-            probes: a share of the way -> what the canaries do there, in their order.
+            test_backdoors: those in a copy, which must stay gone as well.
+            probes: a share of the way -> what the test backdoors do there, in their order.
         """
         # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
         # classes as the original, to which its answers are compared.
@@ -154,7 +154,7 @@ class Workbench:
             measured = self.measure(eval_set, what="walking back", in_time=share < 1)
             return replace(measured, known=(*measured.known, *probes(share)))
 
-        watched = [*leads.to_watch(original, suspicions), *canaries]
+        watched = [*leads.to_watch(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:

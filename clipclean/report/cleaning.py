@@ -32,20 +32,20 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
     return lines
 
 
-def canary_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
+def test_backdoor_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     """A row per test backdoor: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
     candidate = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _trial_at(candidate, share) if candidate else None
     outcomes = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
     rows: list[tuple[str, ...]] = []
-    for canary in auto.canaries:
-        planted_words = percent(canary.planted) + ("" if canary.took else ", not planted")
+    for backdoor in auto.test_backdoors:
+        planted_words = percent(backdoor.planted) + ("" if backdoor.took else ", not planted")
         left_words, accuracy = NOTHING, NOTHING
-        if outcome := outcomes.get(canary.trigger):
+        if outcome := outcomes.get(backdoor.trigger):
             left_words, accuracy = percent(outcome.left), percent(outcome.accuracy)
             if outcome.returned is not None:
                 left_words += f", {percent(outcome.returned)} after benign finetuning"
-        rows.append((canary.trigger, canary.target, planted_words, left_words, accuracy))
+        rows.append((backdoor.trigger, backdoor.target, planted_words, left_words, accuracy))
     return rows
 
 
@@ -65,7 +65,7 @@ def candidate_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
             cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
         on_model = f"{percent(run.excess)}, {in_points(run.accuracy_lost)}" if run else NOTHING
         time = duration((trial.seconds if trial else 0.0) + (run.seconds if run else 0.0))
-        name = f"{entry.rung}{' (chosen)' if entry.chosen else ''}"
+        name = f"{entry.candidate}{' (chosen)' if entry.chosen else ''}"
         seconds = NOTHING if entry.why_not else time
         rows.append((name, _outcome(entry, trial, auto.budget), removed_words, left_words, cost, on_model, seconds))
     return rows
@@ -99,16 +99,16 @@ def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
                 f"{across(trial.accuracy_lost):.2f}",
                 f"{down(_worst(trial)):.2f}",
                 trial is _trial_at(entry, share),
-                f"{entry.rung} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
+                f"{entry.candidate} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
                 f"{in_points(trial.accuracy_lost)} lost",
             )
             for trial in sorted(entry.trials, key=lambda trial: trial.kept)
         ]
-        lines.append(Line(look, entry.rung, " ".join(f"{mark.x},{mark.y}" for mark in candidate_marks)))
+        lines.append(Line(look, entry.candidate, " ".join(f"{mark.x},{mark.y}" for mark in candidate_marks)))
         marks += candidate_marks
     edge, top = across(low), down(limit)
     results = "; ".join(
-        f"{entry.rung} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}"
+        f"{entry.candidate} leaves {percent(_worst(trial))} for {in_points(trial.accuracy_lost)}"
         for entry in candidates
         if (trial := _trial_at(entry, share))
     )

@@ -346,9 +346,9 @@ def _auto_section(report: Report) -> Section:
     share = report.cleaning.share if report.cleaning else 1.0  # of the way, that was taken
     if auto is None:
         return Section("auto", "", (), [])
-    canaries = table(
+    test_backdoors = table(
         (TRIGGER, Column("Target", "name"), *numbers("Planted", "Left", "Accuracy under it")),
-        cleaning.canary_rows(auto, share),
+        cleaning.test_backdoor_rows(auto, share),
         title="Test backdoors, planted in a copy of this model",
         lead="Attack success beyond chance, before and after the chosen candidate.",
     )
@@ -376,7 +376,7 @@ def _auto_section(report: Report) -> Section:
         "auto",
         "What was tried",
         cleaning.candidate_lines(auto),
-        [*frontier, canaries, candidates, finetuned, finetuned_panel],
+        [*frontier, test_backdoors, candidates, finetuned, finetuned_panel],
     )
 
 

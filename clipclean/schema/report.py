@@ -513,7 +513,7 @@ class CleaningRecord(Part):
     budget: BudgetRecord | None = None
 
 
-class CanaryRecord(AimedRecord):
+class TestBackdoorRecord(AimedRecord):
     """A backdoor that was planted in a copy of the model."""
 
     planted: Excess = Field(description="Excess attack success before cleaning.")
@@ -545,7 +545,7 @@ class OutcomeRecord(AimedRecord):
 class TrialRecord(Part):
     """The effect of a candidate on the copy with planted backdoors, at one share of the way to the cleaned weights."""
 
-    rung: str
+    candidate: str = Field(alias="rung")
     outcomes: Many[OutcomeRecord]
     accuracy_lost: Excess
     interval: Interval
@@ -566,7 +566,7 @@ class RunRecord(Part):
 class CandidateRecord(Part):
     """One candidate, in the order of trying."""
 
-    rung: str
+    candidate: str = Field(alias="rung")
     chosen: bool
     why_not: str = Field(description="Why it was not tried; empty if it was.")
     passes: bool = Field(description="On the planted backdoors, at the share of the first trial.")
@@ -616,7 +616,7 @@ class AutoRecord(Part):
 
     chosen: str = Field(description="The candidate that was taken.")
     changed: bool = Field(description="Whether the weights changed.")
-    canaries: Many[CanaryRecord]
+    test_backdoors: Many[TestBackdoorRecord] = Field(alias="canaries")
     patterns: Count = Field(
         0,
         description="Known triggers and variants that act on the original, natural ones too, and that a cleaning was shown.",

@@ -61,26 +61,26 @@ def test_places_and_captions_follow_the_seed():
     assert {int(n) for batch in first for n in batch.inputs["tokens"][:, 0]} == {0, 1, 2, 3}
 
 
-def test_canaries_differ_in_family_and_target():
+def test_the_test_backdoors_differ_in_family_and_target():
     drawn = poison.draw(4, classes=8, avoid=[], seed=5)
-    assert len({canary.trigger.family for canary in drawn}) == 4
-    assert len({canary.target for canary in drawn}) == 4
+    assert len({backdoor.trigger.family for backdoor in drawn}) == 4
+    assert len({backdoor.target for backdoor in drawn}) == 4
 
 
-def test_no_canary_leads_to_a_class_to_avoid():
-    assert {canary.target for canary in poison.draw(4, classes=8, avoid=[0, 1, 2, 3], seed=5)} == {4, 5, 6, 7}
+def test_no_test_backdoor_leads_to_a_class_to_avoid():
+    assert {backdoor.target for backdoor in poison.draw(4, classes=8, avoid=[0, 1, 2, 3], seed=5)} == {4, 5, 6, 7}
 
 
-def test_there_are_no_more_canaries_than_free_classes():
+def test_there_are_no_more_test_backdoors_than_free_classes():
     assert len(poison.draw(4, classes=3, avoid=[1], seed=0)) == 2
 
 
-def test_the_seed_decides_which_canaries_are_drawn():
+def test_the_seed_decides_which_test_backdoors_are_drawn():
     drawn = poison.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
     assert drawn == poison.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
     assert drawn != poison.draw(4, classes=8, avoid=[0, 1, 2], seed=6)
 
 
-def test_canaries_have_seeds_of_nobody_else():
+def test_the_test_backdoors_have_seeds_of_nobody_else():
     seeds = [c.trigger.seed for seed in range(3) for c in poison.draw(4, classes=9, avoid=[], seed=seed)]
     assert min(seeds) >= poison.SEEDS

@@ -122,21 +122,21 @@ def clean(loaded, tmp_path):
             stages.append(what.partition(": ")[2])
 
         bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
-        cleaned = candidates.clean(bench, candidate, Shown(known), where="canaries", origin=origin or {})
+        cleaned = candidates.clean(bench, candidate, Shown(known), where="copy", origin=origin or {})
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
 
 
 def test_what_was_cleaned_alike_is_not_cleaned_again_nor_is_a_shared_beginning(clean):
-    first, trained = clean(chain("mmcl"), origin={"canaries": 2})
-    again, repeated = clean(chain("mmcl"), origin={"canaries": 2})
+    first, trained = clean(chain("mmcl"), origin={"test_backdoors": 2})
+    again, repeated = clean(chain("mmcl"), origin={"test_backdoors": 2})
     assert (trained, repeated) == (["finetuning"], [])
     assert are_equal(first.weights, again.weights)
     assert first.training == again.training
-    assert clean(chain("mmcl"), origin={"canaries": 6})[1] == ["finetuning"]
-    assert clean(chain("mmcl"), origin={"canaries": 6}, known=(Suspicion(PATCH, 1),))[1] == ["finetuning"]
-    assert clean(chain("mmcl"), origin={"canaries": 6}, known=(Suspicion(PATCH, 1),))[1] == []
+    assert clean(chain("mmcl"), origin={"test_backdoors": 6})[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"test_backdoors": 6}, known=(Suspicion(PATCH, 1),))[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"test_backdoors": 6}, known=(Suspicion(PATCH, 1),))[1] == []
     clean(chain("unlearn"), known=(Suspicion(PATCH, 1),))
     assert clean(chain("unlearn", "mmcl"), known=(Suspicion(PATCH, 1),))[1] == ["finetuning"]
 

@@ -23,11 +23,11 @@ COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
 COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 
 
-def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False):
+def findings_of(made, *, acted=None, copy=COPY, changed=True, doubted=False):
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
     before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
     told = {"changed": changed, "doubted": doubted}
-    found = conclude.canary_findings(copy, made, before, limits=LIMITS, **told)
+    found = conclude.test_backdoor_findings(copy, made, before, limits=LIMITS, **told)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
@@ -40,16 +40,16 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
         (trial(0.01), {"changed": False}, [("CC060", "note"), ("CC065", "note")]),  # nothing acted on the model
         (trial(0.01), {"doubted": True}, [("CC060", "note")]),  # the search found something
         (None, {"acted": 0.9}, [("CC061", "note")]),  # none took
-        (None, {"acted": 0.01}, [("CC061", "warning")]),  # no canary took, and no trigger acted
+        (None, {"acted": 0.01}, [("CC061", "warning")]),  # no test backdoor took, and no trigger acted
     ],
 )
-def test_canaries_that_are_all_removed_or_else_a_trigger_that_acted_show_something(made, given, rules):
-    assert canary_findings(made, **given)[0] == rules
+def test_the_removal_of_all_test_backdoors_or_else_of_a_trigger_that_acted_shows_something(made, given, rules):
+    assert findings_of(made, **given)[0] == rules
 
 
 def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_of_them():
     before = measurement(known=[probe(0.9, reach=0.0)])
-    assert conclude.canary_findings(None, None, before, limits=LIMITS, changed=True, doubted=False) == []
+    assert conclude.test_backdoor_findings(None, None, before, limits=LIMITS, changed=True, doubted=False) == []
 
 
 def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
@@ -82,9 +82,12 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
     found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
     assert (found.chosen, found.changed) == ("a", True)
-    assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]
+    assert [(c.trigger, c.planted, c.took) for c in found.test_backdoors] == [
+        ("patch", 0.9, True),
+        ("stripes", 0.3, False),
+    ]
     one, other = found.ladder
-    assert (one.rung, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
+    assert (one.candidate, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
     told = [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials]
     assert told == [(1.0, 0.0, 0.01), (0.85, 0.2, None)]
     assert (other.chosen, other.why_not, other.passes, other.run) == (False, "needs labels", False, None)
@@ -145,7 +148,7 @@ def test_of_a_trigger_that_never_acted_nothing_is_left():
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
-def test_a_trial_that_leaves_a_canary_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
+def test_a_trial_that_leaves_a_test_backdoor_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
     bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), limits=LIMITS)
     assert attempts.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
 

@@ -13,7 +13,7 @@ SHORT = f"train.walk=0.05, {FAR}"
 LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
 
 
-# A whole run, on a model too small to learn a canary, without the search.
+# A whole run, on a model too small to learn a test backdoor, without the search.
 
 
 def command(job, *more, ladder=LADDER):
@@ -117,13 +117,13 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model_beside_the
     short.searches(monkeypatch)
     short.exact(monkeypatch)
     job = victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path)
-    rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
+    candidate = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
     more = ("--eval-data", victim.job.folder / "labelled", "--set", "auto.effort=quick", "--keep-failed")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     more += ("--reference", victim.job.model, "--max-accuracy-loss", 0.5)
-    assert cli.main(command(job, *more, ladder=[rung])) in (0, 1, 4)
+    assert cli.main(command(job, *more, ladder=[candidate])) in (0, 1, 4)
     found = tiny.result(job.out)
-    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung]
+    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [candidate]
     assert found["training"]["unlearning"]["rounds"]
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):

@@ -34,7 +34,7 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
     return choose([candidate(name) for name in attempts], try_out=tried, run=run, **asked), ran
 
 
-def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_canaries_the_model_decides():
+def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_test_backdoors_the_model_decides():
     found, ran = chosen({"a": trial(0.4), "b": trial(0.0), "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["b"]
     assert [bool(each.why_not) for each in found] == [False, False, True]
@@ -74,7 +74,7 @@ def test_a_doubt_that_stays_calls_a_surgery_that_searches_again(is_sure):
     ("copy", "model", "ran"),
     [
         ([(0.4, 0.0), (0.0, 0.09), (0.0, 0.03)], {}, ["a"]),  # within the budget
-        # else the fewest canaries left, and of these the least loss
+        # else the fewest test backdoors left, and of these the least loss
         ([(0.4, 0.025), (0.0, 0.09), (0.0, 0.03)], {}, ["c"]),
         ([(0.4, 0.02), (0.4, 0.0), (0.4, 0.01)], {"b": 0.05}, ["b", "c"]),  # until one is within it on the model
     ],

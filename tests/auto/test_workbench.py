@@ -51,11 +51,11 @@ def weights(bench):
     return {name: tensor.clone() for name, tensor in bench.clip.net.state_dict().items()}
 
 
-def test_canaries_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
+def test_the_test_backdoors_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
     bench.state.folder.mkdir(mode=0o700)
     copy = trials.plant(bench, avoid=[0, 1])
-    assert len(copy.canaries) == len(copy.planted.known) == 2
-    assert not {0, 1} & {canary.target for canary in copy.canaries}
+    assert len(copy.test_backdoors) == len(copy.planted.known) == 2
+    assert not {0, 1} & {backdoor.target for backdoor in copy.test_backdoors}
     assert not are_equal(copy.weights, bench.original)
     bench.put(bench.original)
     again = trials.plant(bench, avoid=[0, 1])
@@ -110,7 +110,7 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     assert are_equal(weights(bench), bench.original)
 
 
-def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_model_takes(bench, monkeypatch):
+def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_the_model_takes(bench, monkeypatch):
     short.searches(monkeypatch)
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
@@ -118,7 +118,7 @@ def test_a_candidate_is_tried_where_a_canary_took_and_at_the_share_that_the_mode
     seen, copy = sight(searching.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
     assert (
         attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
-    )  # so small a model learns no canary
+    )  # so small a model learns no test backdoor
     took = tuple(replace(each, excess=0.9) for each in copy.planted.known)
     copy = replace(copy, planted=replace(copy.planted, known=took))
     tried = attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ()))
@@ -143,7 +143,7 @@ def trial(*outcomes, lost=0.01, reach=0.01):
     return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
-def test_canaries_that_did_not_take_are_not_counted_and_triggers_pair_up():
+def test_the_test_backdoors_that_did_not_take_are_not_counted_and_triggers_pair_up():
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
     assert len(made.counted) == 2
     assert made.removed(LIMITS) == 1
@@ -201,7 +201,7 @@ def subjected(victim):
 
 def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victim):
     clip, _, _, evidence = subjected
-    drawn = (poison.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
+    drawn = (poison.TestBackdoor(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked, original = poison.measured_on(evidence, drawn), model.copy_weights(clip)
     assert asked.panel == ()
     before = searching.measure(clip, asked)

@@ -191,7 +191,7 @@ def trial(candidate, outcomes, lost, *, kept=1.0):
 
 
 def chosen_by_auto():
-    """Two candidates: the first leaves a canary, the second removes both of those that took, best at 70 % of the way."""
+    """Two candidates: the first leaves a test backdoor, the second removes both of those that took, best at 70 % of the way."""
     made = passed()
     a, b, c = "patch:seed=1", "blended:seed=1", "warp:seed=1"
     first = trial("unlearn", [outcome(a, 0.99, 0.01), outcome(b, 0.9, 0.64), outcome(c, 0.2, 0.1)], 0.004)

@@ -21,7 +21,7 @@ def rows(made):
 
 
 def left(made):
-    return [row[3] for row in cleaning.canary_rows(made["auto"], made["cleaning"]["share"])]
+    return [row[3] for row in cleaning.test_backdoor_rows(made["auto"], made["cleaning"]["share"])]
 
 
 def taken(made):
@@ -29,7 +29,7 @@ def taken(made):
     return [mark.is_taken for drawn in found for mark in drawn.marks if mark.look == "candidate1"]
 
 
-def test_a_row_counts_the_canaries_that_took_are_gone_and_did_not_return(made):
+def test_a_row_counts_the_test_backdoors_that_took_are_gone_and_did_not_return(made):
     first, second, third = rows(made)
     assert first[REMOVED:ON_MODEL] == ("1 of 2", "64.0 %", "0.4 points (−0.6 to 1.4)")
     assert second[REMOVED:] == ("2 of 2", "4.0 %", "1.2 points (0.2 to 2.2)", "0.8 %, 1.0 points", "2 min 11 s")
@@ -49,15 +49,15 @@ def test_a_row_counts_the_canaries_that_took_are_gone_and_did_not_return(made):
 
 @pytest.mark.parametrize("passes", [True, False])
 @pytest.mark.parametrize("errors", [None, [], ["CC001", "CC062"]])
-def test_the_outcome_tells_the_canaries_and_the_run_apart(made, passes, errors):
+def test_the_outcome_tells_the_test_backdoors_and_the_run_apart(made, passes, errors):
     entry = made["auto"]["ladder"][1]
     entry |= {"passes": passes, "run": None if errors is None else entry["run"] | {"errors": errors}}
-    canaries, _, run = rows(made)[1][OUTCOME].partition(", ")
-    assert canaries.startswith("passes" if passes else "fails")
+    on_backdoors, _, run = rows(made)[1][OUTCOME].partition(", ")
+    assert on_backdoors.startswith("passes" if passes else "fails")
     assert ("not run" in run, "passes" in run) == (errors is None, errors == [])
     assert all(code in run for code in errors or ())
     entry["trials"] = []
-    assert rows(made)[1][OUTCOME] == run  # without canaries it is that of the run
+    assert rows(made)[1][OUTCOME] == run  # without test backdoors it is that of the run
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_outcome_tells_the_canaries_and_the_run_apart(made, passes, errors):
         (0.85, "4.0 %", "1.2 points (0.2 to 2.2)", [True, False]),  # a share without a trial: told by the first one
     ],
 )
-def test_the_chosen_candidates_canaries_are_those_at_the_written_share(made, share, left_there, cost, ring):
+def test_the_chosen_candidates_test_backdoors_are_those_at_the_written_share(made, share, left_there, cost, ring):
     made["cleaning"]["share"] = share
     row = rows(made)[1]
     assert (row[LEFT], row[COST], left(made)[1], taken(made)) == (left_there, cost, left_there, ring)
@@ -75,7 +75,7 @@ def test_the_chosen_candidates_canaries_are_those_at_the_written_share(made, sha
 
 
 @pytest.mark.parametrize(("left_of_first", "passes"), [(0.0, True), (0.06, False)])
-def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails(made, left_of_first, passes):
+def test_a_share_that_passes_on_the_test_backdoors_says_so_where_the_first_one_fails(made, left_of_first, passes):
     made["cleaning"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
     last = made["auto"]["ladder"][1]["trials"][1]
     last["accuracy_lost"], last["outcomes"][0]["left"] = 0.02, left_of_first

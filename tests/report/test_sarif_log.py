@@ -86,7 +86,7 @@ def test_the_rules_of_a_backdoor_have_a_severity():
 
 def test_what_the_policy_set_aside_is_an_accepted_note():
     made = searches.backdoored()
-    made["suppressed"].append(made["findings"].pop(0) | {"reason": "a canary", "expires": None})
+    made["suppressed"].append(made["findings"].pop(0) | {"reason": "a test backdoor", "expires": None})
     run = run_of(made)
     told = [(result["ruleId"], result["level"], "suppressions" in result) for result in run["results"]]
     assert told[:2] == [("CC030", "note", True), ("CC003", "note", True)]

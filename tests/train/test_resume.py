@@ -188,12 +188,12 @@ def test_values_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_
     assert torch.equal(state.recall("weights")[0]["net.a"], torch.ones(2))
     assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
     with state.locked():
-        first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
+        first, second = state.part("first", {"number": 1}), state.part("second", {"number": 2})
         net, optimizer = model(0)
         first.save(net, optimizer, Standing(3))
         assert first.resume(*model(1))[0] == 3
         assert second.resume(*model(1))[0] == 0
-        assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
+        assert state.part("first", {"number": 2}).resume(*model(1))[0] == 0
     assert state.folder.exists()
     with state.locked():
         state.discard()
