@@ -41,7 +41,7 @@ class Subject(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Standing:
+class Applicability:
     """How a recipe's evidence applies to a job: its ``kind``, the reason, and the measurements, if any."""
 
     kind: Kind
@@ -69,17 +69,17 @@ class Standing:
         return f"This run: {'; '.join(words)}." if words else ""
 
 
-def standing(recipe: Recipe, subject: Subject, /) -> Standing:
+def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
     """How the evidence in a recipe applies to a job."""
     name, blocks = recipe.name, recipe.evidence or ()
     if not blocks:
-        return Standing(
+        return Applicability(
             "none", f"The recipe {name} brings no measurements: what it does to this model shows afterwards."
         )
     measured = recipes.own_evidence(recipe)
     if not measured:
         words = f"The evidence of the recipe {name} belongs to other values than those of this run:"
-        return Standing("other values", words, expected(blocks))
+        return Applicability("other values", words, expected(blocks))
     like = [block for block in measured if subject.is_like(block)]
     near = [block for block in like if subject.is_near(block)]
     taken = near or like or measured
@@ -93,8 +93,8 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
         words = f"{name} was measured on other models or class lists ({elsewhere}; here {here}):"
     if not all(removed(block) >= REMOVED_SHARE for block in taken):
-        return Standing("no removal", f"The backdoor may stay: {words}", expected(taken))
-    return Standing("measured" if near else "extrapolated", words, expected(taken))
+        return Applicability("no removal", f"The backdoor may stay: {words}", expected(taken))
+    return Applicability("measured" if near else "extrapolated", words, expected(taken))
 
 
 # What a recipe does to a backdoor, the worst first.

@@ -369,8 +369,8 @@ def outliers(score: Tensor, /, *, deviations: float, most: float) -> Tensor:
     """
     median = score.median()
     deviation = 1.4826 * (score - median).abs().median()
-    standing = score > median + deviations * deviation.clamp(min=TINY)
-    return standing & first(score, int(most * len(score)))
+    is_outlier = score > median + deviations * deviation.clamp(min=TINY)
+    return is_outlier & first(score, int(most * len(score)))
 
 
 def conformal(score: Tensor, trusted: Tensor, /) -> Tensor:

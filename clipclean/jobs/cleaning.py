@@ -102,17 +102,17 @@ def compose(
 
 def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.Measurement, /) -> RecipeRecord:
     """The report's ``recipe``, with how its evidence applies to this run, and the run's place in the measured range."""
-    recipe, stands = inputs.recipe, inputs.standing
+    recipe, applicability = inputs.recipe, inputs.evidence
     left, lost = most_left(before, after), finite(detect.accuracy_loss(before, after)[0])
-    if says := stands.reached(left, lost):
+    if says := applicability.reached(left, lost):
         say(says)
     reached = ReachedRecord(left=left, lost=lost)
-    evidence = EvidenceRecord.of(stands, standing=stands.kind, reached=reached, says=says)
+    evidence = EvidenceRecord.of(applicability, reached=reached, says=says)
     return RecipeRecord(
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=inputs.is_as_shipped and stands.kind in OWN_KINDS,
+        validated=inputs.is_as_shipped and applicability.kind in OWN_KINDS,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )
@@ -138,9 +138,9 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
     if screened and (screened.suspicious or screened.dropped):
         yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)
     if (
-        inputs.standing.kind != "measured" and not inputs.recipe.traits.chooses
+        inputs.evidence.kind != "measured" and not inputs.recipe.traits.chooses
     ):  # that measures its candidates in the run itself
-        yield finding(CC.OUTSIDE_EVIDENCE, str(inputs.standing), level="note")
+        yield finding(CC.OUTSIDE_EVIDENCE, str(inputs.evidence), level="note")
 
 
 def nothing_to_clean(*, is_changed: bool) -> Finding:

@@ -36,7 +36,7 @@ def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Se
     expected = estimate_cleaning(inputs, stages, ladder)
     estimate.warn_of_time(expected, request.max_minutes)
     # auto measures its candidates itself
-    evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.standing)}
+    evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.evidence)}
     facts = _model_facts(inputs) | _cleaning_facts(inputs) | evidence
     return Plan(facts, tuple(stage.words for stage in stages), (f"{request.out}/",), expected)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from clipclean import data, detect, model
 from clipclean.config import evidence
 from clipclean.config import recipe as recipes
-from clipclean.config.evidence import Standing, Subject
+from clipclean.config.evidence import Applicability, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.export import formats
@@ -35,7 +35,7 @@ class CleaningInputs:
     is_as_shipped: bool  # whether the user changed none of its values
     precision: str
     wanted: formats.ExportOptions
-    standing: Standing  # how the recipe's evidence applies to this model and these pairs
+    evidence: Applicability  # how the recipe's evidence applies to this model and these pairs
     searches: bool  # whether audits search for unknown triggers
     tries_panel: bool  # whether audits try the known triggers
     seed: int
@@ -72,7 +72,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     inputs.check_texts(loaded.clip, vocabulary.classes)
     kind, parameters = model.kind_of(loaded.clip.architecture), model.parameter_count(loaded.clip.net)
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
-    standing = standing_of(chosen, recipe, subject)
+    applicability = evidence_for(chosen, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
     clean, screened = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
     if screened and screened.dropped:
@@ -92,7 +92,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
         is_as_shipped=not request.set,
         precision=request.precision or chosen.train.precision,
         wanted=wanted,
-        standing=standing,
+        evidence=applicability,
         searches=request.search,
         tries_panel=request.panel,
         seed=request.seed,
@@ -119,12 +119,12 @@ def with_fitting_warmup(recipe: Recipe, changes: Sequence[str], /, *, pairs: int
     return fitting
 
 
-def standing_of(chosen: Recipe, recipe: Recipe, subject: Subject, /) -> Standing:
+def evidence_for(chosen: Recipe, recipe: Recipe, subject: Subject, /) -> Applicability:
     """How the evidence of the recipe applies, and a message about it; ``chosen`` has the warm-up that was asked for."""
-    stands = evidence.standing(chosen, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not chosen and stands.kind == "measured":
+    applicability = evidence.applicability(chosen, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not chosen and applicability.kind == "measured":
         words = f"{recipe.name} was measured with a longer warm-up than this run has room for:"
-        stands = replace(stands, kind="extrapolated", why=words)
+        applicability = replace(applicability, kind="extrapolated", why=words)
     if not recipe.traits.chooses:
-        say(str(stands))
-    return stands
+        say(str(applicability))
+    return applicability

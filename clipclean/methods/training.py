@@ -20,7 +20,7 @@ from clipclean.methods.losses import objective
 from clipclean.methods.suspicion import Shown
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
-from clipclean.train.resume import Run, Standing, interruptible, walk
+from clipclean.train.resume import Run, TrainingSoFar, interruptible, walk
 
 WHOLE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
@@ -336,8 +336,8 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
     # Before the state of an interrupted run is put back.
     loss = objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, group=group)
-    standing = run.state.resume(clip.net, optimizer) if run.state else Standing()
-    first = standing.steps
+    so_far = run.state.resume(clip.net, optimizer) if run.state else TrainingSoFar()
+    first = so_far.steps
     precision = train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
@@ -359,14 +359,14 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     started = time.monotonic()
     lean = train.recomputing(clip.net, clip.blocks(), is_on=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
-        done, losses, _ = walk(steps, clip.net, optimizer, standing, total=total, stop=stop, run=run)
+        done, losses, _ = walk(steps, clip.net, optimizer, so_far, total=total, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
     record = train.training_record(
         losses,
         steps=done,
         pairs=done * options.batch_size,
-        seconds=standing.seconds + spent,
+        seconds=so_far.seconds + spent,
         resumed_at=first,
         data_wait_seconds=batches.seconds_waited,
         data_wait_share=min(batches.seconds_waited / spent, 1.0) if spent else 0.0,

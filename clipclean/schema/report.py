@@ -332,7 +332,7 @@ class ReachedRecord(Part):
 class EvidenceRecord(Part):
     """The recipe's evidence on similar models, and the place of this run in that range."""
 
-    standing: str
+    kind: str = Field(alias="standing")
     why: str
     expected: ExpectedRecord | None
     reached: ReachedRecord

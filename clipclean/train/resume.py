@@ -41,7 +41,7 @@ def digest(decides: object, /) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-class Standing(NamedTuple):
+class TrainingSoFar(NamedTuple):
     """How far a training is."""
 
     steps: int = 0  # done
@@ -99,25 +99,25 @@ class RunState:
         run = self.run or self.fingerprint
         return RunState(self.folder / name, digest([self.fingerprint, decides]), run, self.group)
 
-    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> Standing:
+    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> TrainingSoFar:
         """Restore what an equal, interrupted run saved.
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten.
         """
         state = self.recall(STATE_NAME)
         if state is None:
-            return Standing()
-        standing, weights, moments = state
+            return TrainingSoFar()
+        so_far, weights, moments = state
         net.load_state_dict(weights, strict=True)
         restore(net, optimizer, moments)
-        return Standing(*standing)
+        return TrainingSoFar(*so_far)
 
-    def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
+    def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, so_far: TrainingSoFar, /) -> None:
         """Keep the state whole or not at all; raises ResourceError.
 
         Randomness needs no state: each sample's draws come from the seed, the epoch and its number.
         """
-        self.keep(STATE_NAME, [standing, net.state_dict(), moments(net, optimizer)])
+        self.keep(STATE_NAME, [so_far, net.state_dict(), moments(net, optimizer)])
 
     def recall(self, name: str, /, *, kinds: Collection[type] = ()) -> Any:
         """The value that an equal run kept under this name, with tensors on the CPU; None if there is none."""
@@ -303,24 +303,24 @@ class Run:
         """The same for one process that no other waits for."""
         return replace(self, group=ALONE)
 
-    def keep(self, net: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing, /) -> None:
+    def keep(self, net: nn.Module, optimizer: torch.optim.Optimizer, so_far: TrainingSoFar, /) -> None:
         """Save how far a training is, where a state is kept."""
         if self.state is not None:
-            self.state.save(net, optimizer, standing)
+            self.state.save(net, optimizer, so_far)
 
 
 def walk(
     steps: Iterator[Step],
     net: nn.Module,
     optimizer: torch.optim.Optimizer,
-    standing: Standing,
+    so_far: TrainingSoFar,
     /,
     *,
     total: int,
     stop: Callable[[], bool],
     run: Run,
-) -> Standing:
-    """Take the steps from a standing on, noting some losses; save the state now and then, and before any end.
+) -> TrainingSoFar:
+    """Take the steps that follow ``so_far``, noting some losses; save the state now and then, and before any end.
 
     Returns where it ends: after fewer than ``total`` steps at the deadline.
 
@@ -330,15 +330,15 @@ def walk(
         RefusedInput: a file of the data broke since it was first read.
         torch.OutOfMemoryError: one pair at a time is too many.
     """
-    first, start, losses = standing.steps, time.monotonic(), list(standing.losses)
+    first, start, losses = so_far.steps, time.monotonic(), list(so_far.losses)
     done, due, logged_steps = first, start + SAVE_SECONDS, list[Step]()
 
-    def here() -> Standing:
+    def here() -> TrainingSoFar:
         """Where it is, with the losses that were noted."""
         losses.extend(_noted(logged_steps))
         logged_steps.clear()
         # The time of earlier processes of this run counts, too.
-        return Standing(done, losses, standing.seconds + time.monotonic() - start)
+        return TrainingSoFar(done, losses, so_far.seconds + time.monotonic() - start)
 
     if first:
         say(f"Going on after step {first} of {total}, where this run was interrupted.")

@@ -468,7 +468,7 @@ LEFT, GAINED = (0.8, 0.6), (0.02, 0.61)
 
 
 def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
-    found = evidence.standing(measured_on(*TWO), SUBJECT)
+    found = evidence.applicability(measured_on(*TWO), SUBJECT)
     assert found.kind == "measured"
     assert found.expected.runs == 4
     assert found.expected.left == pytest.approx((0.02, 0.04, 0.06))
@@ -480,8 +480,8 @@ def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
 
 def test_other_values_than_were_measured_expect_nothing():
     changed = recipe.override(measured_on(*TWO), ["train.lr=2e-5"])
-    assert evidence.standing(changed, SUBJECT).kind == "other values"
-    found = evidence.standing(recipe.load("mmcl").model_copy(update={"evidence": None}), SUBJECT)
+    assert evidence.applicability(changed, SUBJECT).kind == "other values"
+    found = evidence.applicability(recipe.load("mmcl").model_copy(update={"evidence": None}), SUBJECT)
     assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
 
 
@@ -496,12 +496,12 @@ def test_other_values_than_were_measured_expect_nothing():
     ],
 )
 def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what_unless_it_shows_no_removal(subject, word):
-    found = evidence.standing(measured_on(*TWO), subject)
+    found = evidence.applicability(measured_on(*TWO), subject)
     assert found.kind == "extrapolated"
     assert word in str(found)
     assert found.expected is not None
     for each in (SUBJECT, subject):
-        found = evidence.standing(measured_on(TWO[0], LEFT), each)
+        found = evidence.applicability(measured_on(TWO[0], LEFT), each)
         assert (found.kind, found.kind in evidence.OWN_KINDS) == ("no removal", False)
 
 
@@ -514,7 +514,7 @@ def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what_un
     ],
 )
 def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
-    told = evidence.standing(measured_on(*blocks), SUBJECT).reached(left, lost)
+    told = evidence.applicability(measured_on(*blocks), SUBJECT).reached(left, lost)
     assert bool(told) == bool(words)
     assert all(word in told for word in words)
 

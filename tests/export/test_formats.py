@@ -152,11 +152,11 @@ def look(out, *, force=False):
 
 
 def put(out, contents, *, force=False, run="run"):
-    standing = look(out, force=force)
-    standing.check(out, run, force=force)
+    output = look(out, force=force)
+    output.check(out, run, force=force)
     with placing.scratch_folder(out) as new:
         placed(new, contents)
-        placing.place(new, out, earlier=standing.earlier, run=run)
+        placing.place(new, out, earlier=output.earlier, run=run)
     placing.close_run(out)
 
 
@@ -271,13 +271,13 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
             (out / "mine.txt").write_text("mine")
         if not killed(out, at):
             break
-        standing = look(out, force=True)
-        if standing.run == "the killed run":
+        output = look(out, force=True)
+        if output.run == "the killed run":
             ended["there"] += 1
             placing.close_run(out)
         else:
             ended["again"] += 1
-            assert standing.run is None
+            assert output.run is None
             if out.exists() and (out / "report").exists():  # the earlier result is whole
                 assert records.parse(Path(out / records.SUMS_NAME).read_bytes()).items() <= records.digests(out).items()
             put(out, SECOND, force=True)
@@ -297,12 +297,12 @@ def test_what_another_process_is_moving_is_left_to_it_and_its_result_not_replace
             look(out)
         placing.place(new, out, earlier={}, run="first")
     assert everything_in(out).keys() == {*FIRST, records.SUMS_NAME}
-    standing = look(out)  # it was killed before it could say so
-    assert standing.run == "first"
-    standing.check(out, "first", force=False)
-    standing.check(out, "second", force=True)
+    output = look(out)  # it was killed before it could say so
+    assert output.run == "first"
+    output.check(out, "first", force=False)
+    output.check(out, "second", force=True)
     with pytest.raises(UsageError):
-        standing.check(out, "second", force=False)
+        output.check(out, "second", force=False)
 
 
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path):

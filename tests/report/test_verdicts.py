@@ -15,7 +15,7 @@ from clipclean.report import verdicts as of_verdicts
 measures, search, verdicts = Parsed(of_measures), Parsed(of_search), Parsed(of_verdicts)
 
 
-def standing(made, *codes, level="warning"):
+def with_findings(made, *codes, level="warning"):
     return made | {"findings": [samples.finding(code, level, "") for code in codes]}
 
 
@@ -26,9 +26,9 @@ def test_every_rule_has_one_name_in_code():
 @pytest.mark.parametrize("made", [samples.undecided, searches.doubtful])
 @pytest.mark.parametrize("code", [code for code, rule in RULES.items() if rule.doubt_audit and rule.doubt_sanitize])
 def test_an_undecided_report_gives_its_reason(made, code):
-    told = verdicts.headline(standing(made(), code))
+    told = verdicts.headline(with_findings(made(), code))
     assert told == getattr(RULES[code], f"doubt_{made()['command']}")
-    assert told != verdicts.headline(standing(made(), code, level="note"))  # a note is no reason
+    assert told != verdicts.headline(with_findings(made(), code, level="note"))  # a note is no reason
 
 
 URGENT = [f"CC{number:03}" for number in (5, 63, 62, 1, 3, 2, 60, 61, 23, 24, 21, 22, 4)]
@@ -36,20 +36,20 @@ URGENT = [f"CC{number:03}" for number in (5, 63, 62, 1, 3, 2, 60, 61, 23, 24, 21
 
 @pytest.mark.parametrize(("first", "second"), itertools.pairwise(URGENT))
 def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(first, second):
-    made = standing(samples.undecided(), second, first)
+    made = with_findings(samples.undecided(), second, first)
     assert verdicts.headline(made) == RULES[first].doubt_sanitize
 
 
 def test_a_failure_names_its_own_reasons():
-    assert verdicts.headline(standing(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails_sanitize
+    assert verdicts.headline(with_findings(samples.failed(), "CC010", level="error")) == RULES["CC010"].fails_sanitize
     assert RULES["CC001"].fails_audit in verdicts.headline(samples.audited())
     assert "“banana”" in verdicts.headline(searches.backdoored())
 
 
 def test_a_pass_names_what_it_rests_on():
     for made, code in ((searches.calm, "CC008"), (samples.passed, "CC063")):
-        assert verdicts.headline(standing(made(), code, level="note")) == RULES[code].passes
-        assert verdicts.headline(standing(made())) != RULES[code].passes
+        assert verdicts.headline(with_findings(made(), code, level="note")) == RULES[code].passes
+        assert verdicts.headline(with_findings(made())) != RULES[code].passes
     made = searches.calm()
     searched = verdicts.headline(made)
     made["measurements"]["search"] = {}  # a pass without a search claims none
@@ -144,7 +144,7 @@ def test_a_panel_over_its_limit_points_at_a_finding_or_is_taken_for_natural():
         probe["excess_asr"]["value"] = 0.444
     _, natural, usual = looked_for(made, "known trigger")
     assert ("44.4 %" in natural, "30.0 %" in usual) == (True, True)
-    assert looked_for(standing(made, "CC002"), "known trigger")[1] != natural
+    assert looked_for(with_findings(made, "CC002"), "known trigger")[1] != natural
 
 
 def test_a_panel_points_at_findings_about_its_own_trigger_or_class_alone():

@@ -10,7 +10,7 @@ from torch import nn
 from clipclean.config.recipe import Train
 from clipclean.train import Batch, NonFiniteLoss, RunState, adamw, fit, loop, resolved
 from clipclean.train.loop import learning_rate
-from clipclean.train.resume import Standing
+from clipclean.train.resume import TrainingSoFar
 
 
 class Net(nn.Module):
@@ -181,7 +181,7 @@ def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bi
         _stepped(net, optimizer, 3)
     torch.testing.assert_close(first.weight, last.weight, atol=1e-5, rtol=1e-5)
     state = RunState(tmp_path, "0" * 64)
-    state.save(last, optimizers[1], Standing(3))
+    state.save(last, optimizers[1], TrainingSoFar(3))
     again = _convolution(torch.channels_last)
     optimizer = optimizer_of(again)
     state.resume(again, optimizer)

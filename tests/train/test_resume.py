@@ -8,7 +8,7 @@ from clipclean import checkpoint, own_state
 from clipclean.detect import Rate
 from clipclean.errors import ResourceError, UsageError
 from clipclean.train import RunState, resume
-from clipclean.train.resume import Standing
+from clipclean.train.resume import TrainingSoFar
 
 
 def model(seed):
@@ -38,10 +38,10 @@ def state(tmp_path):
 
 def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_its_beginning(state):
     first, second, third = model(0), model(1), model(2)
-    assert state.resume(*second) == Standing()
+    assert state.resume(*second) == TrainingSoFar()
     assert not equal(first, second)
-    state.save(*third, Standing(1))
-    state.save(*first, Standing(7, [{"step": 0, "loss": 1.5}], 2.5))
+    state.save(*third, TrainingSoFar(1))
+    state.save(*first, TrainingSoFar(7, [{"step": 0, "loss": 1.5}], 2.5))
     assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
     assert equal(first, second)
     assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE_NAME}{resume.SUFFIX}"]
@@ -49,7 +49,7 @@ def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_cpu(state):
-    state.save(*model(0), Standing(1))
+    state.save(*model(0), TrainingSoFar(1))
     net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).to("meta")
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
     state.resume(net, optimizer)
@@ -91,10 +91,10 @@ def damaged(state, damage):
     ],
 )
 def test_a_state_that_cannot_be_read_is_ignored_and_touches_nothing(state, damage):
-    state.save(*model(0), Standing(7))
+    state.save(*model(0), TrainingSoFar(7))
     damaged(state, damage)
     found = model(1)
-    assert state.resume(*found) == Standing()
+    assert state.resume(*found) == TrainingSoFar()
     assert equal(found, model(1))
 
 
@@ -190,7 +190,7 @@ def test_values_tensors_and_parts_are_kept_by_name_and_belong_to_equal_runs(tmp_
     with state.locked():
         first, second = state.part("first", {"number": 1}), state.part("second", {"number": 2})
         net, optimizer = model(0)
-        first.save(net, optimizer, Standing(3))
+        first.save(net, optimizer, TrainingSoFar(3))
         assert first.resume(*model(1))[0] == 3
         assert second.resume(*model(1))[0] == 0
         assert state.part("first", {"number": 2}).resume(*model(1))[0] == 0
