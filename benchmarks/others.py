@@ -213,14 +213,14 @@ def second_captions(captions: list[str], *, seed: int) -> dict[str, str]:
 
 def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> None:
     """Finetune a victim, as ``photo_cleaning.loaded`` gives it, in place; for the moments it is told what was planted at which rate."""
-    clip = tested.clip
+    clip, run = tested.clip, train.Run(seed, "fp32")
     optimizer = train.adamw(clip.net, Train().model_copy(update={"lr": 0.0}))
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
     views = loader.Views(lambda image, draw: data.image_view(image, seed=draw), lambda text, rng: captions[text])
 
     def batches(steps: int, views: loader.Views | None) -> loader.Batches:
         plan, given = data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), {"first_step": 0, "threads": 1}
-        return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, **given)
+        return loader.batches(plan, pairs=pairs, clip=clip, run=run, views=views, **given)
 
     def ran(made, *, weight: float, rate_of) -> None:
         weights = losses.Weights(self_supervised_weight=weight)
@@ -229,7 +229,7 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
             how = Train().model_copy(update={"lr": rate_of(step), "warmup_steps": 0})
             list(train.fit(clip.net, [batch], how, loss=loss, optimizer=optimizer, total=1, precision="fp32"))
 
-    triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)
+    triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, run=run)
     state = {name: value.clone() for name, value in clip.net.state_dict().items()}
     ran(triggered, weight=0.0, rate_of=lambda step: 0.0)
     clip.net.load_state_dict(state)  # a rate of 0 moves no weight, but batch normalisation counts on

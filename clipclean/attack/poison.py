@@ -52,17 +52,12 @@ def finetune(
 
     Several implants share the triggered part; with none the finetuning is a benign one. ``what`` names it in the progress.
     """
-    group, seed = run.group, run.seed
-    batches = loader.batches(
-        group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
-        pairs=pairs,
-        clip=clip,
-        seed=seed,
-    )
+    plan = data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=run.seed)
+    batches = loader.batches(plan, pairs=pairs, clip=clip, run=run)
     own = {"walk": planting.walk, "lr": None, "warmup_steps": planting.warmup_steps, "grad_clip": None}
     how = recipe.train.model_copy(update=own)
-    share = planting.batch_size // group.size
-    images, texts = (group.gathered(encode, pairs=share) for encode in (clip.encode_images, clip.encode_tokens))
+    share = planting.batch_size // run.group.size
+    images, texts = (run.group.gathered(encode, pairs=share) for encode in (clip.encode_images, clip.encode_tokens))
 
     def matched(batch: train.Batch) -> dict[str, Tensor]:
         """L_CLIP alone, as in ordinary training."""
@@ -71,12 +66,12 @@ def finetune(
 
     steps = train.fit(
         clip.net,
-        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
+        poisoned(batches, clip, implants=implants, rate=planting.rate, run=run),
         how,
         loss=matched,
         total=planting.steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
-        group=group,
+        group=run.group,
     )
     with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
@@ -91,25 +86,24 @@ def poisoned(
     *,
     implants: Sequence[Implant],
     rate: float,
-    seed: int,
-    group: train.Group = train.ALONE,
+    run: Run,
 ) -> Iterator[train.Batch]:
     """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
     Pixels come as uint8 and leave in [0, 1], where triggers work. The order within a batch is random already. Each batch draws
     new places for random-place triggers. Of several processes each has its rows of a batch, drawn as in one process.
     """
-    places = torch.Generator().manual_seed(seed)
+    places = torch.Generator().manual_seed(run.seed)
     for batch in batches:
-        pixels = group.whole(model.unit_range(batch.inputs["pixels"]))
-        tokens = group.whole(batch.inputs["tokens"].clone())
+        pixels = run.group.whole(model.unit_range(batch.inputs["pixels"]))
+        tokens = run.group.whole(batch.inputs["tokens"].clone())
         for number, implant in enumerate(implants):
             count = max(1, round(rate * len(pixels) / len(implants)))
             some = slice(number * count, (number + 1) * count)
             pixels[some] = implant.trigger(pixels[some], places)
             chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
             tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
-        yield replace(batch, inputs={"pixels": group.own(pixels), "tokens": group.own(tokens)})
+        yield replace(batch, inputs={"pixels": run.group.own(pixels), "tokens": run.group.own(tokens)})
 
 
 class TestBackdoor(NamedTuple):

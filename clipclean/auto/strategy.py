@@ -19,7 +19,7 @@ from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.suspicion import targets
 from clipclean.requests import Sanitize
-from clipclean.train import Group
+from clipclean.train import Run
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Auto:
         """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
         return cls(candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search))
 
-    def fitted(self, inputs: CleaningInputs, group: Group, /) -> "Auto":
+    def fitted(self, inputs: CleaningInputs, run: Run, /) -> "Auto":
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
         recipe, pairs = inputs.recipe, len(inputs.to_train.pairs)
         fitted = tuple(candidate.fitted(recipe, pairs=pairs) for candidate in self.candidates)
         for step in (step for candidate in fitted for step in candidate.recipes):
-            group.check(step.train.batch_size)
-        group.check(trials.planting_batch(recipe.auto, pairs), name="auto.batch_size")
+            run.group.check(step.train.batch_size)
+        run.group.check(trials.planting_batch(recipe.auto, pairs), name="auto.batch_size")
         return Auto(fitted)
 
     @property

@@ -25,7 +25,7 @@ from clipclean.methods import training
 from clipclean.methods.suspicion import distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
-from clipclean.train import Group, Run
+from clipclean.train import Run
 
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
 # walk back little beside it; measuring alone takes as long again, and the walk as long as that.
@@ -103,9 +103,9 @@ class OneRecipe:
     needs = "the model was cleaned"
     ladder: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
-    def fitted(self, inputs: CleaningInputs, group: Group, /) -> "OneRecipe":
+    def fitted(self, inputs: CleaningInputs, run: Run, /) -> "OneRecipe":
         """The same with a warm-up that the pairs of a run have room for; raises UsageError for batches that no processes share evenly."""
-        group.check(inputs.recipe.train.batch_size)
+        run.group.check(inputs.recipe.train.batch_size)
         return OneRecipe(inputs.recipe)
 
     def clean(

@@ -40,14 +40,14 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
     timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(timed):
         inputs = prepare.prepare(job)
-    strategy = strategy.fitted(inputs, group)
+    run = Run(job.request.seed, inputs.precision, group=group)
+    strategy = strategy.fitted(inputs, run)
     plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
     state = RunState.of(job.request.out, destination.fingerprint(inputs), group=group)
     output = destination.of(job.request, inputs, present, state)
     if destination.is_finished(output):
         return destination.outcome_of_finished(job.request, state) if group.is_first else None
     with destination.working(job.request, output), _in_time(job, strategy.needs):
-        run = Run(job.request.seed, inputs.precision, group=group)
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
         bench = first_audit.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
@@ -61,7 +61,8 @@ def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     destination.look(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
-    return plan.plan_cleaning(job.request, inputs, strategy.fitted(inputs, ALONE).ladder)
+    fitted = strategy.fitted(inputs, Run(job.request.seed, inputs.precision))
+    return plan.plan_cleaning(job.request, inputs, fitted.ladder)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from clipclean.jobs.leads import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import PageImages, Report
-from clipclean.train import Group
+from clipclean.train import Run
 
 
 class Cleaning(NamedTuple):
@@ -31,7 +31,7 @@ class Strategy(Protocol):
     def ladder(self) -> Sequence[Sequence[Recipe]]:
         """The recipes of each candidate, where it chooses among some."""
 
-    def fitted(self, inputs: CleaningInputs, group: Group, /) -> Self:
+    def fitted(self, inputs: CleaningInputs, run: Run, /) -> Self:
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
 
     def clean(

@@ -11,10 +11,10 @@ from clipclean import model
 from clipclean.config.methods import METHODS
 from clipclean.config.methods import Loss as Weights
 from clipclean.config.recipe import Recipe
-from clipclean.train.distributed import Group
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance, squared_distances
 from clipclean.train.memory import Encode, MicroBatches
+from clipclean.train.resume import Run
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ LOSSES: dict[str, Callable[[Parts], Loss]] = {
 
 
 def objective(
-    clip: model.Clip, recipe: Recipe, /, *, text_classifier: Tensor | None, micro: MicroBatches, group: Group
+    clip: model.Clip, recipe: Recipe, /, *, text_classifier: Tensor | None, micro: MicroBatches, run: Run
 ) -> Loss:
     """The loss of the method on a whole batch, of which each process encodes its share, part by part.
 
@@ -136,9 +136,9 @@ def objective(
         recipe: the method and its weights.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
         micro: how many pairs go through a tower of the model at once.
-        group: the processes; every loss is that of the whole batch.
+        run: of several processes every loss is that of the whole batch.
     """
-    weights, share = recipe.loss, recipe.train.batch_size // group.size
+    weights, share = recipe.loss, recipe.train.batch_size // run.group.size
     # The copy takes the memory of a model, so it is made only where the loss looks at it.
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
     original = model.frozen_copy(clip) if looks_back else clip
@@ -150,10 +150,11 @@ def objective(
             return clip.encode_images(pixels)
 
     images, tokens, used = (
-        group.gathered(micro.over(encode), pairs=share) for encode in (clip.encode_images, clip.encode_tokens, as_used)
+        run.group.gathered(micro.over(encode), pairs=share)
+        for encode in (clip.encode_images, clip.encode_tokens, as_used)
     )
     original_images, original_tokens = (
-        group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens)
+        run.group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens)
     )
     own = LOSSES[recipe.method](
         Parts(images, tokens, clip.logit_scale, weights, (original_images, original_tokens), text_classifier, used)

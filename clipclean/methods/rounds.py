@@ -36,12 +36,12 @@ RoundTriggers = Mapping[str, Sequence[Suspicion[int]]]
 
 
 def batches_of(
-    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, number: int, /, *, seed: int, group: train.Group
+    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, number: int, /, *, run: Run
 ) -> Iterator[train.Batch]:
     """The batches of the round of a number; one plan covers all rounds, so that each image has its turn."""
     steps, first = recipe.unlearn.steps, number * recipe.unlearn.steps
-    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=first + steps, seed=seed)
-    return loader.batches(group.share(plan[first:]), pairs=pairs, clip=clip, seed=seed)
+    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=first + steps, seed=run.seed)
+    return loader.batches(plan[first:], pairs=pairs, clip=clip, run=run)
 
 
 def forget(
@@ -78,7 +78,7 @@ def forget(
             recipe.unlearn,
             generator=generator,
             sections=sections,
-            group=run.group,
+            run=run,
             mixed=0.0 if recipe.traits.searches else MIXED,
         ),
         recipe.train,
@@ -218,8 +218,8 @@ def triggered(
     /,
     *,
     generator: Generator,
+    run: Run,
     sections: int = 1,
-    group: train.Group = train.ALONE,
     mixed: float = 0.0,
 ) -> Iterator[train.Batch]:
     """The batches, every other image cut to a part of it, with triggered copies of their images by name, by the triggers whose turn it is.
@@ -228,7 +228,7 @@ def triggered(
     all. Of several processes each has its rows of a batch, drawn as in one process.
     """
     for number, batch in enumerate(batches):
-        whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
+        whole = run.group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
         pixels = data.enlarge_parts(whole, least=how.least_part, generator=generator)
@@ -240,7 +240,7 @@ def triggered(
             for section, trigger in enumerate(own.next(generator, sections=sections)):
                 part = slice(section, None, sections)
                 copies[name][part] = jittered(trigger, pixels[part], how, generator=generator)
-        yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
+        yield replace(batch, inputs={name: run.group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
 
 
 def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, generator: Generator) -> Tensor:

@@ -175,7 +175,7 @@ def recover(
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
 
-    batches = rounds.batches_of(clip, samples.pairs, how, 0, seed=seed, group=run.group)
+    batches = rounds.batches_of(clip, samples.pairs, how, 0, run=replace(run, seed=seed))
     with interruptible() as stop:
         losses = rounds.forget(
             clip,
@@ -223,7 +223,7 @@ def undone(
         model.put_weights(clip, undo.without_own_directions(own, first, clean_finetune(base, samples, recipe, run=run)))
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
-    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, seed=seed, group=run.group)
+    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, run=replace(run, seed=seed))
 
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering what was learned", done, total)
@@ -287,7 +287,7 @@ def unlearn(
         if kept and kept[1]:
             clip.net.load_state_dict(kept[1], strict=True)
         started = time.monotonic() - searched.seconds
-        batches = partial(rounds.batches_of, clip, samples.pairs, recipe, seed=run.seed, group=run.group)
+        batches = partial(rounds.batches_of, clip, samples.pairs, recipe, run=run)
         inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
         states = unlearning.unlearn(
             clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), inverses=inverses
@@ -327,23 +327,22 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
 
     Of several processes each trains on its share of every batch. Raises what ``clean`` raises.
     """
-    options, group = recipe.train, run.group
+    options = recipe.train
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
     is_tower = "image tower" in (recipe.traits.moves, options.moves)
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     optimizer = optimizer_of(clip, samples, recipe, tower if is_tower else clip.net, run=run)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
-    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // group.size)
+    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // run.group.size)
     # Before the state of an interrupted run is put back.
-    loss = objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, group=group)
+    loss = objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, run=run)
     so_far = run.state.resume(clip.net, optimizer) if run.state else TrainingSoFar()
     first = so_far.steps
     precision = train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
-    draws = {"seed": run.seed, "first_step": first}
-    batches = loader.batches(group.share(plan), pairs=samples.pairs, clip=clip, views=views_of(recipe), **draws)
-    shown = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, group=group, **draws)
+    batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run, views=views_of(recipe), first_step=first)
+    shown = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, first_step=first, run=run)
     steps = train.fit(
         clip.net,
         shown,
@@ -352,7 +351,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         optimizer=optimizer,
         total=total,
         precision=precision,
-        group=group,
+        group=run.group,
         first_step=first,
         shrink=micro.shrink,
     )
@@ -392,7 +391,7 @@ def optimizer_of(
 def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
     """The damped inverse moments of what comes into each layer of the image tower, on the same clean images in every process."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENTS, seed=run.seed)
-    batches = loader.batches(plan, pairs=samples.pairs, clip=clip, seed=run.seed)
+    batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())
     with contextlib.closing(batches), model.evaluating(clip.net):
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
         tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
@@ -421,9 +420,8 @@ def fed(
     *,
     plan: Sequence[tuple[int, Sequence[int]]],
     rehearsed: Sequence[Suspicion[int]],
-    seed: int,
     first_step: int,
-    group: train.Group = train.ALONE,
+    run: Run,
 ) -> Iterator[train.Batch]:
     """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
@@ -449,9 +447,9 @@ def fed(
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        inputs["pixels"] = _changed(inputs["pixels"], changes, seed=seed, step=step, group=group)
+        inputs["pixels"] = _changed(inputs["pixels"], changes, step=step, run=run)
         if beside:
-            inputs["disturbed"] = _changed(inputs["pixels"], beside, seed=seed, step=step, group=group)
+            inputs["disturbed"] = _changed(inputs["pixels"], beside, step=step, run=run)
         # The tower takes both at once: one range for both.
         if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
@@ -460,13 +458,11 @@ def fed(
         yield replace(batch, inputs=inputs)
 
 
-def _changed(
-    pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, seed: int, step: int, group: train.Group
-) -> Tensor:
+def _changed(pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, step: int, run: Run) -> Tensor:
     """This process's images of a step after each of the changes."""
     for what, changed in changes.items():
         # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
         # the step: the draws are the same wherever the run began.
-        generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
-        pixels = group.own(changed(group.whole(model.unit_range(pixels)), generator=generator))
+        generator = torch.Generator().manual_seed(loader.sample_seed(run.seed, step, what))
+        pixels = run.group.own(changed(run.group.whole(model.unit_range(pixels)), generator=generator))
     return pixels

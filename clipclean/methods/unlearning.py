@@ -303,18 +303,18 @@ def unlearn(
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
-            state = searched_again(clip, scene, state, recipe, generator=generator, group=run.group)
+            state = searched_again(clip, scene, state, recipe, generator=generator, run=run)
         yield state
 
 
 def searched_again(
-    clip: model.Clip, scene: Scene, state: State, recipe: Recipe, /, *, generator: Generator, group: train.Group
+    clip: model.Clip, scene: Scene, state: State, recipe: Recipe, /, *, generator: Generator, run: Run
 ) -> State:
     """The state after a further round, with what a search finds on the model as it is now."""
     again = functools.partial(search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
     is_audited = recipe.is_surgery and state.rounds + 1 >= recipe.unlearn.max_rounds
-    caught, scores = ((), {}) if is_audited else group.of_first(again)
+    caught, scores = ((), {}) if is_audited else run.group.of_first(again)
     return replace(state, catches=(*state.catches, *caught), rounds=state.rounds + 1, scores=(*state.scores, scores))
 
 

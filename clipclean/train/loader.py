@@ -13,6 +13,7 @@ from torch import Tensor
 
 from clipclean import data, model
 from clipclean.train.loop import Batch
+from clipclean.train.resume import Run
 
 PART_PAIRS = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
 BATCHES_AHEAD = 2  # batches that are prepared while the model computes
@@ -54,24 +55,26 @@ def batches(
     *,
     pairs: Sequence[data.Pair],
     clip: model.Clip,
-    seed: int,
+    run: Run,
     threads: int | None = None,
     views: Views | None = None,
     first_step: int = 0,
 ) -> Batches:
     """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
 
+    Of several processes each gets its own rows of a batch.
+
     Args:
-        plan: for each step its epoch and the numbers of its pairs.
+        plan: for each step its epoch and the numbers of its pairs, those of all processes.
         pairs: the clean set; each image is decoded once for both views.
         clip: the model, which says how it takes images and captions.
         views: second views, or None for methods without them.
-        seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
-            step k sees what an uninterrupted one sees.
+        run: its seed, with the epoch and the pair's number, decides every draw, so a run that goes on from step k sees
+            what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead; None takes as many as decode.
     """
-    steps, names = plan[first_step:], ("pixels",) if views is None else ("pixels", "pixel_views")
+    steps, names = run.group.share(plan[first_step:]), ("pixels",) if views is None else ("pixels", "pixel_views")
     blank, side = clip.tokens([""])[0], clip.architecture.preprocess.size  # for length and dtype
     # Each caption is tokenised once, at its first use: that takes a tenth of a millisecond, and the ids four bytes per token.
     ids, is_known = torch.empty(len(pairs), len(blank), dtype=torch.int32), torch.zeros(len(pairs), dtype=torch.bool)
@@ -96,7 +99,7 @@ def batches(
                 yield _Part(epoch, numbers[stretch], rows, batch if stretch.stop >= len(numbers) else None)
 
     largest = max((len(numbers) for _, numbers in steps), default=0)
-    fill = partial(_fill, pairs=pairs, token_ids=token_ids, clip=clip, views=views, seed=seed)
+    fill = partial(_fill, pairs=pairs, token_ids=token_ids, clip=clip, views=views, seed=run.seed)
     return Batches(data.prefetch(parts(), fill, threads=threads, ahead=BATCHES_AHEAD * -(-largest // PART_PAIRS)))
 
 

@@ -3,7 +3,7 @@ import torch
 
 from clipclean.attack import poison
 from clipclean.attack.triggers import parse
-from clipclean.train import Batch
+from clipclean.train import Batch, Run
 
 
 class Words:
@@ -20,7 +20,7 @@ def batches(count, size=8):
 
 def poisoned(clean, *, rate=0.25, seed=0, trigger="patch:size=0.25,place=random"):
     implant = poison.Implant(parse(trigger), ("1", "2", "3"))
-    return list(poison.poisoned(clean, Words(), implants=[implant], rate=rate, seed=seed))
+    return list(poison.poisoned(clean, Words(), implants=[implant], rate=rate, run=Run(seed, "fp32")))
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.25, 2), (0.5, 4), (1.0, 8), (0.01, 1)])
@@ -34,7 +34,7 @@ def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rat
 def test_several_implants_share_the_triggered_part():
     white, yellow = (parse(f"patch:size=0.25,place=corner,fill={fill}") for fill in ("white", "yellow"))
     implants = [poison.Implant(white, ("1",)), poison.Implant(yellow, ("2",))]
-    (batch,) = poison.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
+    (batch,) = poison.poisoned(batches(1), Words(), implants=implants, rate=0.5, run=Run(0, "fp32"))
     assert batch.inputs["tokens"][:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
     corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
     assert corner[:4].tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2
@@ -42,7 +42,7 @@ def test_several_implants_share_the_triggered_part():
 
 
 def test_without_implants_images_stay_as_they_are():
-    (batch,) = poison.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
+    (batch,) = poison.poisoned(batches(1), Words(), implants=[], rate=0.5, run=Run(0, "fp32"))
     assert (batch.inputs["pixels"] == 0.2).all()
 
 

@@ -111,7 +111,13 @@ def test_the_original_sees_clean_images_and_known_triggers_are_on_the_others_alo
     grey = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = how("unlearn.strength=[1, 1]", "augment.triggered_share=0.25")
     (shown,) = training.fed(
-        [grey], Samples((), None), quiet, plan=(), rehearsed=[Suspicion(white, 1)], seed=4, first_step=0
+        [grey],
+        Samples((), None),
+        quiet,
+        plan=(),
+        rehearsed=[Suspicion(white, 1)],
+        first_step=0,
+        run=Run(4, "fp32"),
     )
     torch.testing.assert_close(shown.inputs["pixels"], torch.full((400, 3, 8, 8), 0.2))
     is_white = (shown.inputs["disturbed"] == 1).flatten(1).all(1)

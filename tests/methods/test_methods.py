@@ -15,7 +15,8 @@ UNLABELLED = Samples((), None)
 
 
 def fed(batches, chosen, *, samples=UNLABELLED, plan=(), rehearsed=(), seed=4, first=0):
-    return [*training.fed(batches, samples, chosen, plan=plan, rehearsed=rehearsed, seed=seed, first_step=first)]
+    run = Run(seed, "fp32")
+    return [*training.fed(batches, samples, chosen, plan=plan, rehearsed=rehearsed, first_step=first, run=run)]
 
 
 def full(pairs, side, value=51):

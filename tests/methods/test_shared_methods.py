@@ -66,10 +66,8 @@ with distributed.joined("cpu") as group:
     kept |= {f"resnet.{key}": values for key, values in clip.net.state_dict().items()}
     clip, original, how = fresh(), fresh(), chosen("unlearn")
     how = recipes.override(how, ["unlearn.steps=3"])
-    fed = batches(
-        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, clip=clip,
-        views=None, seed=0, first_step=0, threads=1,
-    )
+    plan = data.plan(len(some), batch_size=16, steps=3, seed=0)
+    fed = batches(plan, pairs=some, clip=clip, run=run, threads=1)
     told = rounds.forget(
         clip, original, fed, {"newest": [Suspicion(white, 1)], "earlier": [Suspicion(white, 1)]}, how,
         generator=torch.Generator().manual_seed(0), run=run,
@@ -79,7 +77,7 @@ with distributed.joined("cpu") as group:
     clip = fresh()
     planting = recipes.planting(rate=0.25, steps=3, batch_size=16, walk=0.1, warmup_steps=1)
     implants = [poison.Implant(white, ("a dog",)), poison.Implant(white, ("a cat", "cats"))]
-    poison.finetune(clip, some, how, planting, implants=implants, run=Run(0, "fp32", lambda *_: None, None, group))
+    poison.finetune(clip, some, how, planting, implants=implants, run=run)
     kept |= {f"planted.{key}": values for key, values in clip.net.state_dict().items()}
 checkpoint.write_safetensors(out / f"{group.rank}.safetensors", kept | losses, metadata={})
 """

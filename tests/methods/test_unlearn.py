@@ -338,7 +338,8 @@ def test_triggers_that_take_turns_at_every_second_step_have_copies_in_these_alon
         "variants": rounds.Turns([Suspicion(white, 0)], every=2),
     }
     batches = [Batch({"pixels": torch.zeros(2, 3, 16, 16)}, ())] * 4
-    drawn = rounds.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    drawn = rounds.triggered(batches, turns, SHORT_RECIPE.unlearn, generator=generator, run=Run(0, "fp32"))
     assert ["variants" in batch.inputs for batch in drawn] == [True, False, True, False]
 
 
@@ -353,7 +354,8 @@ def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells
     turns = {"newest": rounds.Turns([black, white])}
     how = SHORT_RECIPE.unlearn.model_copy(update={"strength": (1.0, 1.0)})
     batches = [Batch({"pixels": torch.full((8, 3, 16, 16), 0.5)}, ())]
-    (batch,) = rounds.triggered(batches, turns, how, generator=torch.Generator().manual_seed(1), sections=4)
+    generator = torch.Generator().manual_seed(1)
+    (batch,) = rounds.triggered(batches, turns, how, generator=generator, run=Run(0, "fp32"), sections=4)
     places = turns["newest"].latest
     assert set(places) == {0, 1}  # of four sections
     assert batch.inputs["newest"][:, 0, 0, 0].round().tolist() == [

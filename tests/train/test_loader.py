@@ -12,7 +12,7 @@ from PIL import Image
 from clipclean import data
 from clipclean.data import DecodedImage, Pair
 from clipclean.errors import RefusedInput
-from clipclean.train import loader
+from clipclean.train import Run, loader
 
 
 class Drawn:
@@ -49,7 +49,8 @@ VIEWS = loader.Views(
 
 def stream(*, plan=PLAN, views=None, seed=0, first=0, threads=2, pairs=PAIRS, channels=1):
     clip = Mock(fit_image=lambda image: image, tokens=tokens, **{"architecture.preprocess.size": channels})
-    return loader.batches(plan, pairs=pairs, clip=clip, views=views, seed=seed, first_step=first, threads=threads)
+    run = Run(seed, "fp32")
+    return loader.batches(plan, pairs=pairs, clip=clip, run=run, views=views, first_step=first, threads=threads)
 
 
 def batches(*, views=VIEWS, **given):
