@@ -342,8 +342,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     bench.put(bench.original)
     shown = before.shown_to(candidate.recipes)
     cleaned = candidates.clean(bench, candidate, shown, where="model", origin={})
-    own = new_among(cleaned.leads, before.suspicions)
-    suspected = distinct([*before.suspicions, *own])
+    new_suspicions = new_among(cleaned.leads, before.suspicions)
+    suspected = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}

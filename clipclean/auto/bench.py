@@ -142,16 +142,20 @@ def pooled(measured: Sequence[Measurement], /) -> Measured:
 
 
 def _added(rates: Sequence[Rate]) -> recipes.MeasuredRate:
-    whole = Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
-    return recipes.MeasuredRate(value=whole.value, interval=whole.interval, n=whole.n)
+    pooled_rate = Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
+    return recipes.MeasuredRate(value=pooled_rate.value, interval=pooled_rate.interval, n=pooled_rate.n)
 
 
 def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /, *, keep: bool) -> tuple[Evidence, ...]:
     """New evidence after the earlier that stays true: with ``keep`` that of the same values, with other attacks, models or data."""
-    beside = {"seeds", "before", "after", "versions"}
-    values = {block.recipe_sha256 for block in new}
-    subjects = [block.model_dump(exclude=beside) for block in new]
-    kept = [b for b in earlier if keep and b.recipe_sha256 in values and b.model_dump(exclude=beside) not in subjects]
+    measured_fields = {"seeds", "before", "after", "versions"}
+    new_digests = {block.recipe_sha256 for block in new}
+    subjects = [block.model_dump(exclude=measured_fields) for block in new]
+    kept = [
+        b
+        for b in earlier
+        if keep and b.recipe_sha256 in new_digests and b.model_dump(exclude=measured_fields) not in subjects
+    ]
     return (*kept, *new)
 
 

@@ -127,7 +127,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
 
 
 def _candidate(text: str, auto: Recipe) -> Candidate:
-    names, chosen = [], []
+    names, steps = [], []
     for part in re.split(r"\s*\+\s*(?![^(]*\))", text.strip()):
         match = _STEP.fullmatch(part)
         if not match:
@@ -141,8 +141,8 @@ def _candidate(text: str, auto: Recipe) -> Candidate:
         if step.traits.chooses:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
-        chosen.append(step)
-    return Candidate(tuple(names), tuple(chosen))
+        steps.append(step)
+    return Candidate(tuple(names), tuple(steps))
 
 
 # Cleaning by a candidate.
@@ -205,7 +205,7 @@ def clean(
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
-        recipe, own = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
+        recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
         classifier = detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates)
         aims = training.aims_of(
@@ -215,10 +215,10 @@ def clean(
             text_classifier=classifier,
             classes=eval_set.classes,
             shown=shown,
-            run=own,
+            run=run,
         )
         aims = replace(aims, rehearsed=rehearsed, original=original, base=bench.base.clip if bench.base else None)
-        trained, remaining = _cleaned(clip, samples, recipe, aims, own, state)
+        trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
@@ -232,19 +232,19 @@ def _cleaned(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
 ) -> tuple[training.Training, tuple[Finding, ...]]:
     """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
-    searched, kept = aims.searched, state.recall(DONE)
-    if kept is not None:
-        weights, record, saved = kept
+    searched, earlier = aims.searched, state.recall(DONE)
+    if earlier is not None:
+        weights, record, finding_records = earlier
         model.put_weights(clip, weights)
-        remaining = tuple(Finding.model_validate(finding) for finding in saved)
+        remaining = tuple(Finding.model_validate(finding) for finding in finding_records)
         return training.Training(TrainingRecord.model_validate(record), searched), remaining
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
     remaining = tuple(unlearned.findings(least=least)) if unlearned else ()
-    saved = [finding.as_json() for finding in remaining]
-    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), saved])
+    finding_records = [finding.as_json() for finding in remaining]
+    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), finding_records])
     if not searched:
         state.forget(resume.STATE_NAME)  # three times the weights, and of no more use
     return trained, remaining

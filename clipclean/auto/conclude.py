@@ -93,13 +93,13 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured
     last = cleaning.side(inputs, bench, replace(attempt.audit, measured=after), eval_set)
     if choice.is_cut:
-        shown = [detect.unproven(CC.TIME_OVER, CUT)]
+        cleaning_findings = [detect.unproven(CC.TIME_OVER, CUT)]
     elif not choice.considered:
-        shown = [finding(CC.NOTHING_TO_CLEAN, SPARED)]
+        cleaning_findings = [finding(CC.NOTHING_TO_CLEAN, SPARED)]
     elif attempt is original:
-        shown = [as_it_was(best)]
+        cleaning_findings = [as_it_was(best)]
     else:
-        shown = test_backdoor_findings(
+        cleaning_findings = test_backdoor_findings(
             choice.copy,
             chosen.at(attempt.point.share),
             before,
@@ -107,14 +107,18 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
             changed=attempt.cleaned.changed,
             doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
         )
-    more = [*shown, *cleaning.notes(inputs), *out_of_time(choice, listed=len(bench.settings.ladder))]
+    further_findings = [
+        *cleaning_findings,
+        *cleaning.notes(inputs),
+        *out_of_time(choice, listed=len(bench.settings.ladder)),
+    ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
         if attempt is original:
-            return [*other.findings(attempt.audit), *more]
+            return [*other.findings(attempt.audit), *further_findings]
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.before)
-        return [*own, *more]
+        return [*own, *further_findings]
 
     nothing = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
     applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=nothing)

@@ -148,14 +148,16 @@ class Refinetuned:
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
-        first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
-        named, findings = {probe.trigger for probe in self.before.known}, []
+        original_excess = (
+            {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
+        )
+        known_specs, findings = {probe.trigger for probe in self.before.known}, []
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess
             if not is_known:
-                if old.trigger in named or old.trigger not in first:
+                if old.trigger in known_specs or old.trigger not in original_excess:
                     continue
-                acted = first[old.trigger]
+                acted = original_excess[old.trigger]
                 was_removed = acted > limit and old.excess <= walk_back.REMOVED * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
@@ -195,44 +197,48 @@ def planting_of(bench: Workbench, /) -> Planting:
     """The settings for planting test backdoors."""
     # All test backdoors in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
     # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
-    own = bench.settings
-    size = planting_batch(own, len(bench.samples.pairs))
-    warmup = min(bench.control.train.warmup_steps, own.plant_steps // 4)
+    settings = bench.settings
+    size = planting_batch(settings, len(bench.samples.pairs))
+    warmup = min(bench.control.train.warmup_steps, settings.plant_steps // 4)
     return recipes.planting(
-        rate=own.plant_share, steps=own.plant_steps, batch_size=size, walk=own.plant_walk, warmup_steps=warmup
+        rate=settings.plant_share,
+        steps=settings.plant_steps,
+        batch_size=size,
+        walk=settings.plant_walk,
+        warmup_steps=warmup,
     )
 
 
 def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     """A copy with test backdoors; None if none are wanted, no class is free, or the planting diverges."""
     classes = len(bench.eval_set.classes)
-    drawn = poison.draw(bench.settings.canaries, classes=classes, avoid=avoid, seed=bench.run.seed)
-    return planted(bench, drawn) if drawn else None
+    test_backdoors = poison.draw(bench.settings.canaries, classes=classes, avoid=avoid, seed=bench.run.seed)
+    return planted(bench, test_backdoors) if test_backdoors else None
 
 
-def planted(bench: Workbench, drawn: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:
+def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:
     """A copy with these test backdoors; None if the planting diverges."""
     classes = bench.eval_set.classes
     origin = {
-        "test_backdoors": [(backdoor.trigger.spec, backdoor.target) for backdoor in drawn],
+        "test_backdoors": [(backdoor.trigger.spec, backdoor.target) for backdoor in test_backdoors],
         "control": recipes.decides(bench.control),
         "planting": planting_of(bench).model_dump(mode="json"),
     }
-    part = bench.state.part("test_backdoors", origin)
-    kept, started = part.recall(DONE), time.monotonic()
-    if kept is None:
-        implants = poison.implants(drawn, classes=classes, templates=bench.eval_set.templates)
+    saved_copy = bench.state.part("test_backdoors", origin)
+    earlier, started = saved_copy.recall(DONE), time.monotonic()
+    if earlier is None:
+        implants = poison.implants(test_backdoors, classes=classes, templates=bench.eval_set.templates)
         try:
             _finetune(bench, planting_of(bench), implants, what="planting test backdoors in a copy")
         except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
             return None
         seconds = time.monotonic() - started
-        part.keep(DONE, [bench.clip.net.state_dict(), seconds])
+        saved_copy.keep(DONE, [bench.clip.net.state_dict(), seconds])
     else:
-        weights, seconds = kept
+        weights, seconds = earlier
         bench.put(weights)
-    measured = bench.measure(poison.measured_on(bench.eval_set, drawn), what="measuring the copy")
-    return PlantedCopy(drawn, model.copy_weights(bench.clip), measured, origin, seconds)
+    measured = bench.measure(poison.measured_on(bench.eval_set, test_backdoors), what="measuring the copy")
+    return PlantedCopy(test_backdoors, model.copy_weights(bench.clip), measured, origin, seconds)
 
 
 def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:

@@ -349,9 +349,9 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
         return None
     own, base = (sureness.cpu() for sureness in by_model)
     lifted = most_persuasive(own - base, triggers, classes)
-    first, made = lifted[0], {trigger.spec: trigger for trigger in triggers}
+    first, by_spec = lifted[0], {trigger.spec: trigger for trigger in triggers}
     n = min(PERSUADED_IMAGES, len(pixels))
-    return Lift(made[first.trigger], eval_set.classes[first.target], first.log_odds, lead(lifted), n)
+    return Lift(by_spec[first.trigger], eval_set.classes[first.target], first.log_odds, lead(lifted), n)
 
 
 @torch.no_grad()

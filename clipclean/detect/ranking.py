@@ -139,25 +139,25 @@ def embedded(
     def prepare(batch: Sequence[data.Pair]) -> Tensor:
         return stack([pair.image for pair in batch])
 
-    images, others, captions, looks = [], [], [], []
+    images, changed_views, captions, looks = [], [], [], []
     under: list[list[Tensor]] = [[] for _ in triggers]
-    places, done = Generator().manual_seed(0), 0
+    places, embedded_count = Generator().manual_seed(0), 0
     step(what, 0, len(pairs))
     for batch, pixels in zip(batches, data.prefetch(batches, prepare), strict=True):
         images.append(clip.embed_images(pixels))
-        others.append(torch.stack([clip.embed_images(view) for view in views(pixels)]))
+        changed_views.append(torch.stack([clip.embed_images(view) for view in views(pixels)]))
         captions.append(clip.embed_texts([pair.caption for pair in batch]))
         looks.append(thumbnails(pixels))
         # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
-        if done < GATHERED:
+        if embedded_count < GATHERED:
             for trigger, triggered in zip(triggers, under, strict=True):
                 triggered.append(clip.embed_images(trigger(pixels, places)))
-        done += len(batch)
-        step(what, done, len(pairs))
+        embedded_count += len(batch)
+        step(what, embedded_count, len(pairs))
     gathered = [F.normalize(torch.cat(triggered).mean(0), dim=0) for triggered in under]
     return Embedded(
         torch.cat(images),
-        torch.cat(others, dim=1),
+        torch.cat(changed_views, dim=1),
         torch.cat(captions),
         torch.cat(looks).to(clip.device),
         torch.stack(gathered) if gathered else images[0].new_empty(0, images[0].shape[1]),
@@ -212,8 +212,8 @@ def told(screened: ScreenedRecord, /) -> str:
 
 def kept(clean: data.CleanSet, dropped: Tensor, /) -> data.CleanSet:
     """The set without the pairs that are dropped; its digest stays that of the set as it was read."""
-    left = tuple(pair for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if not is_dropped)
-    return replace(clean, pairs=left)
+    kept_pairs = tuple(pair for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if not is_dropped)
+    return replace(clean, pairs=kept_pairs)
 
 
 # The signals, and one order of all.

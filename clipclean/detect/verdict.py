@@ -189,20 +189,20 @@ def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, 
     """
     under = "Under CLIP's own mean and deviation of pixels"
     limits = limits_per_look(limits, 2)
-    first = _under_one(own, limits, images=images)
-    second = _under_one(normalised, limits, images=images)
-    signs = {_subject(sign): sign for sign in second if rule(sign.rule).tells == "sign"}
-    both = [_worse(sign, signs.pop(_subject(sign), None), under) for sign in first]
-    only = [sign.model_copy(update={"message": f"{under}: {sign.message}"}) for sign in signs.values()]
-    more = [*only, *both]
+    own_findings = _under_one(own, limits, images=images)
+    normalised_findings = _under_one(normalised, limits, images=images)
+    signs = {_subject(sign): sign for sign in normalised_findings if rule(sign.rule).tells == "sign"}
+    of_both = [_worse(sign, signs.pop(_subject(sign), None), under) for sign in own_findings]
+    of_second_alone = [sign.model_copy(update={"message": f"{under}: {sign.message}"}) for sign in signs.values()]
+    findings = [*of_second_alone, *of_both]
     rate, better = _sound_rate(own), _sound_rate(normalised)
     if rate and better and better.value - rate.value > limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * rate.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * better.value:.1f} %: the configuration is not the one that the model was trained with."
         )
-        more.append(unproven(CC.CLASSES_HARDLY_KNOWN, words))
-    return more
+        findings.append(unproven(CC.CLASSES_HARDLY_KNOWN, words))
+    return findings
 
 
 def limits_per_look(limits: AuditLimits, looks: int, /) -> AuditLimits:
@@ -245,10 +245,10 @@ def sanitized(
     searched for.
     """
     findings = [*of_probes(after, limits=limits), *of_accuracy(before, after, limits=limits)]
-    shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
+    acted_before = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
         suspicious_probes(before, limits=limits)
     )
-    if not shown:
+    if not acted_before:
         words = (
             "Before the cleaning no named trigger acted on this model, none of the panel did by more than natural triggers may, and "
             "the search found none. So nothing was unlearned, and the weights are unchanged."
@@ -294,11 +294,11 @@ def _panel(probe: Probe, limits: AuditLimits) -> Finding:
     embeddings lie together there like those of any class.
     """
     collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > ROUNDING
-    second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
+    collapse_words = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return finding(
         CC.PANEL_EXCESS,
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of images into '{probe.target}' "
-        f"(without it: {_percent(probe.base.value)}), {second}. Clean models have natural triggers, too.",
+        f"(without it: {_percent(probe.base.value)}), {collapse_words}. Clean models have natural triggers, too.",
         level="warning",
         **_about(probe, limits.suspicious_excess),
     )
@@ -453,14 +453,14 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
     model without the clean models that were given, with the reason why they do not, but for those of :func:`natural_to_base`.
     """
-    everything = {suspect.name: suspect for suspect in all_suspects(result, limits)}
+    suspect_by_name = {suspect.name: suspect for suspect in all_suspects(result, limits)}
     least = least_score(limits, is_doubt=True, is_beside=result.references is not None)
-    reasons = {name: "" for name, suspect in everything.items() if suspect.score >= least}
+    reasons = {name: "" for name, suspect in suspect_by_name.items() if suspect.score >= least}
     for suspect in _failing_alone(result, limits):
-        if suspect.name in everything and not suspect.acts_on_base:
+        if suspect.name in suspect_by_name and not suspect.acts_on_base:
             why = "but clean models that were given can be led there as easily."
             reasons.setdefault(suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), {why}")
-    return [(everything[name], why) for name, why in reasons.items()]
+    return [(suspect_by_name[name], why) for name, why in reasons.items()]
 
 
 def natural_to_base(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:

@@ -57,30 +57,32 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     base = bases.load(named_base, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named_base else None
     audited, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
     result, folder = audited.audit, request.save_triggers
-    known_power, others = None, base.notes() if base else []
+    known_power, other_findings = None, base.notes() if base else []
     try:
         known_power = judging.power_of(audited)
     except deadline.OutOfTime:
-        others.append(detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured."))
-    others += _of_references(audited)
+        other_findings.append(
+            detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")
+        )
+    other_findings += _of_references(audited)
     applied = judge.apply(
         audit_inputs.loaded,
-        lambda limits: judging.with_power([*judging.all_findings(audited, limits), *others], known_power),
+        lambda limits: judging.with_power([*judging.all_findings(audited, limits), *other_findings], known_power),
     )
-    saved = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
+    trigger_paths = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
     maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
     measured, hits = result.measured.record(), result.search.targeted if result.search else ()
     distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
-    searched = result.search_record(request.effort, saved)
-    more: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
-    more |= {"power": known_power} if known_power else {}
+    searched = result.search_record(request.effort, trigger_paths)
+    further_measurements: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
+    further_measurements |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
         suspects=detect.suspect_records(
             result.search, result.measured, limits=detect.limits_per_look(judge.limits, result.looks)
         ),
-        measurements=measured.model_copy(update=more | {"distances": distances}),
+        measurements=measured.model_copy(update=further_measurements | {"distances": distances}),
         effort=request.effort,
         vocabulary=audit_inputs.shared.vocabulary.record(is_given=audit_inputs.shared.has_own_classes),
         data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),

@@ -159,25 +159,25 @@ class LoadedBase:
         ``is_whole`` says that what acts on the base alone was tried as well.
         """
         place, file, kin = self.opened.place, self.opened.file, self.kin
-        shown = before or self.first
-        more: dict[str, object] = {"revision": place.revision} if place.revision else {}
-        if shown.lift:
-            more["lift"] = LiftRecord.of(shown.lift)
+        comparison = before or self.first
+        more_fields: dict[str, object] = {"revision": place.revision} if place.revision else {}
+        if comparison.lift:
+            more_fields["lift"] = LiftRecord.of(comparison.lift)
         if kin.is_base:
-            more["on_both"] = _differences(shown.on_both())
+            more_fields["on_both"] = _differences(comparison.on_both())
         if kin.is_base and is_whole:
-            more["on_base"] = _differences(shown.on_base())
+            more_fields["on_base"] = _differences(comparison.on_base())
         return BaseRecord.of(
             kin,
             name=place.name,
             sha256=file.sha256,
             format=file.format,
             layers=tuple(map(BaseLayerRecord.of, kin.layers)),
-            moved=tuple(MovedClassRecord.of(moved, class_=moved.name) for moved in shown.moved),
-            tried=shown.tried,
+            moved=tuple(MovedClassRecord.of(moved, class_=moved.name) for moved in comparison.moved),
+            tried=comparison.tried,
             differences=_differences(before.differences if before else ()),
             left=None if after is None else _differences(after.differences),
-            **more,
+            **more_fields,
         )
 
 

@@ -88,13 +88,13 @@ def divide(
 
 def split(pairs: int, recipe: Recipe, /) -> tuple[list[int], list[int]]:
     """The places of pairs to train on, and of those to measure on: as many as the budget needs, by the number of pairs alone."""
-    kept = round(pairs * recipe.data.held_out_share)
+    held_out = round(pairs * recipe.data.held_out_share)
     if pairs >= SEES_FROM:
-        kept = max(kept, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
+        held_out = max(held_out, min(SEES_BY, round(pairs * SEES_BY_SHARE)))
     elif recipe.traits.chooses:
-        kept = max(kept, round(pairs * CHOOSES_BY_SHARE))
+        held_out = max(held_out, round(pairs * CHOOSES_BY_SHARE))
     order = torch.randperm(pairs, generator=torch.Generator().manual_seed(0)).tolist()
-    return sorted(order[kept:]), sorted(order[:kept])
+    return sorted(order[held_out:]), sorted(order[:held_out])
 
 
 def warn_of_few(to_measure: Samples, /, *, least: int) -> None:
@@ -118,14 +118,14 @@ def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: in
     if len(labelled_samples.pairs) < least:
         labelled_keys = {pair.key for pair in labelled_samples.pairs}
         missed = [pair.caption for pair in samples.pairs if pair.key not in labelled_keys]
-        some = untrusted.some(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
-        others = (
-            f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {some}."
+        examples = untrusted.some(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
+        unnamed_words = (
+            f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {examples}."
             if missed
             else ""
         )
         say(
-            f"{words}, fewer than {least}, so a loss of accuracy is estimated without labels.{others} Give labelled images by "
+            f"{words}, fewer than {least}, so a loss of accuracy is estimated without labels.{unnamed_words} Give labelled images by "
             "--eval-data, or by --classes a list that has what the captions name."
         )
         return samples

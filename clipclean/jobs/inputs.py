@@ -270,7 +270,7 @@ def suspicions(
             "suspect, or leave the target out: the panel is tried with every class as the target."
         )
     place = None if target is None else class_number(target, vocabulary.classes)
-    named: list[Suspicion[int | None]] = []
+    suspicions_of_user: list[Suspicion[int | None]] = []
     for spec in specs:
         trigger, target_place = named_trigger(spec), place
         if place is None and isinstance(trigger, detect.InvertedTrigger):
@@ -278,13 +278,13 @@ def suspicions(
                 target_place = class_number(trigger.target, vocabulary.classes)
             except UsageError as error:
                 raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
-        named.append(Suspicion(trigger, target_place))
-    specs_of_files = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
+        suspicions_of_user.append(Suspicion(trigger, target_place))
+    specs_of_files = [trigger.spec for trigger, _ in suspicions_of_user if isinstance(trigger, detect.InvertedTrigger)]
     if twice := [spec for spec in dict.fromkeys(specs_of_files) if specs_of_files.count(spec) > 1]:
         raise UsageError(
             f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
         )
-    return tuple(named)
+    return tuple(suspicions_of_user)
 
 
 def named_trigger(spec: str, /) -> detect.TriggerLike:
@@ -359,13 +359,13 @@ def audit_set(
     Raises:
         Inconclusive: fewer than two images.
     """
-    shown = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
+    samples = Samples(images.pairs, data.labels_of(images, vocabulary.classes))
     has_captions = all(pair.caption for pair in images.pairs)
-    if shown.labels is None and has_captions:
-        labelled = labelled_by_captions(shown, vocabulary)
-        shown = labelled if len(labelled.pairs) >= NAMED_SHARE * len(shown.pairs) else shown
-    measured = eval_set(clip, recipe, shown, vocabulary=vocabulary, named=named, panel=panel)
-    return measured if shown.labels is None and has_captions else replace(measured, captions=None)
+    if samples.labels is None and has_captions:
+        labelled = labelled_by_captions(samples, vocabulary)
+        samples = labelled if len(labelled.pairs) >= NAMED_SHARE * len(samples.pairs) else samples
+    measured = eval_set(clip, recipe, samples, vocabulary=vocabulary, named=named, panel=panel)
+    return measured if samples.labels is None and has_captions else replace(measured, captions=None)
 
 
 def labelled_by_captions(samples: Samples, vocabulary: Vocabulary, /) -> Samples:
@@ -379,7 +379,7 @@ def labelled_by_captions(samples: Samples, vocabulary: Vocabulary, /) -> Samples
 def eval_set(
     clip: model.Clip,
     recipe: Recipe,
-    shown: Samples,
+    samples: Samples,
     /,
     *,
     vocabulary: Vocabulary,
@@ -393,25 +393,25 @@ def eval_set(
     Raises:
         Inconclusive: fewer than two images. Copies count once, since they are no further evidence.
     """
-    pairs, labels = shown.pairs, shown.labels
+    pairs, labels = samples.pairs, samples.labels
     if len(pairs) < 2:
         raise Inconclusive(
             f"{len(pairs)} image(s) to measure on: too few to say anything. Give labelled images by --eval-data, or more pairs."
         )
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
-    chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
-    pixels = detect.stack([pairs[i].image for i in chosen])
+    places = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    pixels = detect.stack([pairs[i].image for i in places])
     once = distinct(pixels)
-    chosen, pixels = [chosen[place] for place in once], pixels[once]
-    if len(chosen) < 2:
+    places, pixels = [places[place] for place in once], pixels[once]
+    if len(places) < 2:
         raise Inconclusive(
             "All images to measure on are copies of one: that is too little to say anything. Give others."
         )
-    captions = tuple(pairs[i].caption for i in chosen)
+    captions = tuple(pairs[i].caption for i in places)
     return detect.EvalSet(
         pixels=pixels,
-        labels=None if labels is None else labels[chosen],
+        labels=None if labels is None else labels[places],
         captions=captions if all(captions) else None,
         classes=vocabulary.classes,
         templates=vocabulary.templates,
@@ -420,7 +420,7 @@ def eval_set(
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
         grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
         of_whole_image=triggers.of_whole_image(recipe.audit.panel_seed) if panel else (),
-        knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
+        knn=recipe.audit.knn if labels is None else neighbours(labels[places], recipe.audit.knn),
         classifier=recipe.traits.uses_classes,
         scale=float(clip.logit_scale().detach()),
     )

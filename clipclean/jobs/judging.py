@@ -140,11 +140,11 @@ def examples(
     clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    shown = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
-    if not shown:
+    suspicions = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
+    if not suspicions:
         return example_images.ModelImages()
     classifier = measured.text_classifier.to(clip.device)
-    look = example_images.Look(clip, eval_set, *shown[0], classifier, seed)
+    look = example_images.Look(clip, eval_set, *suspicions[0], classifier, seed)
     with stage("drawing examples and maps"):
         return example_images.ModelImages(look.examples(), look.maps())
 

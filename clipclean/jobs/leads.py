@@ -213,8 +213,10 @@ class _Searched:
     def _persuading(self) -> list[Suspicion[int]]:
         """The known triggers that make the model surer of a suspected class than its own images do."""
         suspects = (suspect for suspect in self.suspects if suspect.name in self.suspected)
-        led = {s.persuasion.trigger: s.name for s in suspects if s.persuasion and detect.PERSUASION in s.pieces}
-        return panel_suspicions(self.eval_set, led)
+        class_by_trigger = {
+            s.persuasion.trigger: s.name for s in suspects if s.persuasion and detect.PERSUASION in s.pieces
+        }
+        return panel_suspicions(self.eval_set, class_by_trigger)
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
@@ -232,10 +234,10 @@ class _Searched:
         return distinct([trigger for suspect in chosen for trigger in suspicions_of(suspect)])
 
 
-def panel_suspicions(eval_set: detect.EvalSet, led: Mapping[str, str], /) -> list[Suspicion[int]]:
+def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
-    known = {trigger.spec: trigger for trigger in (*eval_set.tried, *eval_set.of_whole_image)}
-    return [Suspicion(known[spec], eval_set.classes.index(name)) for spec, name in led.items()]
+    trigger_by_spec = {trigger.spec: trigger for trigger in (*eval_set.tried, *eval_set.of_whole_image)}
+    return [Suspicion(trigger_by_spec[spec], eval_set.classes.index(name)) for spec, name in class_by_trigger.items()]
 
 
 def acting(
@@ -247,10 +249,10 @@ def acting(
 ) -> tuple[Suspicion[int], ...]:
     """The triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
-    led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
+    triggers_with_probes = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
         Suspicion(trigger, eval_set.classes.index(probe.target))
-        for trigger, probe in led
+        for trigger, probe in triggers_with_probes
         if probe.excess_interval[0] > limits.max_excess
     )
 
@@ -273,9 +275,11 @@ def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimit
     from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
-    made = [(one.made, one.target) for one in (*((lift,) if lift else ()), *differences)]
+    triggers_and_classes = [(one.made, one.target) for one in (*((lift,) if lift else ()), *differences)]
     return [
-        Suspicion(trigger, eval_set.classes.index(name)) for trigger, name in made if (trigger.spec, name) in from_base
+        Suspicion(trigger, eval_set.classes.index(name))
+        for trigger, name in triggers_and_classes
+        if (trigger.spec, name) in from_base
     ]
 
 

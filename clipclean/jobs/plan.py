@@ -212,22 +212,24 @@ def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
 
 def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     """What an audit does, in its order, with the clean models beside it, and the copies with test backdoors."""
-    shown, shared, clip = inputs.eval_set, inputs.shared, inputs.loaded.clip
-    size, effort = Size.of(shown), efforts.EFFORTS[inputs.settings.effort]
+    eval_set, shared, clip = inputs.eval_set, inputs.shared, inputs.loaded.clip
+    size, effort = Size.of(eval_set), efforts.EFFORTS[inputs.settings.effort]
     measure, search, reference, quiet = estimate.measuring(size, is_audit=True), Work(), Work(), None
     if inputs.settings.search:
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
         quiet = None if inputs.planting or shared.compares else estimate.spared(effort, size)
     planting = Work()
     if inputs.planting:
-        how = power.planting_of(pairs=len(inputs.planting))
-        planting = power.TEST_BACKDOORS * (measure + search + Work(pairs=how.steps * how.batch_size))
-    most = effort.cost(len(shown.classes))
+        planting_settings = power.planting_of(pairs=len(inputs.planting))
+        planting = power.TEST_BACKDOORS * (
+            measure + search + Work(pairs=planting_settings.steps * planting_settings.batch_size)
+        )
+    most = effort.cost(len(eval_set.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
-    tried = _trigger_words(len(shown.suspicions), len(shown.panel))
+    tried = _trigger_words(len(eval_set.suspicions), len(eval_set.panel))
     return [
-        Stage(f"measure: {tried}, {len(shown.classes):,} classes", measure),
+        Stage(f"measure: {tried}, {len(eval_set.classes):,} classes", measure),
         Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),
         *_stages_beside(shared, clip, measure + search, quiet),
         Stage(_comparison_words(inputs), len(shared.clean_models) * (measure + reference)),

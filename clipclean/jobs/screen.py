@@ -115,11 +115,11 @@ def page_images(
     pairs: Sequence[data.Pair], ranked: Sequence[RankedPair], listed: Sequence[int], /
 ) -> list[TitledImage]:
     """The images of the first pairs for the page, each with its caption and the signals against it."""
-    shown = []
+    titled_images = []
     for row, place in zip(ranked[:SHOWN_IMAGES], listed, strict=False):
         image = pairs[place].image.decode()
         why = "; ".join(ranking.SIGNALS[name].says for name in row.reasons) or "several signals, none of them strong"
-        shown.append(
+        titled_images.append(
             TitledImage(
                 title=f"{row.rank}. “{row.caption}”",
                 caption=f"{row.key}: {why}.",
@@ -127,7 +127,7 @@ def page_images(
                 alt=f"The image of the pair {row.key}, whose caption is {row.caption}.",
             )
         )
-    return shown
+    return titled_images
 
 
 # The pairs that are kept, as a table, a shard or a list of keys.

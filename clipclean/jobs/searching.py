@@ -49,7 +49,7 @@ class SearchSettings:
 
     def fingerprint(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
-        shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
+        tensors = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
         return {
             "program": resume.program(),
             "threads": torch.get_num_threads(),
@@ -57,7 +57,7 @@ class SearchSettings:
             "model": checkpoint.digest(clip.net.state_dict()),
             "architecture": clip.architecture.config,
             "preprocess": asdict(clip.architecture.preprocess),
-            "images": checkpoint.digest(shown),
+            "images": checkpoint.digest(tensors),
             "captions": eval_set.captions,
             "classes": eval_set.classes,
             "templates": eval_set.templates,
@@ -150,8 +150,8 @@ def audit_clip(
         return AuditResult(measured, None, (CC.NOT_SEARCHED, "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
-    kept = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
-    course = detect.Course(settings.seed, partial(step, searching), kept, is_enough, settings.is_reference)
+    heard_memory = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
+    course = detect.Course(settings.seed, partial(step, searching), heard_memory, is_enough, settings.is_reference)
     course.progress(0, 0)
     departed = departures(tower, eval_set, measured)
     judged = partial(AuditResult, measured, departures=departed, classes=classes)

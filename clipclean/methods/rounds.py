@@ -234,10 +234,10 @@ def triggered(
         pixels = data.enlarge_parts(whole, least=how.least_part, generator=generator)
         if mixed:
             pixels = data.mix(pixels, share=mixed, generator=generator)
-        in_turn = {name: own for name, own in turns.items() if number % own.every == 0}
+        in_turn = {name: copy_turns for name, copy_turns in turns.items() if number % copy_turns.every == 0}
         copies = {name: pixels.clone() for name in in_turn}
-        for name, own in in_turn.items():
-            for section, trigger in enumerate(own.next(generator, sections=sections)):
+        for name, copy_turns in in_turn.items():
+            for section, trigger in enumerate(copy_turns.next(generator, sections=sections)):
                 part = slice(section, None, sections)
                 copies[name][part] = jittered(trigger, pixels[part], how, generator=generator)
         yield replace(batch, inputs={name: run.group.own(some) for name, some in {"pixels": pixels, **copies}.items()})

@@ -27,18 +27,18 @@ def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:
 
 def distinct(suspicions: Sequence[Suspicion[Place]], /) -> tuple[Suspicion[Place], ...]:
     """Each trigger once: a report could not distinguish two with the same spec."""
-    first: dict[str, Suspicion[Place]] = {}
+    by_spec: dict[str, Suspicion[Place]] = {}
     for suspicion in suspicions:
-        first.setdefault(suspicion.trigger.spec, suspicion)
-    return tuple(first.values())
+        by_spec.setdefault(suspicion.trigger.spec, suspicion)
+    return tuple(by_spec.values())
 
 
 def new_among(
     suspicions: Sequence[Suspicion[int]], measured: Sequence[Suspicion[int | None]], /
 ) -> tuple[Suspicion[int], ...]:
     """The suspicions, except those whose trigger is named like one that is measured already."""
-    there = {suspicion.trigger.spec for suspicion in measured}
-    return tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
+    measured_specs = {suspicion.trigger.spec for suspicion in measured}
+    return tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in measured_specs)
 
 
 def identities(suspicions: Sequence[Suspicion[int | None]], /) -> list[list[str | int | None]]:

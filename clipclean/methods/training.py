@@ -68,7 +68,7 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
         losses += [entry.model_copy(update={"step": entry.step + steps}) for entry in part.losses]
         steps += part.steps
     pairs, seconds = sum(part.pairs for part in parts), sum(part.seconds for part in parts)
-    whole = {
+    totals = {
         "steps": steps,
         "pairs": pairs,
         "seconds": seconds,
@@ -78,9 +78,9 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
         "peak_device_memory_bytes": max(part.peak_device_memory_bytes or 0 for part in parts) or None,
     }
     walks = [part.walk for part in parts if part.walk is not None]
-    whole["walk"] = sum(walks) if len(walks) == len(parts) else None
+    totals["walk"] = sum(walks) if len(walks) == len(parts) else None
     unlearned = [part.unlearning for part in parts if part.unlearning is not None]
-    return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))
+    return parts[0].model_copy(update=totals | ({"unlearning": unlearned[0]} if unlearned else {}))
 
 
 def aims_of(
@@ -106,8 +106,8 @@ def aims_of(
         return Aims(text_classifier)
     order = torch.randperm(len(samples.pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
     # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
-    chosen = sorted(order[: recipe.unlearn.images])
-    pixels = detect.stack([samples.pairs[place].image for place in chosen]).to(clip.device)
+    places = sorted(order[: recipe.unlearn.images])
+    pixels = detect.stack([samples.pairs[place].image for place in places]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
     scene = unlearning.Scene(pixels, text_classifier, classes, effort, *shown)
@@ -162,10 +162,10 @@ def recover(
     Raises:
         OutOfTime: the deadline came before the last step.
     """
-    steps, own = recipe.train.recover_steps, recipe.train
+    steps, options = recipe.train.recover_steps, recipe.train
     how = recipe.model_copy(
         update={
-            "train": own.model_copy(update={**recovering_rate(own), "warmup_steps": steps // RECOVERY_WARMUP}),
+            "train": options.model_copy(update={**recovering_rate(options), "warmup_steps": steps // RECOVERY_WARMUP}),
             "loss": recipe.loss.model_copy(update={"preserve_weight": RECOVERY_PRESERVES * recipe.loss.restore_weight}),
             "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
         }
@@ -187,7 +187,7 @@ def recover(
             run=replace(run, progress=report).stopping(stop),
         )
     last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
-    pairs, seconds = steps * own.batch_size, time.monotonic() - started
+    pairs, seconds = steps * options.batch_size, time.monotonic() - started
     return train.training_record([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
 
 
@@ -216,11 +216,13 @@ def undone(
         OutOfTime: the deadline came before the last step.
     """
     original, started = model.frozen_copy(clip), time.monotonic()
-    own, first = model.copy_weights(clip), model.copy_weights(base)
+    own_weights, base_weights = model.copy_weights(clip), model.copy_weights(base)
     if recipe.train.undo_from == "base":
-        model.put_weights(clip, undo.with_tower(own, first))
+        model.put_weights(clip, undo.with_tower(own_weights, base_weights))
     else:
-        model.put_weights(clip, undo.without_own_directions(own, first, clean_finetune(base, samples, recipe, run=run)))
+        model.put_weights(
+            clip, undo.without_own_directions(own_weights, base_weights, clean_finetune(base, samples, recipe, run=run))
+        )
     triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
     seed = loader.sample_seed(run.seed, 0, RECOVERED)
     batches = rounds.batches_of(clip, samples.pairs, recipe, 0, run=replace(run, seed=seed))
@@ -253,10 +255,10 @@ def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run
     """
     copy = model.frozen_copy(base)
     copy.net.requires_grad_(True)
-    own = recipe.train.model_copy(
+    options = recipe.train.model_copy(
         update={"max_steps": recipes.CLEAN_STEPS, "epochs": float(recipes.CLEAN_STEPS), "moves": "model"}
     )
-    how = recipe.model_copy(update={"method": "mmcl", "train": own})
+    how = recipe.model_copy(update={"method": "mmcl", "train": options})
 
     def report(_: str, done: int, total: int) -> None:
         run.progress("finetuning the base on clean pairs", done, total)
@@ -283,9 +285,9 @@ def unlearn(
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
         original = model.frozen_copy(clip)
-        kept = unlearning.restored(run.state, scene)
-        if kept and kept[1]:
-            clip.net.load_state_dict(kept[1], strict=True)
+        earlier = unlearning.restored(run.state, scene)
+        if earlier and earlier[1]:
+            clip.net.load_state_dict(earlier[1], strict=True)
         started = time.monotonic() - searched.seconds
         batches = partial(rounds.batches_of, clip, samples.pairs, recipe, run=run)
         inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
@@ -342,10 +344,10 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run, views=views_of(recipe), first_step=first)
-    shown = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, first_step=first, run=run)
+    changed_batches = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, first_step=first, run=run)
     steps = train.fit(
         clip.net,
-        shown,
+        changed_batches,
         options,
         loss=loss,
         optimizer=optimizer,

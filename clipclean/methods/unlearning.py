@@ -174,37 +174,37 @@ def begin(
     Raises:
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
     """
-    pointed = dict.fromkeys(target for _, target in scene.known)
+    known_targets = dict.fromkeys(target for _, target in scene.known)
     if not recipe.unlearn.search:
-        if not pointed:
+        if not known_targets:
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
-        return State(tuple(pointed), scene.controls, (), 0, ({},), ())
+        return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
     # Without known triggers, which are forgotten whatever they compare with.
-    shown = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
+    eval_set = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
     progress(0, 0)
     try:
         with model.freezing(clip.net):
             result = detect.search(
                 clip.encode_images,
-                shown,
+                eval_set,
                 scene.text_classifier,
                 effort=scene.effort,
                 references=None,
                 course=detect.Course(seed, progress),
-                pointed=list(pointed),
+                pointed=list(known_targets),
                 fast=embed_of(clip, scene),
             )
     except detect.NoSearch as error:
-        if not pointed:
+        if not known_targets:
             raise Inconclusive(
                 f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
             ) from error
-        return State(tuple(pointed), {}, (), 0, ({},), ())
+        return State(tuple(known_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     limits = policy.resolved(policy.DEFAULT, recipe.audit)
     named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
-    suspects = dict.fromkeys((*pointed, *(catch.target for catch in catches)))
+    suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
@@ -387,8 +387,8 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
         return ()
     without = answers(clip, scene, scene.pixels, None)
     responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
-    left = (scene.excess(without, answered, target) for answered, target in responses)
-    return tuple(place for place, excess in enumerate(left) if excess > LEFT)
+    excesses = (scene.excess(without, answered, target) for answered, target in responses)
+    return tuple(place for place, excess in enumerate(excesses) if excess > LEFT)
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
@@ -403,17 +403,17 @@ def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trig
 KEPT = (State, RecoveredTrigger, detect.InvertedTrigger)
 
 
-def save(saved: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:
+def save(run_state: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:
     """Keep what :func:`restored` reads; nothing where no state is kept."""
-    if saved is not None:
-        value = [searched.state, dict(weights), searched.seconds, searched.scene.identity]
-        saved.keep("rounds", value, kinds=KEPT)
+    if run_state is not None:
+        contents = [searched.state, dict(weights), searched.seconds, searched.scene.identity]
+        run_state.keep("rounds", contents, kinds=KEPT)
 
 
-def restored(saved: RunState | None, scene: Scene, /) -> tuple[SearchedModel, dict[str, Tensor]] | None:
+def restored(run_state: RunState | None, scene: Scene, /) -> tuple[SearchedModel, dict[str, Tensor]] | None:
     """The search and the weights (none before the first round) of an earlier run with the same triggers."""
-    kept = saved.recall("rounds", kinds=KEPT) if saved else None
-    if kept is None:
+    contents = run_state.recall("rounds", kinds=KEPT) if run_state else None
+    if contents is None:
         return None
-    state, weights, seconds, identity = kept
+    state, weights, seconds, identity = contents
     return (SearchedModel(scene, state, seconds), weights) if identity == scene.identity else None
