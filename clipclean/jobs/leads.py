@@ -94,7 +94,7 @@ class FirstAudit:
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
             suspicions = distinct([*by_user, *panel_suspicions(eval_set, led)])
-            acting_ones = acting(audit.measured, suspicions, eval_set, limits)
+            acting_ones = acting(audit.measured, suspicions, eval_set.classes, limits)
             return cls(audit, suspicions, acting_ones, frozenset(trigger.spec for trigger, _ in by_user))
         searched = _Searched(audit, eval_set, limits)
         return cls(
@@ -176,7 +176,7 @@ class _Searched:
         """The triggers that act, and all that were found for a suspected class."""
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.suspicions
-        acts = acting(self.audit.measured, distinct(by_user), self.eval_set, self.limits)
+        acts = acting(self.audit.measured, distinct(by_user), self.eval_set.classes, self.limits)
         return distinct(
             [
                 *acts,
@@ -220,7 +220,7 @@ class _Searched:
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
-        return beside_base(self.audit, self.eval_set, self.limits)
+        return beside_base(self.audit, self.eval_set.classes, self.limits)
 
     def _places(self, names: Iterable[str]) -> frozenset[int]:
         return frozenset(self.eval_set.classes.index(name) for name in names)
@@ -243,7 +243,7 @@ def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, st
 def acting(
     measured: detect.Measurement,
     suspicions: Sequence[Suspicion[int | None]],
-    eval_set: detect.EvalSet,
+    classes: Sequence[str],
     limits: AuditLimits,
     /,
 ) -> tuple[Suspicion[int], ...]:
@@ -251,7 +251,7 @@ def acting(
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     triggers_with_probes = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
-        Suspicion(trigger, eval_set.classes.index(probe.target))
+        Suspicion(trigger, classes.index(probe.target))
         for trigger, probe in triggers_with_probes
         if probe.excess_interval[0] > limits.max_excess
     )
@@ -270,14 +270,14 @@ def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[i
     )
 
 
-def beside_base(audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> list[Suspicion[int]]:
+def beside_base(audit: AuditResult, classes: Sequence[str], limits: AuditLimits, /) -> list[Suspicion[int]]:
     """The triggers that act on the model and not on its base, each with its target."""
     from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
     triggers_and_classes = [(one.made, one.target) for one in (*((lift,) if lift else ()), *differences)]
     return [
-        Suspicion(trigger, eval_set.classes.index(name))
+        Suspicion(trigger, classes.index(name))
         for trigger, name in triggers_and_classes
         if (trigger.spec, name) in from_base
     ]
