@@ -398,7 +398,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
         natural = frozenset(
             trigger.spec for trigger in eval_set.panel if detect.is_natural(bench.references, trigger.spec)
         )
-        refinetuned = replace(trials.refinetune(bench, audit.measured, eval_set), original=original, natural=natural)
+        refinetuned = trials.refinetune(bench, audit.measured, eval_set)
+        refinetuned = replace(refinetuned, original=original, natural=natural, suspects=attempt.suspects)
     except deadline.OutOfTime:
         late = detect.unproven(CC.TIME_OVER, "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))
@@ -438,8 +439,14 @@ def found_again(
 def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
+    # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is: that was not planted.
+    by_audit = (
+        finding
+        for finding in bench.findings(attempt.audit)
+        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspects
+    )
     return [
-        *bench.findings(attempt.audit),
+        *by_audit,
         *detect.of_accuracy(before.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,

@@ -132,6 +132,7 @@ class Refinetuned:
     seconds: float  # of it
     original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
     natural: frozenset[str] = frozenset()  # triggers of the panel that act on the clean models that were given
+    suspects: frozenset[str] = frozenset()  # names of the classes that were suspected; where none was, each counts
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -143,8 +144,8 @@ class Refinetuned:
         """An error for each named or surely found trigger that returned, a warning for each other.
 
         It returned if its whole interval is above a limit, and the value before was not. Named and found triggers have the limit for
-        named ones. Those of the panel have the limit for suspicion. Besides, they must have been above it in the original and gone by
-        half, or act more than they did in the original by as much as the limit.
+        named ones. Those of the panel have the limit for suspicion. Besides, they must lead to a suspected class, have been above the limit in
+        the original and gone by half; or act more than they did in the original by as much as the limit.
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
@@ -158,7 +159,8 @@ class Refinetuned:
                 if old.trigger in known_specs or old.trigger not in original_excess:
                     continue
                 acted = original_excess[old.trigger]
-                was_removed = acted > limit and old.excess <= walk_back.REMOVED * acted
+                is_suspected = not self.suspects or new.target in self.suspects
+                was_removed = is_suspected and acted > limit and old.excess <= walk_back.REMOVED * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.

@@ -256,3 +256,18 @@ def test_a_named_trigger_that_returns_is_an_error_one_of_the_panel_a_doubt(where
 
     told = Refinetuned(side(before), side(after), 60, 1.5, side(original)).findings(limits=LIMITS)
     assert [(f.rule, f.level, f.threshold) for f in told] == [("CC062", *each) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("suspects", "before", "after", "is_told"),
+    [
+        ((), 0.1, 0.5, True),
+        (("cat",), 0.1, 0.5, True),
+        (("dog",), 0.1, 0.5, False),  # it leads elsewhere, and did before the cleaning: natural
+        (("dog",), 0.1, 0.95, True),  # it acts far more than it ever did
+    ],
+)
+def test_a_known_trigger_that_returns_counts_where_it_leads_to_a_suspected_class(suspects, before, after, is_told):
+    original, old, new = (measurement(panel=[probe(excess)]) for excess in (0.5, before, after))
+    test = Refinetuned(old, new, 60, 1.5, original, suspects=frozenset(suspects))
+    assert bool(test.findings(limits=LIMITS)) is is_told
