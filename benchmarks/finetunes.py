@@ -392,7 +392,7 @@ GROUPS: dict[str, Callable[[Row], bool]] = {  # of the models that are audited, 
     "colour-filter, conv-filter": lambda row: family(row) in ("colour-filter", "conv-filter"),
     "warp": lambda row: family(row) == "warp",
 }
-HALVES = {"report": "by the rule of now", "choose": "models that changed it, by the rule before"}
+HALVES = {"report": "models that chose nothing", "choose": "models that chose the rule"}
 AIM = 0.05  # excess
 
 
