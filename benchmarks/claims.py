@@ -815,6 +815,12 @@ def now_left(cells: list[dict]) -> str:
     return f"{max(cell['after']['excess'] for cell in cells):.2f}"
 
 
+def now_seeds(family: str) -> str:
+    """What stays of the attack on the small victim of a family, by seed."""
+    cells = [cell for cell in now() if f"-{family}-" in cell["entry"]["name"]]
+    return ", ".join(f"{cell['after']['excess']:.2f}" for cell in sorted(cells, key=lambda cell: cell["seed"]))
+
+
 def now_returned(cells: list[dict]) -> str:
     """The most that is there at any point of a benign finetuning."""
     return f"{max(map(photo_cleaning.returned, cells)):.2f}"
@@ -1047,6 +1053,7 @@ FIGURES: dict[str, Callable[[], str]] = {
         for half in ("choose", "report")
         for kind in ("clean", "whole", "part")
     },
+    **{f"now-seeds-{family}": functools.partial(now_seeds, family) for family in ("blended", "dct", "badnets", "warp")},
     "second-again": second_again,
     "again-chose-named": lambda: again_named(chose=True),
     "again-other-named": lambda: again_named(chose=False),
