@@ -86,7 +86,7 @@ def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
         labels = None if eval_set.labels is None else eval_set.labels[places]
         judging = replace(eval_set, pixels=eval_set.pixels[places], labels=labels, captions=None)
         unseen = SeenImages.of(judging, embeddings(clip.encode_images, judging.pixels).float(), classifier)
-        return persuasions(clip.encode_images, unseen, eval_set.of_whole_image, canonical=canonical)
+        return persuasions(clip.encode_images, unseen, eval_set.triggers.of_whole_image, canonical=canonical)
 
 
 def table(rows: Sequence[audit.Row]) -> str:

@@ -239,7 +239,7 @@ def shown_to(o: argparse.Namespace, entry: dict):
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
     given: dict[str, Any] = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
-    nothing: dict[str, Any] = {"captions": None, "panel": (), "knn": 10}
+    nothing: dict[str, Any] = {"captions": None, "knn": 10}
     return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
 
 

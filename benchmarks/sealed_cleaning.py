@@ -127,7 +127,6 @@ def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, t
         classes=words.classes,
         templates=words.templates,
         suspicions=tuple(inputs.suspicions([entry.trigger], target, words)) if entry.trigger else (),
-        panel=(),
         knn=10,
     )
 

@@ -136,7 +136,7 @@ def implants(
 
 def measured_on(eval_set: detect.EvalSet, test_backdoors: Sequence[TestBackdoor], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    return replace(eval_set, suspicions=suspicions_of(test_backdoors), panel=())
+    return eval_set.under(suspicions_of(test_backdoors))
 
 
 def suspicions_of(test_backdoors: Sequence[TestBackdoor], /) -> tuple[detect.Suspicion[int], ...]:

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
 from clipclean.detect.families import random_corners
+from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import UsageError
 
 Value = float | int | str
@@ -135,6 +136,11 @@ def of_whole_image(seed: int, /) -> tuple[Trigger, ...]:
     every = (trigger for trigger in (*panel(seed), *grid(seed)) if "place" not in dict(trigger.parameters))
     # A wave half a period on does what its negative does: half of the phases are enough.
     return tuple(trigger for trigger in every if dict(trigger.parameters).get("phase", 0) in (0, 0.25))
+
+
+def known(seed: int, /, *, are_tried: bool = True) -> KnownTriggers:
+    """The panel, the grid, and those of both that change the whole image; none where they are not tried."""
+    return KnownTriggers(panel(seed), grid(seed), of_whole_image(seed)) if are_tried else KnownTriggers()
 
 
 @dataclass(frozen=True)

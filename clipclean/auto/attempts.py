@@ -396,7 +396,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
         natural = frozenset(
-            trigger.spec for trigger in eval_set.panel if detect.is_natural(bench.references, trigger.spec)
+            trigger.spec for trigger in eval_set.triggers.panel if detect.is_natural(bench.references, trigger.spec)
         )
         refinetuned = trials.refinetune(bench, audit.measured, eval_set)
         refinetuned = replace(refinetuned, original=original, natural=natural, suspects=attempt.suspects)

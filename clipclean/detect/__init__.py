@@ -10,6 +10,7 @@ from clipclean.detect.measure import (
     BRIEF,
     Accuracy,
     EvalSet,
+    KnownTriggers,
     Measurement,
     Place,
     Probe,

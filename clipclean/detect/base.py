@@ -330,7 +330,7 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    triggers, pixels = eval_set.of_whole_image, spaced(eval_set.pixels, IMAGES)
+    triggers, pixels = eval_set.triggers.of_whole_image, spaced(eval_set.pixels, IMAGES)
     if not triggers:
         return None
     labels = None if eval_set.labels is None else spaced(eval_set.labels, IMAGES)

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -75,6 +75,29 @@ class Suspicion(NamedTuple, Generic[Place_co]):
 
 
 @dataclass(frozen=True)
+class KnownTriggers:
+    """Triggers of published attacks, tried on every model; apart from suspicions, which are of one model."""
+
+    panel: tuple[TriggerLike, ...] = ()  # measured one by one
+    grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
+    of_whole_image: tuple[TriggerLike, ...] = ()  # those by which a search without clean models persuades the model
+
+    @property
+    def tried(self) -> tuple[TriggerLike, ...]:
+        """The triggers of the panel and of the grid."""
+        return (*self.panel, *self.grid)
+
+    @property
+    def by_spec(self) -> dict[str, TriggerLike]:
+        """All of them, by their names in reports."""
+        return {trigger.spec: trigger for trigger in (*self.tried, *self.of_whole_image)}
+
+    def without_variants(self) -> "KnownTriggers":
+        """Of the grid its colour filters alone, which audits without clean models try as well: no search paints colours."""
+        return replace(self, grid=tuple(trigger for trigger in self.grid if trigger.spec.startswith(TINT)))
+
+
+@dataclass(frozen=True)
 class EvalSet:
     """The images and settings of a measurement, the same for the model before and after."""
 
@@ -84,13 +107,9 @@ class EvalSet:
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     suspicions: tuple[Suspicion[int | None], ...]
-    panel: tuple[TriggerLike, ...]
     knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
     classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
-    grid: tuple[TriggerLike, ...] = ()  # variants that count beside clean models, and that a cleaning is shown
-    of_whole_image: tuple[
-        TriggerLike, ...
-    ] = ()  # known ones, by which a search without clean models persuades the model
+    triggers: KnownTriggers = KnownTriggers()
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
     kernels: Tensor | None = (
@@ -98,15 +117,9 @@ class EvalSet:
     )
     scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
-    @property
-    def tried(self) -> tuple[TriggerLike, ...]:
-        """The triggers of the panel and of the grid."""
-        return (*self.panel, *self.grid)
-
-    @property
-    def tints(self) -> tuple[TriggerLike, ...]:
-        """The colour filters of the grid, which audits without clean models try as well: no search paints colours."""
-        return tuple(trigger for trigger in self.grid if trigger.spec.startswith(TINT))
+    def under(self, suspicions: Iterable[Suspicion[int | None]], /) -> "EvalSet":
+        """The same images, to measure under these suspicions and without the panel."""
+        return replace(self, suspicions=tuple(suspicions), triggers=replace(self.triggers, panel=()))
 
 
 class SeenImages(NamedTuple):
@@ -205,8 +218,9 @@ def measure(
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
     """
-    is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
-    text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(eval_set.panel)
+    to_try = eval_set.triggers.panel
+    is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or to_try)
+    text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(to_try)
 
     def tell(done: int) -> None:
         if what:
@@ -228,7 +242,7 @@ def measure(
         known.append(probe(embed_images, images, trigger=trigger, target=target))
         tell(1 + len(known))
     with contextlib.suppress(deadline.OutOfTime):
-        for trigger in eval_set.panel:
+        for trigger in to_try:
             panel.append(brief_probe(embed_images, images, trigger, look=look))
             tell(1 + len(known) + len(panel))
     return Measurement(
@@ -241,7 +255,7 @@ def measure(
         recall=recall if accuracy else None,
         agreement=agreement,
         confidence=None if confidence is None else confidence.cpu(),
-        untried=len(eval_set.panel) - len(panel),
+        untried=len(to_try) - len(panel),
         is_rounded=fast is not None,
     )
 

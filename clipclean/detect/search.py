@@ -317,8 +317,12 @@ class _Scene:
         canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
         embed = deadline.watched(self.embed) if self.fast else look
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-        acting = self.forward("panel", lambda: strengths(embed, pixels, eval_set.panel, canonical=canonical, look=look))
-        of_grid = self.forward("grid", lambda: glanced(embed, pixels, eval_set.grid, canonical=canonical, look=look))
+        acting = self.forward(
+            "panel", lambda: strengths(embed, pixels, eval_set.triggers.panel, canonical=canonical, look=look)
+        )
+        of_grid = self.forward(
+            "grid", lambda: glanced(embed, pixels, eval_set.triggers.grid, canonical=canonical, look=look)
+        )
         tiled = self.tiled(embed, look, eval_set.kernels)
         persuasions = self.persuasions(look, eval_set) if references is None else ()
         led_to = [
@@ -421,7 +425,7 @@ class _Scene:
         """How sure known triggers of the whole image make the model of each class; nothing of a model to compare with."""
         if self.stages.course.is_reference:
             return ()
-        known = eval_set.of_whole_image
+        known = eval_set.triggers.of_whole_image
         return self.forward(
             "persuasion", lambda: persuasion.persuasions(look, self.unseen, known, canonical=self.canonical)
         )

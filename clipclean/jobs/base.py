@@ -92,7 +92,7 @@ class LoadedBase:
             return audit
         moving = {known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVES}
         moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
-        known = [trigger for trigger in eval_set.tried if trigger.spec in moving]  # no other can act
+        known = [trigger for trigger in eval_set.triggers.tried if trigger.spec in moving]  # no other can act
         named = [trigger for trigger, _ in eval_set.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
@@ -133,10 +133,10 @@ class LoadedBase:
             return self.first
         pair, eval_set = _pair(clip, self.clip, eval_set)
         brief = replace(eval_set, pixels=detect.spaced(eval_set.pixels, detect.BRIEF))
-        acting = compare_models(pair, brief, eval_set.panel).acting(detect.MOVES)
+        acting = compare_models(pair, brief, eval_set.triggers.panel).acting(detect.MOVES)
         named = [trigger for trigger, _ in eval_set.suspicions]
-        panel = [trigger for trigger in eval_set.panel if trigger.spec in acting]
-        tried = len(eval_set.suspicions) + len(eval_set.panel)
+        panel = [trigger for trigger in eval_set.triggers.panel if trigger.spec in acting]
+        tried = len(eval_set.suspicions) + len(eval_set.triggers.panel)
         return replace(compare_models(pair, eval_set, [*named, *panel]), tried=tried, lift=lift(pair, eval_set))
 
     def notes(self) -> list[Finding]:

@@ -82,10 +82,10 @@ class Size:
             len(eval_set.pixels),
             len(eval_set.classes),
             len(eval_set.templates),
-            len(eval_set.panel),
+            len(eval_set.triggers.panel),
             len(eval_set.suspicions),
-            len(eval_set.grid),
-            len(eval_set.of_whole_image),
+            len(eval_set.triggers.grid),
+            len(eval_set.triggers.of_whole_image),
         )
 
 

@@ -47,14 +47,15 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
         audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)
     # Later audits count the variants of known triggers beside clean models alone, but for colours.
-    grid = bench.eval_set.grid if bench.references else bench.eval_set.tints
+    triggers = bench.eval_set.triggers
+    triggers = triggers if bench.references else triggers.without_variants()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
         rows = bench.suspects(audit)
         leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
         bench.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
     return (
-        replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, grid=grid)),
+        replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, triggers=triggers)),
         before,
         time.monotonic() - began,
     )

@@ -417,11 +417,9 @@ def eval_set(
         templates=vocabulary.templates,
         suspicions=named,
         sure=frozenset(trigger.spec for trigger, _ in named),
-        panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
-        grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
-        of_whole_image=triggers.of_whole_image(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[places], recipe.audit.knn),
         classifier=recipe.traits.uses_classes,
+        triggers=triggers.known(recipe.audit.panel_seed, are_tried=panel),
         scale=float(clip.logit_scale().detach()),
     )
 

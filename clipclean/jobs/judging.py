@@ -117,7 +117,7 @@ def with_natural_marked(
     clip: model.Clip, measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not eval_set.panel or not detect.suspicious_probes(measured, limits=limits):
+    if not eval_set.triggers.panel or not detect.suspicious_probes(measured, limits=limits):
         return measured
     pixels = eval_set.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
@@ -125,10 +125,10 @@ def with_natural_marked(
     except detect.NoSearch:
         return measured
     moving = {probe.trigger for probe in measured.panel if probe.excess >= detect.MOVES}  # no other can act
-    moving_triggers = [trigger for trigger in eval_set.panel if trigger.spec in moving]
+    moving_triggers = [trigger for trigger in eval_set.triggers.panel if trigger.spec in moving]
     strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
     telling = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
-    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.panel) - telling)
+    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.triggers.panel) - telling)
 
 
 def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:
@@ -140,7 +140,7 @@ def examples(
     clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    suspicions = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.panel)]
+    suspicions = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.triggers.panel)]
     if not suspicions:
         return example_images.ModelImages()
     classifier = measured.text_classifier.to(clip.device)

@@ -236,8 +236,8 @@ class _Searched:
 
 def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
-    trigger_by_spec = {trigger.spec: trigger for trigger in (*eval_set.tried, *eval_set.of_whole_image)}
-    return [Suspicion(trigger_by_spec[spec], eval_set.classes.index(name)) for spec, name in class_by_trigger.items()]
+    by_spec = eval_set.triggers.by_spec
+    return [Suspicion(by_spec[spec], eval_set.classes.index(name)) for spec, name in class_by_trigger.items()]
 
 
 def acting(

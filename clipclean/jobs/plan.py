@@ -105,17 +105,16 @@ def size_of(inputs: CleaningInputs, /) -> Size:
     """The size of a cleaning."""
     recipe, words, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
     tries_triggers = inputs.searches or panel or inputs.shared.named
+    known = triggers.known(recipe.audit.panel_seed, are_tried=panel)
     are_asked = tries_triggers or inputs.to_measure.labels is not None
     return Size(
         images=min(len(inputs.to_measure.pairs), recipe.audit.images),
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
-        panel=len(triggers.panel(recipe.audit.panel_seed)) if panel else 0,
+        panel=len(known.panel),
         suspected=len(inputs.shared.named),
-        grid=len(triggers.grid(recipe.audit.panel_seed)) if inputs.shared.compares and panel else 0,
-        of_whole_image=len(triggers.of_whole_image(recipe.audit.panel_seed))
-        if panel and not inputs.shared.compares
-        else 0,
+        grid=len(known.grid) if inputs.shared.compares else 0,
+        of_whole_image=0 if inputs.shared.compares else len(known.of_whole_image),
         pairs=len(inputs.to_train.pairs),
     )
 
@@ -227,7 +226,7 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     most = effort.cost(len(eval_set.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
-    tried = _trigger_words(len(eval_set.suspicions), len(eval_set.panel))
+    tried = _trigger_words(len(eval_set.suspicions), len(eval_set.triggers.panel))
     return [
         Stage(f"measure: {tried}, {len(eval_set.classes):,} classes", measure),
         Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),

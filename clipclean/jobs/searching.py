@@ -61,7 +61,7 @@ class SearchSettings:
             "captions": eval_set.captions,
             "classes": eval_set.classes,
             "templates": eval_set.templates,
-            "panel": [trigger.spec for trigger in eval_set.tried],
+            "panel": [trigger.spec for trigger in eval_set.triggers.tried],
             "suspicions": identities(eval_set.suspicions),
             "settings": [eval_set.knn, eval_set.classifier, eval_set.scale],
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
@@ -216,7 +216,7 @@ def reference_findings(
     device: str,
 ) -> list[Finding]:
     """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
-    brief = replace(eval_set, suspicions=(), panel=(), grid=(), templates=eval_set.templates[:1])
+    brief = replace(eval_set, suspicions=(), triggers=detect.KnownTriggers(), templates=eval_set.templates[:1])
     findings = list[Finding]()
     for opened in trusted:
         if detect.are_kin(own, opened.file.tensors):
@@ -234,7 +234,7 @@ def departures(
     Under tiles where the device has the precision, which otherwise takes ten times as long.
     """
     pixels, classifier = eval_set.pixels.to(clip.device), measured.text_classifier.to(clip.device)
-    triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.panel]
+    triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.triggers.panel]
     is_gpu, all_departures = clip.device.type == "cuda", list[detect.Departure]()
     for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):
         pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE :] if is_native else ()

@@ -96,8 +96,10 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
         panel = not shared.named or request.search
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
-        beside = {"grid": eval_set.tints} if not shared.compares else {} if shared.base else {"of_whole_image": ()}
-        eval_set = replace(eval_set, **beside)
+        if not shared.compares:
+            eval_set = replace(eval_set, triggers=eval_set.triggers.without_variants())
+        elif not shared.base:
+            eval_set = replace(eval_set, triggers=replace(eval_set.triggers, of_whole_image=()))
         shown = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(

@@ -119,7 +119,7 @@ class Workbench:
         known = measured.known
         if more:
             self.put(self.original)
-            eval_set = replace(self.eval_set, suspicions=more, panel=())
+            eval_set = self.eval_set.under(more)
             known = (*known, *self.measure(eval_set, what="measuring before", in_time=False).known)
         return replace(measured, known=known, sure=before.sure)
 
@@ -147,7 +147,7 @@ class Workbench:
         # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
         # classes as the original, to which its answers are compared.
         has_classifier = bool(original.text_classifier.numel())
-        eval_set = replace(self.eval_set, suspicions=tuple(suspicions), panel=(), classifier=has_classifier)
+        eval_set = replace(self.eval_set.under(suspicions), classifier=has_classifier)
 
         def measure(share: float) -> detect.Measurement:
             self.put_between(self.original, cleaned, share=share)

@@ -180,7 +180,7 @@ def begin(
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
         return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
     # Without known triggers, which are forgotten whatever they compare with.
-    eval_set = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), (), knn=0)
+    eval_set = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), knn=0)
     progress(0, 0)
     try:
         with model.freezing(clip.net):

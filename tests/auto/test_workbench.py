@@ -203,7 +203,7 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     clip, _, _, evidence = subjected
     drawn = (poison.TestBackdoor(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked, original = poison.measured_on(evidence, drawn), model.copy_weights(clip)
-    assert asked.panel == ()
+    assert asked.triggers.panel == ()
     before = searching.measure(clip, asked)
     model.put_weights(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
     planted = searching.measure(clip, asked)

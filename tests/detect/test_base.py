@@ -9,7 +9,7 @@ from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
 
 from clipclean.config import policy, thresholds
 from clipclean.config.thresholds import LIFT_DOUBTS, LIFT_FAILS
-from clipclean.detect import InvertedTrigger, SearchResult, TargetedResult, base
+from clipclean.detect import InvertedTrigger, KnownTriggers, SearchResult, TargetedResult, base
 from clipclean.detect.base import Compared, Difference, Pair
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.metrics import Rate, paired_difference
@@ -266,7 +266,7 @@ class Lit:
 
 
 def lift_of(own, its_base, *triggers):
-    images_of = replace(eval_set(of_every_class()), of_whole_image=triggers)
+    images_of = replace(eval_set(of_every_class()), triggers=KnownTriggers(of_whole_image=triggers))
     return base.lift(Pair((own, CLASSIFIER), (its_base, CLASSIFIER)), images_of)
 
 

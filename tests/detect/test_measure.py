@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from clipclean import progress
-from clipclean.detect import EvalSet, Suspicion, measure
+from clipclean.detect import EvalSet, KnownTriggers, Suspicion, measure
 from clipclean.detect.measure import SeenImages, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
@@ -50,7 +50,6 @@ def evidence(*, names=("red", "green", "blue", "blue"), **changes):
         "classes": CLASSES,
         "templates": ("a {}.",),
         "suspicions": (),
-        "panel": (),
         "knn": 1,
     }
     return EvalSet(**(values | changes))
@@ -85,7 +84,7 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
 
 
 def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel_strongest_first():
-    found = measured(evidence(suspicions=(Suspicion(RED, 0), Suspicion(GREEN, None)), panel=(GREEN,)))
+    found = measured(evidence(suspicions=(Suspicion(RED, 0), Suspicion(GREEN, None)), triggers=KnownTriggers((GREEN,))))
     known, led = found.known
     assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
     assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
@@ -93,11 +92,13 @@ def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel
     assert known.spread == pytest.approx(0)
     probes = found.record().as_json()["probes"]
     assert [each["known"] for each in probes] == [True, True, False]
-    found = measured(evidence(panel=(Paint("none", "red", 0), RED, Paint("half", "red", 0.5))))
+    found = measured(evidence(triggers=KnownTriggers((Paint("none", "red", 0), RED, Paint("half", "red", 0.5)))))
     assert [probe.trigger for probe in found.panel] == ["red paint", "half", "none"]
     assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
     # of many images few tell that a trigger does nothing
-    many = measured(evidence(names=("red", "green", "blue") * 345, panel=(RED, Paint("none", "red", 0))))
+    many = measured(
+        evidence(names=("red", "green", "blue") * 345, triggers=KnownTriggers((RED, Paint("none", "red", 0))))
+    )
     assert [(probe.trigger, probe.n) for probe in many.panel] == [("red paint", 256), ("none", 64)]
 
 
@@ -113,7 +114,7 @@ def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to
 
     with progress.heard(progress.Listener(steps=lambda *told: seen.append(told))):
         towers = {"images": counted("images", embed_images), "texts": counted("texts", embed_texts)}
-        measured(evidence(suspicions=(Suspicion(RED, 0),), panel=(RED, GREEN)), **towers)
+        measured(evidence(suspicions=(Suspicion(RED, 0),), triggers=KnownTriggers((RED, GREEN))), **towers)
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
     assert seen == [("measuring", done, 4) for done in range(5)]  # images, three probes
 
@@ -138,7 +139,12 @@ def test_a_model_that_returns_no_numbers_is_inconclusive(given, broken):
 
 
 @pytest.mark.parametrize(
-    "needed", [{}, {"classifier": True}, {"labels": None, "panel": (Paint("white", "grey"),), "classifier": False}]
+    "needed",
+    [
+        {},
+        {"classifier": True},
+        {"labels": None, "triggers": KnownTriggers((Paint("white", "grey"),)), "classifier": False},
+    ],
 )
 def test_the_classifier_is_not_made_where_nothing_asks_for_it(needed):
     asked = []

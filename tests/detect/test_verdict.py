@@ -25,7 +25,7 @@ from clipclean.detect import (
 from clipclean.detect.base import Compared, Lift
 from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.measure import Accuracy
+from clipclean.detect.measure import Accuracy, KnownTriggers
 from clipclean.detect.metrics import paired_difference
 from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.references import References, calibration, reach_of
@@ -621,7 +621,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     excess, is_shown
 ):
     colour = triggers.parse("colour-filter:hue=300")
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(colour,))
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(colour,)))
     seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
     acting = leads.FirstAudit.of(seen, pictures, LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
@@ -630,7 +630,9 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
 @pytest.mark.parametrize(("excess", "is_shown"), [(0.6, True), (0.4, False)])
 def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_surgery_alone(excess, is_shown):
     weak, strong = (triggers.parse(f"colour-filter:hue={hue}") for hue in (120, 300))
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), grid=(weak, strong))
+    pictures = replace(
+        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(weak, strong))
+    )
     grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
     before = leads.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
     shown = [(trigger.spec, target) for trigger, target in before.shown_to([recipe.load("surgery-wide")]).variants]
@@ -682,7 +684,7 @@ def test_surgery_on_a_doubt_is_shown_the_triggers_of_other_classes_beside_it(mar
 @pytest.mark.parametrize(("hits", "is_shown"), [(950, True), (800, False)])
 def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_surgery(hits, is_shown):
     wave = triggers.parse("sinusoid")
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), panel=(wave,))
+    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers((wave,)))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
     assert [trigger.spec for trigger, _ in leads.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
 
@@ -699,7 +701,9 @@ def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_clean
 @pytest.mark.parametrize(("ahead", "is_shown"), [(NATURAL["persuasion"], False), (beyond("persuasion", 9), True)])
 def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_cleaning(ahead, is_shown):
     wave = triggers.parse("sinusoid")
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), of_whole_image=(wave,))
+    pictures = replace(
+        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(of_whole_image=(wave,))
+    )
     seen = AuditResult(
         measurement(), result_of(persuasions=(Persuasion(wave.spec, 0, ahead), Persuasion("other", 1, 0.0))), None, 1.0
     )
@@ -770,6 +774,6 @@ def test_a_colour_filter_that_acts_on_the_clean_models_too_is_no_doubt():
 
 def test_of_the_variants_an_audit_without_clean_models_tries_the_colour_filters():
     grid = triggers.grid(0)
-    pictures = replace(eval_set(torch.zeros(2, 3, 4, 4), ("banana", "lemon")), grid=grid)
-    assert pictures.tints == tuple(trigger for trigger in grid if trigger.family == "colour-filter")
-    assert 0 < len(pictures.tints) < len(grid)
+    tints = KnownTriggers(grid=grid).without_variants().grid
+    assert tints == tuple(trigger for trigger in grid if trigger.family == "colour-filter")
+    assert 0 < len(tints) < len(grid)

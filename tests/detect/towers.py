@@ -34,7 +34,7 @@ def images(count: int = 30) -> Tensor:
 
 def eval_set(pixels: Tensor, classes: tuple[str, ...] = CLASSES, *, labels: Tensor | None = None) -> EvalSet:
     """Images to measure and to search on, without known triggers."""
-    nothing = {"captions": None, "suspicions": (), "panel": ()}
+    nothing = {"captions": None, "suspicions": ()}
     return EvalSet(pixels, labels=labels, classes=classes, templates=("a {}.",), knn=3, **nothing)
 
 

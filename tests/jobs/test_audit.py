@@ -14,6 +14,7 @@ from clipclean import deadline, detect, model, requests
 from clipclean.attack import power, triggers
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
+from clipclean.detect import KnownTriggers
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs, judging, searching
@@ -58,7 +59,7 @@ class Toy:
 def evidence(pixels=None, **changes):
     shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels)
     known = (triggers.parse("patch:size=0.1,place=corner,seed=1"),)
-    return replace(shown, **{"templates": ("{}",), "panel": known} | changes)
+    return replace(shown, **{"templates": ("{}",), "triggers": KnownTriggers(known)} | changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,7 +138,9 @@ def test_the_same_model_without_a_backdoor_and_another_one_do_not_fail(reference
 def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     """A rotation of the joint space, and another logit scale: other weights, the same answers."""
     patches = tuple(triggers.parse(f"patch:size={0.1 * n},place=corner,seed={n}") for n in range(3, 10))
-    known = evidence(panel=(*patches, *(triggers.parse(f"blended:ratio=0.5,seed={n}") for n in range(8))))
+    known = evidence(
+        triggers=KnownTriggers((*patches, *(triggers.parse(f"blended:ratio=0.5,seed={n}") for n in range(8))))
+    )
     turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
     tower = towers.backdoored(towers.spot)
     turned = Toy(lambda images: tower(images) @ turn)
@@ -175,7 +178,7 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
 
 
 def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_the_model_where_it_was_named():
-    (trigger,) = evidence().panel
+    (trigger,) = evidence().triggers.panel
     (pattern,) = trigger(torch.zeros(1, 3, towers.SIDE, towers.SIDE))
 
     def felt(images):
@@ -185,7 +188,7 @@ def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_t
     seen = searching.audit_clip(SETTINGS, toy, evidence(), None)
     told = [each for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
     assert [(each.trigger, each.target) for each in told] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
-    named = evidence(suspicions=(detect.Suspicion(trigger, None),), panel=())
+    named = evidence().under([detect.Suspicion(trigger, None)])
     assert word(searching.audit_clip(SETTINGS, toy, named, None)) == "fail"
     assert searching.audit_clip(SETTINGS, Toy(towers.honest()), named, None).departures == ()
 
@@ -277,7 +280,7 @@ def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.EXAMPLES
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    assert judging.shown_by_search(toy, replace(evidence(), panel=()), nothing, seed=0) == ({}, PageImages())
+    assert judging.shown_by_search(toy, evidence().under([]), nothing, seed=0) == ({}, PageImages())
     spec = bad.search.targeted[0].found.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made

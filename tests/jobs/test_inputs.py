@@ -239,13 +239,20 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     found = evidence(read, panel=True)
     captions = tuple(pair.caption for pair in read[2].pairs)
     assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
-    assert (found.knn, len(found.panel), len(found.grid)) == (RECIPE.audit.knn, len(triggers.PANEL), len(triggers.GRID))
+    assert (found.knn, len(found.triggers.panel), len(found.triggers.grid)) == (
+        RECIPE.audit.knn,
+        len(triggers.PANEL),
+        len(triggers.GRID),
+    )
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
     found = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, found)
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)
-    assert (measured_on.knn, measured_on.panel) == (2, ())  # two images a class: ten votes could never agree on one
+    assert (measured_on.knn, measured_on.triggers.panel) == (
+        2,
+        (),
+    )  # two images a class: ten votes could never agree on one
     for labels, most, votes in (([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)):
         assert inputs.neighbours(torch.tensor(labels), most) == votes
 
