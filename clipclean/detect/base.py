@@ -173,7 +173,7 @@ class MovedClass(NamedTuple):
 class Difference:
     """A trigger that acts on the model more than on its base, for one class; shares of the images that neither takes for it without."""
 
-    made: TriggerLike
+    painter: TriggerLike  # the trigger itself
     target: str
     own: Rate  # turned into the class by the model
     base: Rate  # by the base
@@ -182,7 +182,12 @@ class Difference:
     @property
     def trigger(self) -> str:
         """The trigger's spec."""
-        return self.made.spec
+        return self.painter.spec
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a search found the trigger; a known one otherwise."""
+        return isinstance(self.painter, InvertedTrigger)
 
     @property
     def excess(self) -> float:
@@ -194,7 +199,7 @@ class Difference:
 class Lift:
     """The class of which known triggers make a model surer than its base, by more than of any other class."""
 
-    made: TriggerLike  # the trigger that lifts it most
+    painter: TriggerLike  # the trigger that lifts it most
     target: str
     log_odds: float  # by how much surer, in canonical logits
     lead: float  # by how much that exceeds the most that any trigger lifts another class
@@ -203,7 +208,7 @@ class Lift:
     @property
     def trigger(self) -> str:
         """The trigger's spec."""
-        return self.made.spec
+        return self.painter.spec
 
 
 class Pair(NamedTuple):
@@ -242,7 +247,7 @@ class Compared:
 
     def _strongest(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
         """Of each class the known trigger with the largest size, if that is at least ``least``; the largest first."""
-        of_panel = (one for one in self.every.values() if not isinstance(one.made, InvertedTrigger))
+        of_panel = (one for one in self.every.values() if not one.is_found)
         ordered = sorted((one for one in of_panel if size(one) >= least), key=size)
         by_class = {difference.target: difference for difference in ordered}
         return tuple(sorted(by_class.values(), key=size, reverse=True))
@@ -290,33 +295,29 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
     pixels = spaced(eval_set.pixels, IMAGES)
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
-    one = representatives(texts[0])
-    answers = [one[predict(images, text)] for images, text in zip(clean, texts, strict=True)]
+    stands_for = representatives(texts[0])
+    answers = [stands_for[predict(images, text)] for images, text in zip(clean, texts, strict=True)]
     apart = (clean[0] - clean[1]).square().sum(1)
     moved = []
     for place, name in enumerate(eval_set.classes):
-        its = apart[answers[1] == place]
+        distances = apart[answers[1] == place]
         text = (texts[0][place] - texts[1][place]).square().sum().item()
-        moved.append(MovedClass(name, text, its.mean().item() if len(its) else math.nan))
+        moved.append(MovedClass(name, text, distances.mean().item() if len(distances) else math.nan))
     best, every = dict[tuple[int, bool], Difference](), dict[tuple[str, str], Difference]()
     for trigger in counted("triggers on the model and its base", triggers, len(triggers)):
-        after = [_answers(embed, text, pixels, trigger, one) for embed, text in pair]
+        after = [_answers(embed, text, pixels, trigger, stands_for) for embed, text in pair]
         reached = set(after[0].tolist())
         for place in reached | set(after[1].tolist()):
             difference = _difference(trigger, eval_set.classes[place], place, answers, after)
             every[trigger.spec, difference.target] = difference
             if place not in reached:
                 continue
-            kind = place, isinstance(trigger, InvertedTrigger)
+            kind = place, difference.is_found
             if kind not in best or difference.excess > best[kind].excess:
                 best[kind] = difference
     return Compared(
         tuple(sorted(moved, key=lambda moves: -(0.0 if math.isnan(moves.images) else moves.images))),
-        tuple(
-            sorted(
-                best.values(), key=lambda difference: (isinstance(difference.made, InvertedTrigger), -difference.excess)
-            )
-        ),
+        tuple(sorted(best.values(), key=lambda difference: (difference.is_found, -difference.excess))),
         (1 - apart / 2).mean().item(),
         (answers[0] == answers[1]).float().mean().item(),
         len(triggers),
@@ -355,10 +356,10 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
 
 
 @torch.no_grad()
-def _answers(embed: Embed, classifier: Tensor, pixels: Tensor, trigger: TriggerLike, one: Tensor) -> Tensor:
+def _answers(embed: Embed, classifier: Tensor, pixels: Tensor, trigger: TriggerLike, stands_for: Tensor) -> Tensor:
     """The classes (N,) of triggered images; random places are the same for both models."""
     changed = trigger(pixels, Generator().manual_seed(0))
-    return one[predict(embeddings(embed, changed).float(), classifier.float())]
+    return stands_for[predict(embeddings(embed, changed).float(), classifier.float())]
 
 
 def _difference(
@@ -388,8 +389,10 @@ def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     doubted = max(BEYOND_BASE_DOUBTS, 1 - compared.agreement)
     results = list[Finding]()
     for difference in compared.differences:
-        is_found, is_shared = isinstance(difference.made, InvertedTrigger), difference.base.value >= ACTS_ON_BASE
-        is_telling = not is_shared and compared.agreement >= BASE_AGREES if is_found else compared.lift is None
+        is_shared = difference.base.value >= ACTS_ON_BASE
+        is_telling = (
+            not is_shared and compared.agreement >= BASE_AGREES if difference.is_found else compared.lift is None
+        )
         if is_telling and difference.excess > doubted:
             words = (
                 f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
@@ -414,7 +417,7 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     """The finding of a lift, if it is more than clean finetunes show."""
     if lift.lead < LIFT_DOUBTS:
         return []
-    known = (one for one in differences if one.target == lift.target and not isinstance(one.made, InvertedTrigger))
+    known = (one for one in differences if one.target == lift.target and not one.is_found)
     turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
     is_sure = (lift.lead >= LIFT_FAILS or turns > BEYOND_BASE_FAILS) and lift.n >= PERSUADED_IMAGES
     words = (

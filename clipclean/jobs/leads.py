@@ -275,7 +275,7 @@ def beside_base(audit: AuditResult, classes: Sequence[str], limits: AuditLimits,
     from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
-    triggers_and_classes = [(one.made, one.target) for one in (*((lift,) if lift else ()), *differences)]
+    triggers_and_classes = [(one.painter, one.target) for one in (*((lift,) if lift else ()), *differences)]
     return [
         Suspicion(trigger, classes.index(name))
         for trigger, name in triggers_and_classes

@@ -272,7 +272,7 @@ def lift_of(own, its_base, *triggers):
 
 def test_the_class_is_lifted_that_the_model_is_surer_of_than_its_base():
     lift = lift_of(surer(5.0), surer(0.0), Lit())
-    assert (lift.target, lift.made.spec) == ("fox", "lit")
+    assert (lift.target, lift.painter.spec) == ("fox", "lit")
     assert min(lift.log_odds, lift.lead) > 0
 
 
@@ -299,7 +299,7 @@ FOUND = InvertedTrigger("mask", "fox", {}, SIDE)
 def test_a_trigger_that_a_search_found_is_a_doubt_where_it_does_not_act_on_a_base_that_knows_the_classes(
     base_hits, agreement, levels
 ):
-    own = replace(difference(97, base_hits), made=FOUND)
+    own = replace(difference(97, base_hits), painter=FOUND)
     findings = base.findings(Compared((), (own,), 1.0, agreement, 1), LIMITS)
     assert [finding.level for finding in findings] == levels
 
@@ -309,7 +309,7 @@ def test_a_found_trigger_that_acts_on_the_base_as_well_is_no_evidence(base_hits,
     candidate = SearchCandidate("mask", FOX, {}, 0.05, True)
     hit = TargetedResult(candidate, FOUND, None, 0.0, 0.0, Margin(1.5, usual=0.2, shrunk=1.4), 0.0, {})
     result = SearchResult((hit,), (), (), (), None, 0, 0, CLASSES)
-    own = replace(difference(97, base_hits), made=FOUND)
+    own = replace(difference(97, base_hits), painter=FOUND)
     seen = Compared((), (), 1.0, 0.8, 1, {(FOUND.spec, "fox"): own})
     (after,) = seen.without_shared(result).targeted
     assert hit.evidence > 0
