@@ -33,8 +33,8 @@ def save(results: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str,
         raise files.cannot_write(folder, error) from error
     try:
         for number, result in enumerate(results, start=1):
-            name = names[result.found.spec] = f"{number:02}-{result.found.family}{TRIGGER_SUFFIX}"
-            files.write_whole(folder / name, _writer(result.found))
+            name = names[result.trigger.spec] = f"{number:02}-{result.trigger.family}{TRIGGER_SUFFIX}"
+            files.write_whole(folder / name, _writer(result.trigger))
     except BaseException:  # Ctrl-C as well
         for name in names.values():
             (folder / name).unlink(missing_ok=True)

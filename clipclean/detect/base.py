@@ -265,7 +265,7 @@ class Compared:
         """
         hits = (
             replace(hit, margin=replace(hit.margin, shrunk=min(0.0, hit.margin.shrunk)), acts_on_base=True)
-            if self.is_shared(hit.found.spec, hit.found.target)
+            if self.is_shared(hit.trigger.spec, hit.trigger.target)
             else hit
             for hit in result.targeted
         )

@@ -98,7 +98,7 @@ class SearchCandidate:
         """The size that searches by gradients alone come to."""
         return self.size if self.afresh is None else self.afresh
 
-    def found(self, classes: Sequence[str], /, *, side: int) -> InvertedTrigger:
+    def as_trigger(self, classes: Sequence[str], /, *, side: int) -> InvertedTrigger:
         """The trigger as a value; ``side`` is that of the images, in px."""
         return InvertedTrigger(self.family, classes[self.target], self.parameters, side)
 

@@ -28,12 +28,12 @@ def reaches(embed: Embed, unseen: SeenImages, candidates: Sequence[SearchCandida
         unseen: the images, with embeddings of the same ``embed``; ``REACH_IMAGES`` of them count.
         candidates: results of searches towards classes.
     """
-    some, by_family = unseen.spaced(REACH_IMAGES), dict[str, dict[str, float]]()
-    classes, side = some.images.classes, some.images.pixels.shape[-1]
+    sample, by_family = unseen.spaced(REACH_IMAGES), dict[str, dict[str, float]]()
+    classes, side = sample.images.classes, sample.images.pixels.shape[-1]
     for candidate in candidates:
         if candidate.is_reached:
-            trigger = candidate.found(classes, side=side)
-            moved = metrics.shift(some.embeddings, embeddings(embed, some.images.pixels, trigger=trigger))
+            trigger = candidate.as_trigger(classes, side=side)
+            distance = metrics.shift(sample.embeddings, embeddings(embed, sample.images.pixels, trigger=trigger))
             by_class = by_family.setdefault(candidate.family, {})
-            by_class[trigger.target] = max(moved, LEAST_DISTANCE) / candidate.size
+            by_class[trigger.target] = max(distance, LEAST_DISTANCE) / candidate.size
     return by_family

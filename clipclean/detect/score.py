@@ -135,7 +135,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     """
     by_class: dict[str, list[TargetedResult]] = {}
     for hit in result.targeted:
-        by_class.setdefault(hit.found.target, []).append(hit)
+        by_class.setdefault(hit.trigger.target, []).append(hit)
     known, persuaded = panel_evidence(result), persuasion_evidence(result)
 
     def order(hit: TargetedResult) -> tuple[bool, bool, float]:
@@ -230,7 +230,7 @@ def compared_with(result: SearchResult, references: References | None, /) -> Sea
     clean = references or NONE
 
     def compared(hit: TargetedResult) -> TargetedResult:
-        family, name = hit.candidate.family, hit.found.target
+        family, name = hit.candidate.family, hit.trigger.target
         shrunk = clean.shrunk(family, name, comparable(family, hit.candidate.size))
         margin = Margin(hit.margin.value, clean.margin(family, name), shrunk)
         return replace(hit, margin=margin, reference=clean.sizes(family))

@@ -42,7 +42,7 @@ from clipclean.schema.report import (
 )
 from clipclean.schema.report import Effort as EffortName
 
-Made = TypeVar("Made")
+Stage = TypeVar("Stage")
 
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
@@ -76,7 +76,7 @@ class TargetedResult:
     """The smallest trigger found for one class in one family, and its effect on unseen images."""
 
     candidate: SearchCandidate  # the result of the search
-    found: InvertedTrigger  # the same as a trigger
+    trigger: InvertedTrigger  # the same as a trigger
     probe: Probe  # its effect
     gathering: float  # largest share of images that a search without a target brought to this class; 0 if none did
     gap: float  # how much smaller it is than the median of the other classes, as a difference of logarithms
@@ -104,9 +104,9 @@ class TargetedResult:
             probe.record(known=False),
             family=candidate.family,
             family_words=FAMILIES[candidate.family].facts.words,
-            class_=self.found.target,
+            class_=self.trigger.target,
             size=candidate.size,
-            size_words=self.found.size_words,
+            size_words=self.trigger.size_words,
             reached=candidate.is_reached,
             collapse=1 - probe.spread,  # of unit embeddings: the squared norm of their mean
             clean_collapse=1 - probe.clean_spread,
@@ -151,7 +151,7 @@ class SearchResult:
         return next((group for group in self.synonyms if name in group), (name,))
 
     @property
-    def made(self) -> tuple[SearchCandidate, ...]:
+    def candidates(self) -> tuple[SearchCandidate, ...]:
         """The smallest triggers of all classes that were searched for."""
         return (*(hit.candidate for hit in self.targeted), *self.controls)
 
@@ -163,7 +163,7 @@ class SearchResult:
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and how far they reach, as references if the model is clean."""
         by_family: dict[str, dict[str, float]] = {}
-        for candidate in self.made:
+        for candidate in self.candidates:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in self.known}
@@ -180,7 +180,7 @@ class SearchResult:
             forward_passes=self.passes,
             images=self.images,
             calibration=calibration,
-            found=tuple(hit.record(file=saved.get(hit.found.spec)) for hit in self.targeted),
+            found=tuple(hit.record(file=saved.get(hit.trigger.spec)) for hit in self.targeted),
             controls=tuple(
                 ControlRecord.of(c, class_=self.classes[c.target], reached=c.is_reached) for c in self.controls
             ),
@@ -369,7 +369,7 @@ class _Scene:
         names = result.classes
         local = [hit for hit in result.targeted if GENERAL.get(hit.candidate.family)]
         # A class with a trigger of its own, which leads nowhere else, is hidden by none.
-        whole = {hit.found.target for hit in local if not hit.probe.beside and hit.probe.excess >= TOGETHER}
+        whole = {hit.trigger.target for hit in local if not hit.probe.beside and hit.probe.excess >= TOGETHER}
         divided = [hit for hit in local if _is_divided(hit) and not whole & hit.probe.beside.keys()]
         if not divided:
             return result
@@ -409,7 +409,7 @@ class _Scene:
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
         )
 
-    def forward(self, name: str, compute: Callable[[], Iterable[Made]]) -> tuple[Made, ...]:
+    def forward(self, name: str, compute: Callable[[], Iterable[Stage]]) -> tuple[Stage, ...]:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.once(name, lambda: list(compute())) or ())
 
@@ -500,14 +500,14 @@ class _Scene:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a candidate is compared with: all that were made, and clean models."""
+    """What a candidate is compared with: all candidates towards classes, and clean models."""
 
-    made: Sequence[SearchCandidate]
+    candidates: Sequence[SearchCandidate]
     references: References | None = None
 
     def others(self, candidate: SearchCandidate, /) -> list[SearchCandidate]:
         """Those of the other classes in its family."""
-        return [c for c in self.made if c.family == candidate.family and c.target != candidate.target]
+        return [c for c in self.candidates if c.family == candidate.family and c.target != candidate.target]
 
     def gap(self, candidate: SearchCandidate, /) -> float:
         """How much smaller a trigger is than the median of the other classes, as a difference of logarithms."""
@@ -526,7 +526,7 @@ class Comparison:
         """
         margins: dict[int, float] = {}
         gaps: dict[int, float] = {}
-        for candidate in self.made:
+        for candidate in self.candidates:
             target = candidate.target
             margins[target] = margins.get(target, 0.0) + evidence(self.margin(candidate), candidate.family)
             gaps[target] = max(gaps.get(target, -math.inf), self.gap(candidate))
@@ -537,7 +537,7 @@ class Comparison:
         self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
-        trigger = candidate.found(unseen.images.classes, side=unseen.images.pixels.shape[-1])
+        trigger = candidate.as_trigger(unseen.images.classes, side=unseen.images.pixels.shape[-1])
         family, known = candidate.family, self.references or NONE
         shrunk = known.shrunk(family, trigger.target, comparable(family, candidate.size))
         others = self.others(candidate)
@@ -545,7 +545,7 @@ class Comparison:
         scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]
         return TargetedResult(
             candidate=candidate,
-            found=trigger,
+            trigger=trigger,
             probe=probe(lambda images: embed(images).float(), unseen, trigger=trigger, target=candidate.target),
             gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
             gap=self.gap(candidate),

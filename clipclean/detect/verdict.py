@@ -439,7 +439,7 @@ def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
 
 def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
-    searched = {candidate.family for candidate in result.made}
+    searched = {candidate.family for candidate in result.candidates}
     parts = parts_of_search()
     if result.references or not searched.issuperset((*parts.moving, *parts.local, *parts.unlike)):
         return False
@@ -526,7 +526,7 @@ def _spec(suspect: Suspect) -> str:
         return suspect.persuasion.trigger
     if suspect.strength and (suspect.family == PANEL or not suspect.targeted):
         return suspect.strength.trigger
-    return suspect.targeted[0].found.spec
+    return suspect.targeted[0].trigger.spec
 
 
 def unproven(rule: str, words: str, /) -> Finding:
@@ -653,7 +653,7 @@ def _evidence_words(suspect: Suspect) -> Iterator[str]:
         factor = math.exp(hit.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         yield (
-            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.trigger.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     if suspect.strength:
@@ -694,10 +694,10 @@ def _nowhere(result: SearchResult) -> list[Finding]:
     In a model that can be searched, a large enough trigger reaches every class, attacked or not. A bias that keeps all answers
     can blind a search.
     """
-    if not result.made or any(candidate.is_reached for candidate in result.made):
+    if not result.candidates or any(candidate.is_reached for candidate in result.candidates):
         return []
     words = (
-        f"The search turned images into none of the {len({candidate.target for candidate in result.made})} classes that it tried, not even by "
+        f"The search turned images into none of the {len({candidate.target for candidate in result.candidates})} classes that it tried, not even by "
         "its largest triggers: it shows nothing about this model. Search harder by --effort."
     )
     return [unproven(CC.NOT_SEARCHED, words)]
@@ -706,7 +706,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
 def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
-        smallest = min((c.size for c in result.made if c.family == gathering.family), default=0.0)
+        smallest = min((c.size for c in result.candidates if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
             words = (
                 f"A {FAMILIES[gathering.family].facts.words} gathers the embeddings of images where no class of the list lies, by a change "

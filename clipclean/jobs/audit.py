@@ -73,7 +73,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     seconds = time.monotonic() - started
     maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
     measured, hits = result.measured.record(), result.search.targeted if result.search else ()
-    distances = measured.distances | {hit.found.spec: finite(hit.probe.distance) for hit in hits}
+    distances = measured.distances | {hit.trigger.spec: finite(hit.probe.distance) for hit in hits}
     searched = result.search_record(request.effort, trigger_paths)
     further_measurements: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
     further_measurements |= {"power": known_power} if known_power else {}

@@ -183,7 +183,7 @@ class LoadedBase:
 
 def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
     """The triggers that a search found and that reached their aim."""
-    return [hit.found for hit in search.targeted if hit.candidate.is_reached]
+    return [hit.trigger for hit in search.targeted if hit.candidate.is_reached]
 
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:

@@ -133,7 +133,7 @@ def with_natural_marked(
 
 def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:
     """A trigger that a search found, with the class that it leads to."""
-    return Suspicion(hit.found, hit.candidate.target)
+    return Suspicion(hit.trigger, hit.candidate.target)
 
 
 def examples(
@@ -156,7 +156,7 @@ def shown_by_search(
     hits = audit.search.targeted if audit.search else ()
     under_found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
     under = examples(clip, under_found, audit.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].found, eval_set.pixels) if hits else ()
+    alone = example_images.trigger_alone(hits[0].trigger, eval_set.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 
 

@@ -232,7 +232,7 @@ def first_caught(
     model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
     caught = [
-        RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
+        RecoveredTrigger(0, t.trigger, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in targeted
         if t.candidate.is_reached
         and t.anomaly_index >= outlyingness
@@ -369,7 +369,7 @@ def search_again(
                     scores[family] = max(value, scores.get(family, -math.inf))
                     if not (best.is_reached and value >= enough):
                         continue
-                    trigger = best.found(scene.classes, side=side)
+                    trigger = best.as_trigger(scene.classes, side=side)
                     answered = answers(clip, scene, unseen, trigger)
                     excess = scene.excess(without, answered, best.target)
                     if excess >= ACTS:

@@ -103,7 +103,7 @@ def masks_of(tower, **more):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules["clipclean.detect.search"], "FAMILIES", {"mask": FAMILIES["mask"]})
         made = towers.searched(tower, **more)
-    return {hit.found.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
+    return {hit.trigger.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
 
 
 def test_tiles_change_their_place_alone_and_in_a_clean_model_none_is_found():

@@ -39,7 +39,7 @@ def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
 
 def share_at(embed, candidate, pixels):
     """Of the images that are of other classes, those that the found trigger turns into the candidate's."""
-    said = (embed(candidate.found(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.CLASSIFIER.T).argmax(1)
+    said = (embed(candidate.as_trigger(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.CLASSIFIER.T).argmax(1)
     others = (embed(pixels) @ towers.CLASSIFIER.T).argmax(1) != candidate.target
     return (said[others] == candidate.target).float().mean().item()
 
@@ -126,7 +126,7 @@ def test_restarts_are_independent_and_a_search_without_success_has_the_largest_s
     assert all(0 < candidate.share <= 1 for candidate in results)
     (candidate,) = towards(towers.honest(), "patch", towers.images(), targets=[0], effort=short())
     assert (candidate.is_reached, candidate.size) == (False, FAMILIES["patch"].cap)
-    assert candidate.found(towers.CLASSES, side=towers.SIDE).size < candidate.size
+    assert candidate.as_trigger(towers.CLASSES, side=towers.SIDE).size < candidate.size
     assert candidate.parameters["mask"].requires_grad is False
 
 

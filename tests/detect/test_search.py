@@ -68,12 +68,12 @@ def judged(made):
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_report_counts_what_was_done(bad):
     assert judged(bad) == [("error", "fox")]
     first = bad.targeted[0]
-    assert (first.found.target, first.candidate.is_reached) == ("fox", True)
+    assert (first.trigger.target, first.candidate.is_reached) == ("fox", True)
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
     assert first.margin.value > 1  # a third of what any other class needs
     (suspect,) = suspect_records(bad, Measurement(UNMEASURED, (), (), 0, torch.eye(2)), limits=LIMITS)
-    assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
+    assert (suspect.class_, suspect.trigger) == ("fox", first.trigger.spec)
     assert "patch" in suspect.families
     made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
@@ -102,7 +102,7 @@ def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_oth
         told = []
 
         def enough(found, told=told, end=end):
-            told.append({each.family for each in found.made})
+            told.append({each.family for each in found.candidates})
             return end(found, limits=LOW if end is is_far else LIMITS)
 
         course = Course(0, lambda *_: None, None, enough)
@@ -110,9 +110,9 @@ def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_oth
         # asked once patches that move were searched for, and once all that is local was
         assert told == [{"patch"}] if tower is planted else told[-1] == set(TRIED)
     bad, clean, beside, alone = made
-    assert [{each.family for each in found.made} for found in (bad, alone)] == [{"patch"}, set(TRIED)]
+    assert [{each.family for each in found.candidates} for found in (bad, alone)] == [{"patch"}, set(TRIED)]
     # nothing is no pass without clean models: beside one, it is looked for in all families
-    assert [{each.family for each in found.made} for found in (clean, beside)] == [{*TRIED, "additive"}] * 2
+    assert [{each.family for each in found.candidates} for found in (clean, beside)] == [{*TRIED, "additive"}] * 2
     assert judged(bad) == [("error", "fox")]
     assert bad.cut is None
     assert bad.passes < clean.passes
@@ -125,7 +125,7 @@ def test_the_same_model_without_a_backdoor_does_not_fail(clean):
 def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
     assert all(set(clean.sizes()[family]) == set(towers.CLASSES) for family in TRIED)
     hit = clean.targeted[0]
-    others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
+    others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.trigger.target]
     assert hit.margin.value == pytest.approx(min(others) - math.log(hit.candidate.size))
     assert all(entry["reference"] is None for entry in towers.recorded(clean)["found"])
     shown = [hit.evidence for hit in clean.targeted]
@@ -245,7 +245,7 @@ def test_labels_say_which_images_are_of_other_classes():
     made = towers.searched(towers.backdoored(towers.spot), labels=labels, pointed=[towers.TARGET], effort=SHORT)
     _, beside = divided(IMAGES)
     assert len(beside) < JUDGING
-    fox = next(hit for hit in made.targeted if hit.found.target == "fox")
+    fox = next(hit for hit in made.targeted if hit.trigger.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)
 

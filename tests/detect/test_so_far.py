@@ -99,7 +99,7 @@ def test_a_resumed_search_tells_once_what_the_interrupted_one_had_shown(planted)
 
 
 def test_where_no_class_is_easier_than_all_others_there_is_no_highest_score(honest):
-    candidates = [candidate for candidate in honest[0].made if candidate.family == "mask"]
+    candidates = [candidate for candidate in honest[0].candidates if candidate.family == "mask"]
     alike = [type(each)(each.family, each.target, {}, 0.1, True) for each in candidates]
     suspects = untried_suspects(honest[0], alike)
     assert {suspect.score for suspect in suspects} == {0.0}

@@ -320,7 +320,7 @@ def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=ma
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
         candidate=SearchCandidate(family, ("banana", "lemon", "cherry").index(target), parameters, size, is_reached),
-        found=InvertedTrigger(family, target, parameters, 4),
+        trigger=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         gathering=0.0,
         gap=margin,
@@ -434,7 +434,7 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
     assert f"{math.exp(beyond('patch', 2)):.1f} times" in finding.message
     direct = hit("mask", margin=beyond("mask", 5))
     (finding,) = findings_of(direct, *NATURALLY, strengths=(lead(0.01),))
-    assert (finding.level, finding.trigger) == ("error", direct.found.spec)
+    assert (finding.level, finding.trigger) == ("error", direct.trigger.spec)
     # smaller, but turns few images
     idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 5)))
     (finding,) = findings_of(idle, acting)

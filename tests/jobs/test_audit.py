@@ -99,7 +99,7 @@ def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
     (only,) = [f for f in detect.of_audit(bad, LIMITS, images=IMAGES) if f.level == "error"]
-    assert (only.rule, only.target, only.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
+    assert (only.rule, only.target, only.trigger) == ("CC003", "fox", bad.search.targeted[0].trigger.spec)
     seen = looked(towers.honest())
     assert seen.why_not is None
     found = detect.of_audit(seen, LIMITS, images=IMAGES)
@@ -275,13 +275,13 @@ def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
-    assert made.trigger == bad.search.targeted[0].found.spec
+    assert made.trigger == bad.search.targeted[0].trigger.spec
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.EXAMPLES)
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.EXAMPLES
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     assert judging.shown_by_search(toy, evidence().under([]), nothing, seed=0) == ({}, PageImages())
-    spec = bad.search.targeted[0].found.spec
+    spec = bad.search.targeted[0].trigger.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}

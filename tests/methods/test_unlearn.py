@@ -132,7 +132,7 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
 def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mask", evidence=0.0):
     candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached, family=family)
     found, probe = SimpleNamespace(target=name), SimpleNamespace(excess=excess)
-    return SimpleNamespace(candidate=candidate, found=found, probe=probe, evidence=evidence, anomaly_index=anomaly)
+    return SimpleNamespace(candidate=candidate, trigger=found, probe=probe, evidence=evidence, anomaly_index=anomaly)
 
 
 FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share in (("a", 0.9), ("b", 0.9), ("c", 0.6))]
