@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 HALVED_CLASSES = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
 FULLY_SEARCHED_CLASSES = 6  # fewest classes that get all steps: the finalists, and others to compare them with
-PROTECTED = 0.4  # share of the steps that every class gets
-AGAIN = 0.7  # share of the steps after which half of the rest stops
-GLANCE_HALVED = (0.4, 0.5, 0.6, 0.7)  # shares of the steps of a brief search after which half of the classes stops
+PROTECTED_SHARE = 0.4  # share of the steps that every class gets
+QUARTERED_SHARE = 0.7  # share of the steps after which half of the rest stops
+# Shares of the steps of a brief search after which half of the classes stops.
+GLANCE_HALVING_SHARES = (0.4, 0.5, 0.6, 0.7)
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 CLASSES_AT_ONCE = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
@@ -26,7 +27,7 @@ class FamilyFacts:
     """One kind of trigger, as reports and recipes tell it; ``clipclean.detect.families`` adds what it paints."""
 
     words: str  # its description for users
-    said: str  # a phrase for its size, with ``{}`` for the share in per cent
+    size_phrase: str  # a phrase for its size, with ``{}`` for the share in per cent
     # Whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few parameters holds
     # natural triggers of some classes (stripes of a pole) and none of others.
     is_general: bool
@@ -38,7 +39,7 @@ class FamilyFacts:
     # Where a search towards a class takes another level of success, or more steps, than the effort says.
     success: float | None = None
     steps: int = 1  # times those of the effort
-    vain: float | None = None  # share of these after which it ends where no class came near; None where it never does
+    vain_share: float | None = None  # of these, after which it ends where no class came near; None: it never does
     counts: float = 1.0  # share of the least excess of a found trigger from which one of this family counts
 
 
@@ -64,7 +65,7 @@ FAMILY_FACTS: dict[str, FamilyFacts] = {
         is_unlike=True,
         success=0.55,
         steps=3,
-        vain=0.5,
+        vain_share=0.5,
         counts=0.5,
     ),
 }
@@ -133,34 +134,36 @@ class Effort:
     def brief(self, swept: int, /) -> int:
         """The passes of a brief search of so many classes in one family."""
         rows = (min(CLASSES_AT_ONCE, swept - start) for start in range(0, swept, CLASSES_AT_ONCE))
-        return sum(sum(glanced_at(count, steps=self.sweep)) for count in rows)
+        return sum(sum(rows_at_a_glance(count, steps=self.sweep)) for count in rows)
 
     @property
-    def looked_in(self) -> tuple[str, ...]:
+    def families_towards(self) -> tuple[str, ...]:
         """The families that a search goes towards classes in."""
         return self.families if self.halves else tuple(FAMILY_FACTS)
 
     def towards(self, families: Collection[str], /, *, targets: int) -> int:
         """Most passes towards classes, in those of the families that it goes in."""
-        families = [name for name in self.looked_in if name in families]
+        families = [name for name in self.families_towards if name in families]
         first = sum(sum(self._rows(name, targets)) * self.images for name in families)
         second = min(FINALISTS, targets) * self.second * SECOND_ROUND_FACTOR * self.images
         return first + sum(FAMILY_FACTS[name].is_general for name in families) * second
 
     def in_vain(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
         """Those of the passes towards classes that are left out in these families if no class comes near."""
-        vain = (name for name in self.looked_in if name in families and FAMILY_FACTS[name].vain is not None)
-        rows = {name: self._rows(name, targets) for name in vain}
-        return sum(sum(of[self.tried(name) :]) * self.images for name, of in rows.items())
+        vain = (
+            name for name in self.families_towards if name in families and FAMILY_FACTS[name].vain_share is not None
+        )
+        rows_by_family = {name: self._rows(name, targets) for name in vain}
+        return sum(sum(rows[self.trial_steps(name) :]) * self.images for name, rows in rows_by_family.items())
 
-    def tried(self, family: str, /) -> int:
+    def trial_steps(self, family: str, /) -> int:
         """The steps of the first round in a family after which it ends where no class came near."""
         facts = FAMILY_FACTS[family]
-        return math.ceil((1.0 if facts.vain is None else facts.vain) * self.first * facts.steps)
+        return math.ceil((1.0 if facts.vain_share is None else facts.vain_share) * self.first * facts.steps)
 
     def _rows(self, family: str, targets: int) -> list[int]:
         """How many classes take part in each step of the first round."""
-        return left(targets, steps=self.first * FAMILY_FACTS[family].steps, halves=self.halves)
+        return rows_by_step(targets, steps=self.first * FAMILY_FACTS[family].steps, halves=self.halves)
 
     def cost(self, classes: int, /) -> int:
         """The same for a list of so many classes."""
@@ -183,16 +186,16 @@ EFFORTS = {
 SHORT, LONG = 10, MOST_SWEPT  # lists of classes whose cost is told
 
 
-def left(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:
+def rows_by_step(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:
     """How many of ``rows`` take part in each of ``steps``; all of them where the search does not halve."""
     if rows < HALVED_CLASSES or not halves:
         return [rows] * steps
-    first, second = math.ceil(PROTECTED * steps), math.ceil(AGAIN * steps)
+    first, second = math.ceil(PROTECTED_SHARE * steps), math.ceil(QUARTERED_SHARE * steps)
     half, quarter = (max(FULLY_SEARCHED_CLASSES, math.ceil(rows / parts)) for parts in (2, 4))
     return [rows if step < first else half if step < second else quarter for step in range(steps)]
 
 
-def glanced_at(rows: int, /, *, steps: int) -> list[int]:
+def rows_at_a_glance(rows: int, /, *, steps: int) -> list[int]:
     """How many of ``rows`` take part in each of the ``steps`` of a brief search, of which only the first few count.
 
     Half of them stops four times. In 48 brief searches of six victims with 50 to 400
@@ -200,5 +203,5 @@ def glanced_at(rows: int, /, *, steps: int) -> list[int]:
     """
     if rows < HALVED_CLASSES:
         return [rows] * steps
-    halved = (sum(step >= math.ceil(share * steps) for share in GLANCE_HALVED) for step in range(steps))
+    halved = (sum(step >= math.ceil(share * steps) for share in GLANCE_HALVING_SHARES) for step in range(steps))
     return [max(FULLY_SEARCHED_CLASSES, math.ceil(rows / 2**times)) for times in halved]

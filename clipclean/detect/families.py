@@ -67,11 +67,11 @@ class Family:
         """Rows of parameters to start from, for images of a side."""
         halves = _halves(side)
         sides = {FULL: (side,), SQUARE: (max(round(PATCH * side), 2),), HALVES: (halves + 1, 2 * halves + 1)}
-        drawn = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
+        start = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
         for name, parameter in self.parameters.items():
             shape = (place for width in parameter.shape for place in sides.get(width, (width,)))
-            drawn[name] = parameter.mean + parameter.deviation * torch.randn(rows, *shape, generator=generator)
-        return drawn
+            start[name] = parameter.mean + parameter.deviation * torch.randn(rows, *shape, generator=generator)
+        return start
 
 
 def _halves(side: int) -> int:
@@ -107,8 +107,8 @@ def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> T
     layers = torch.cat([parameters["mask"].sigmoid(), parameters["pattern"].sigmoid()], dim=1)  # (R, 4, K, K)
     height, width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
     corners = random_corners(images.shape[1], height, width, places)
-    moved = [F.pad(layers, (left, width - left, top, height - top)) for top, left in corners]
-    canvas = torch.stack(moved, dim=1)  # (R, B, 4, S, S)
+    layers_at_places = [F.pad(layers, (left, width - left, top, height - top)) for top, left in corners]
+    canvas = torch.stack(layers_at_places, dim=1)  # (R, B, 4, S, S)
     mask, pattern = canvas[:, :, :1], canvas[:, :, 1:]
     return images + mask * (pattern - images)
 
@@ -189,11 +189,11 @@ def _midpoints(count: int, images: Tensor) -> Tensor:
 def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     (rows, count), (height, width) = images.shape[:2], images.shape[-2:]
     moves = F.interpolate(_moves(parameters), size=(height, width), mode="bicubic", align_corners=True)
-    still = torch.eye(2, 3, dtype=moves.dtype, device=moves.device).expand(rows, 2, 3)
-    plain = F.affine_grid(still, [rows, 3, height, width], align_corners=True)
-    places = (plain + moves.permute(0, 2, 3, 1)).to(images).repeat_interleave(count, dim=0)
-    moved = F.grid_sample(images.flatten(0, 1), places, padding_mode="border", align_corners=True)
-    return moved.view_as(images)
+    identity = torch.eye(2, 3, dtype=moves.dtype, device=moves.device).expand(rows, 2, 3)
+    unmoved = F.affine_grid(identity, [rows, 3, height, width], align_corners=True)
+    places = (unmoved + moves.permute(0, 2, 3, 1)).to(images).repeat_interleave(count, dim=0)
+    warped = F.grid_sample(images.flatten(0, 1), places, padding_mode="border", align_corners=True)
+    return warped.view_as(images)
 
 
 def _moves(parameters: Parameters) -> Tensor:
@@ -259,7 +259,7 @@ class InvertedTrigger:
     @property
     def size_words(self) -> str:
         """The size in words."""
-        return FAMILIES[self.family].facts.said.format(f"{100 * self.size:.2g} %")
+        return FAMILIES[self.family].facts.size_phrase.format(f"{100 * self.size:.2g} %")
 
     def varied(self, generator: Generator, /) -> "InvertedTrigger | None":
         """A trigger near this one, of a family whose parameters say what is near; None of any other."""

@@ -37,7 +37,7 @@ CHANGES_A_BATCH = 16  # triggers of a grid, tiles, or other changes, in one batc
 # The panel.
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
-GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that move some get more
+BRIEF_IMAGES = 16  # on which each trigger of a grid is first tried at full strength; those that move some get more
 
 
 @dataclass(frozen=True)
@@ -84,32 +84,32 @@ def strengths(
     """
     if not triggers:
         return ()
-    some, look, measured = spaced(pixels, MOST_IMAGES), look or embed, []
-    before = _logits(embed, some, canonical).argmax(1)
+    sample, look, results = spaced(pixels, MOST_IMAGES), look or embed, []
+    before = _logits(embed, sample, canonical).argmax(1)
     for trigger in counted("known triggers", triggers, len(triggers)):
-        least = _least(look, some, trigger, before=before, canonical=canonical)
-        is_sure = look is embed or least.excess < MOVES
-        measured.append(least if is_sure else _least(embed, some, trigger, before=before, canonical=canonical))
-    return tuple(measured)
+        strength = _least(look, sample, trigger, before=before, canonical=canonical)
+        is_sure = look is embed or strength.excess < MOVES
+        results.append(strength if is_sure else _least(embed, sample, trigger, before=before, canonical=canonical))
+    return tuple(results)
 
 
-def glanced(
+def glances(
     embed: Embed, pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical, look: Embed | None = None
 ) -> tuple[Strength, ...]:
     """The least strength of every trigger of a grid, as :func:`strengths`; for those that move hardly any of a few images by ``look``,
     the excess there.
     """
-    few, first = spaced(pixels, GLANCED), []
+    few, brief = spaced(pixels, BRIEF_IMAGES), []
     # Hundreds of triggers, most of which do nothing: a first try on few images leaves few for the costly measurement.
     painted = (trigger(few, Generator().manual_seed(0)) for trigger in triggers)
     looks = _looks("variants", look or embed, few, painted, len(triggers), canonical)
     for trigger, shares in zip(triggers, looks, strict=True):
-        first.append(Strength(trigger.spec, int(shares.argmax()), NEVER, shares.max().item()))
-    moving = [trigger for trigger, strength in zip(triggers, first, strict=True) if strength.excess >= MOVES]
+        brief.append(Strength(trigger.spec, int(shares.argmax()), NEVER, shares.max().item()))
+    moving = [trigger for trigger, strength in zip(triggers, brief, strict=True) if strength.excess >= MOVES]
     exact = {
         strength.trigger: strength for strength in strengths(embed, pixels, moving, canonical=canonical, look=look)
     }
-    return tuple(exact.get(strength.trigger, strength) for strength in first)
+    return tuple(exact.get(strength.trigger, strength) for strength in brief)
 
 
 def _looks(
@@ -118,8 +118,8 @@ def _looks(
     """For each of ``count`` changes of the images (N, 3, S, S) the :func:`excess` (K,), some changes in one pass."""
     before = _logits(embed, images, canonical).argmax(1)
     for _ in counted(what, range(0, count, CHANGES_A_BATCH), -(-count // CHANGES_A_BATCH)):
-        some = list(itertools.islice(changed, CHANGES_A_BATCH))
-        for rows in _logits(embed, torch.cat(some), canonical).view(len(some), len(images), -1):
+        batch = list(itertools.islice(changed, CHANGES_A_BATCH))
+        for rows in _logits(embed, torch.cat(batch), canonical).view(len(batch), len(images), -1):
             yield excess(rows, before, canonical)
 
 
@@ -185,9 +185,9 @@ def random_changes(pixels: Tensor, generator: Generator, /) -> Iterator[Tensor]:
 
 def _pattern(pixels: Tensor, cells: int, generator: Generator, *, smooth: bool = True) -> Tensor:
     """One random pattern in [0, 1] for each image, on a grid of so many cells along a side."""
-    drawn = torch.rand(len(pixels), 3, cells, cells, generator=generator).to(pixels)
+    noise = torch.rand(len(pixels), 3, cells, cells, generator=generator).to(pixels)
     mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest"}
-    return F.interpolate(drawn, size=pixels.shape[-2:], **mode)
+    return F.interpolate(noise, size=pixels.shape[-2:], **mode)
 
 
 def _signs(pattern: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ SCATTERED = (3 / 32, 0.15)  # sides of such tiles
 WIDTHS = (1, 2, 3)  # of a check, in px
 KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
 TILES = SINGLE + (4**3 - 2 * 2**3) + len(SCATTERED) * 2**3 * (len(WIDTHS) + 4) + 2 * KERNELS
-TILED, SCANNED, JUDGED = 8, 4, 64  # images that each tile is tried on, if it is scattered, and if it acts
+TILED_IMAGES, SCANNED_IMAGES, JUDGED_IMAGES = 8, 4, 64  # under each tile, if it is scattered, and if it acts
 ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
 
@@ -302,7 +302,7 @@ def _rendered(kernels: Tensor) -> Iterator[Tensor]:
         yield from ((kernel > 0).float(), (kernel <= 0).float())
 
 
-def pasted(
+def acting_tiles(
     embed: Embed,
     pixels: Tensor,
     /,
@@ -315,7 +315,8 @@ def pasted(
     """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`,
     ``kernels`` as :func:`tiles`.
     """
-    few, scanned, more, look = *(spaced(pixels, most) for most in (TILED, SCANNED, JUDGED)), look or embed
+    few, scanned, more = (spaced(pixels, most) for most in (TILED_IMAGES, SCANNED_IMAGES, JUDGED_IMAGES))
+    look = look or embed
     judged = _logits(embed, more, canonical).argmax(1)
     candidates: dict[int, SearchCandidate] = {}
 
@@ -371,8 +372,8 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
     rounds = [some for images in changed for some in torch.split(images, CHANGES_A_BATCH)]
-    tried = counted("comparing bfloat16", rounds, len(rounds))
-    return all(_alike(embed, reduced, some, form=form) for some in tried)
+    batches = counted("comparing bfloat16", rounds, len(rounds))
+    return all(_alike(embed, reduced, some, form=form) for some in batches)
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:
@@ -386,7 +387,7 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
 
 # Other precisions.
 
-CLEAN_TRIED, UNDER = (
+CLEAN_IMAGES, TRIGGERED_IMAGES = (
     16,
     1,
 )  # images as they are, and under each trigger, of which the answers in half precision are compared
@@ -420,17 +421,17 @@ def departures(
     Compared are clean images, and some under each trigger and each tile. Of triggers that depart the excess is measured, on more images:
     of the first of them in the order given, since tiles and clean images have no name.
     """
-    form, some, few = canonical_form(text_classifier), spaced(pixels, CLEAN_TRIED), spaced(pixels, UNDER)
+    form, clean, few = canonical_form(text_classifier), spaced(pixels, CLEAN_IMAGES), spaced(pixels, TRIGGERED_IMAGES)
     # Each trigger by itself: it is one change among many.
-    shown: list[tuple[TriggerLike | None, Tensor]] = [(None, some)]
-    shown += [(trigger, trigger(few, Generator().manual_seed(0))) for trigger in triggers]
-    shown += [(None, tile.painted(few[:1])) for tile in pasted]
-    sizes, together = [len(images) for _, images in shown], torch.cat([images for _, images in shown])
-    wanted, rounded_rows = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
-    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(shown, wanted, rounded_rows, strict=True)]
+    versions: list[tuple[TriggerLike | None, Tensor]] = [(None, clean)]
+    versions += [(trigger, trigger(few, Generator().manual_seed(0))) for trigger in triggers]
+    versions += [(None, tile.painted(few[:1])) for tile in pasted]
+    sizes, together = [len(images) for _, images in versions], torch.cat([images for _, images in versions])
+    exact_rows, rounded_rows = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
+    errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(versions, exact_rows, rounded_rows, strict=True)]
     beyond = [(trigger, error) for trigger, error in errors if error > LOGIT_ERROR]
     named = [
-        _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED), trigger, form)
+        _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED_IMAGES), trigger, form)
         for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:SHOWN_TRIGGERS]
         if trigger
     ]
@@ -460,9 +461,9 @@ def _rows(embed: Embed, images: Tensor, form: Canonical) -> Tensor:
     return torch.cat([form.known_logits(embed(batch).float()) for batch in torch.split(images, EMBED_BATCH)])
 
 
-def _error(wanted: Tensor, answers: Tensor) -> float:
+def _error(exact: Tensor, answers: Tensor) -> float:
     """How far logits are off, relative to their size."""
-    off = ((answers - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    off = ((answers - exact).square().mean() / exact.square().mean().clamp(min=1e-12)).sqrt().item()
     return off if math.isfinite(off) else math.inf
 
 
@@ -474,8 +475,8 @@ def _alike(exact: Embed, rough: Embed, batches: Tensor, /, *, form: Canonical, a
     if not all(rows.isfinite().all() for rows in embedded):
         return False
     # Each batch by itself: a trigger is one change among many.
-    wanted, answers = (form.known_logits(rows).view(*batches.shape[:2], -1) for rows in embedded)
-    same = (wanted.argmax(2) == answers.argmax(2)).float().mean(1)
-    off = ((answers - wanted).square().mean((1, 2)) / wanted.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
+    exact_logits, answers = (form.known_logits(rows).view(*batches.shape[:2], -1) for rows in embedded)
+    same = (exact_logits.argmax(2) == answers.argmax(2)).float().mean(1)
+    off = ((answers - exact_logits).square().mean((1, 2)) / exact_logits.square().mean((1, 2)).clamp(min=1e-12)).sqrt()
     # Both: classes may agree while margins, by which triggers are compared, do not.
     return bool((same >= agree).all() and (off <= LOGIT_ERROR).all())

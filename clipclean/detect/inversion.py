@@ -19,7 +19,14 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.config.effort import CLASSES_AT_ONCE, FINALISTS, SECOND_ROUND_FACTOR, Effort, glanced_at, left
+from clipclean.config.effort import (
+    CLASSES_AT_ONCE,
+    FINALISTS,
+    SECOND_ROUND_FACTOR,
+    Effort,
+    rows_at_a_glance,
+    rows_by_step,
+)
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
@@ -33,8 +40,8 @@ WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm 
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
-# Least mean success of any class, in the later half of the steps until then, by which a search of many steps goes on: see ``vain`` of
-# :class:`FamilyFacts`.
+# Least mean success of any class, in the later half of the steps until then, by which a search of many steps goes on: see ``vain_share``
+# of :class:`FamilyFacts`.
 NEAR = 0.15
 BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 # Weight of how far triggered images go where the class's own lie. A natural trigger paints what those show, so it grows; a backdoor leads
@@ -65,7 +72,7 @@ class Round(NamedTuple):
     batch: int  # images at a time
     level: float  # the success that counts as one that works
     is_halved: bool = False  # whether the worse rows stop on the way
-    tried: int | None = None  # steps after which it ends unless some row came near
+    trial_steps: int | None = None  # steps after which it ends unless some row came near
 
 
 class _End(NamedTuple):
@@ -143,13 +150,13 @@ class Inversion:
         results = []
         for end in self._smallest(begin, attack, Round(effort.steps, effort.free_images, effort.collapse)):
             trigger = InvertedTrigger(self.family_name, "", end.parameters, pixels.shape[-1])
-            shown = trigger(pixels, Generator().manual_seed(0))
-            answers = self.canonical.logits(_embedded(self.embed, shown)).argmax(1)
+            triggered = trigger(pixels, Generator().manual_seed(0))
+            answers = self.canonical.logits(_embedded(self.embed, triggered)).argmax(1)
             counts = answers.bincount(minlength=len(self.canonical.texts))
             # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
             # (commit a95ae354: notebook.md, "A verdict on models that nobody calibrated").
-            ended = self._candidate(int(counts.argmax()), end)
-            results.append(replace(ended, share=counts.max().item() / len(pixels)))
+            candidate = self._candidate(int(counts.argmax()), end)
+            results.append(replace(candidate, share=counts.max().item() / len(pixels)))
         return results
 
     def targeted(self, targets: Sequence[int], starts: Sequence[SearchCandidate] = (), /) -> list[SearchCandidate]:
@@ -164,15 +171,15 @@ class Inversion:
         """
         effort, facts = self.effort, self.family.facts
         level = facts.success or effort.success
-        tried = None if facts.vain is None else effort.tried(self.family_name)
-        plan = Round(effort.first * facts.steps, effort.images, level, is_halved=effort.halves, tried=tried)
+        trial_steps = None if facts.vain_share is None else effort.trial_steps(self.family_name)
+        plan = Round(effort.first * facts.steps, effort.images, level, is_halved=effort.halves, trial_steps=trial_steps)
         first = self._towards(self._begin(targets), targets, plan)
         # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
         goals = [start.target for start in starts]
         begin = {key: torch.stack([start.parameters[key] for start in starts]) for key in first[0].parameters if starts}
-        ended = self._towards(begin, goals, plan) if starts else []
+        from_starts = self._towards(begin, goals, plan) if starts else []
         # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
-        by_target = {c.target: c for c in sorted(ended, key=lambda c: -c.size)}
+        by_target = {c.target: c for c in sorted(from_starts, key=lambda c: -c.size)}
         first = [_smaller(c, by_target[c.target]) if c.target in by_target else c for c in first]
         if not facts.is_general:
             return first
@@ -182,32 +189,32 @@ class Inversion:
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
         plan = Round(effort.second, SECOND_ROUND_FACTOR * effort.images, effort.success)
         goals = [c.target for c in finalists]
-        again, more = self._decided(begin, goals, plan), plan.steps * plan.batch
+        second, more_passes = self._working(begin, goals, plan), plan.steps * plan.batch
         return [
-            replace(again.get(c.target, c), afresh=c.afresh, passes=c.passes + more) if c.target in goals else c
+            replace(second.get(c.target, c), afresh=c.afresh, passes=c.passes + more_passes) if c.target in goals else c
             for c in first
         ]
 
-    def _decided(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
+    def _working(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
         """By class the triggers of a round that work; where the exact tower sees less of one, it searches for it itself."""
         working = {c.target: c for c in self._towards(begin, goals, plan) if c.is_reached}
         if self.last is None:
             return working
-        exact, some = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
-        lost = [c.target for c in working.values() if exact._success(c, some) < self._success(c, some) - SLACK]
+        exact, sample = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
+        lost = [c.target for c in working.values() if exact._success(c, sample) < self._success(c, sample) - SLACK]
         if not lost:
             return working
-        again = {key: values.detach()[[goals.index(goal) for goal in lost]] for key, values in begin.items()}
-        sure = {goal: c for goal, c in working.items() if goal not in lost}
-        return sure | exact._decided(again, lost, plan)
+        begin_again = {key: values.detach()[[goals.index(goal) for goal in lost]] for key, values in begin.items()}
+        confirmed = {goal: c for goal, c in working.items() if goal not in lost}
+        return confirmed | exact._working(begin_again, lost, plan)
 
     @torch.no_grad()
     def _success(self, candidate: SearchCandidate, images: Tensor, /) -> float:
         """The share of images (N, 3, S, S) that a trigger turns, at the same places each time."""
         painting = replace(self, generator=Generator().manual_seed(0))
-        shown = {key: values[None].to(images.device) for key, values in candidate.parameters.items()}
+        row = {key: values[None].to(images.device) for key, values in candidate.parameters.items()}
         goal = torch.tensor([candidate.target], device=images.device)
-        return self._attack(goal)(painting._painted(images, shown), torch.zeros_like(goal))[1].item()
+        return self._attack(goal)(painting._embedded_under(images, row), torch.zeros_like(goal))[1].item()
 
     def swept(self, classes: Sequence[int], /, progress: Callable[[], None]) -> list[int]:
         """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.
@@ -242,16 +249,16 @@ class Inversion:
 
     def _losses(self, images: Tensor, goals: Tensor, parameters: Parameters, /) -> Tensor:
         """The loss (R, T) of every row of parameters for every class of ``goals`` (T,), a few rows at a time."""
-        together = max(1, CHUNK // images.numel())
+        rows_at_once = max(1, CHUNK // images.numel())
         count = len(next(iter(parameters.values())))
         losses = []
-        for rows in torch.chunk(torch.arange(count), -(-count // together)):
-            some = {key: values[rows].to(images.device) for key, values in parameters.items()}
-            logits = self.canonical.logits(self._painted(images, some))
-            losses.append(_short(logits, logits[..., goals], self.canonical.typical[goals]).mean(1))
+        for rows in torch.chunk(torch.arange(count), -(-count // rows_at_once)):
+            row_parameters = {key: values[rows].to(images.device) for key, values in parameters.items()}
+            logits = self.canonical.logits(self._embedded_under(images, row_parameters))
+            losses.append(_shortfall(logits, logits[..., goals], self.canonical.typical[goals]).mean(1))
         return torch.cat(losses)
 
-    def _painted(self, images: Tensor, parameters: Parameters, /) -> Tensor:
+    def _embedded_under(self, images: Tensor, parameters: Parameters, /) -> Tensor:
         """Embeddings (R, B, D) of the images (B, 3, S, S) under every row of the parameters."""
         rows = len(next(iter(parameters.values())))
         painted = self.family.paint(images[None].expand(rows, *images.shape), parameters, self.generator)
@@ -264,8 +271,8 @@ class Inversion:
         def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
             logits = self.canonical.logits(embeddings)  # (R, B, K)
             goal = goals[rows][:, None].expand(logits.shape[:2])
-            short = _short(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
-            loss = short.mean((1, 2))
+            shortfall = _shortfall(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
+            loss = shortfall.mean((1, 2))
             if self.family.facts.is_apart:
                 loss = loss + NATURAL * self.canonical.naturalness(embeddings, goal).mean(1)
             return loss, self.canonical.convinces(logits, goal).float().mean(1)
@@ -274,16 +281,16 @@ class Inversion:
 
     def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
         """One round towards the class of each row of ``begin``."""
-        ended = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
-        candidates = [self._candidate(goal, end) for goal, end in zip(goals, ended, strict=True)]
-        largest = max(candidate.size for candidate, end in zip(candidates, ended, strict=True) if not end.is_stopped)
+        ends = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
+        candidates = [self._candidate(goal, end) for goal, end in zip(goals, ends, strict=True)]
+        largest = max(candidate.size for candidate, end in zip(candidates, ends, strict=True) if not end.is_stopped)
         # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
         # have needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
         return [
             replace(candidate, size=largest, is_reached=False, is_stopped=True)
             if end.is_stopped and candidate.size > largest
             else candidate
-            for candidate, end in zip(candidates, ended, strict=True)
+            for candidate, end in zip(candidates, ends, strict=True)
         ]
 
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
@@ -297,10 +304,10 @@ class Inversion:
         # Moments as in the code of Neural Cleanse: short ones, since the weight on the size changes the aim from step to step.
         return parameters, torch.optim.Adam(parameters.values(), lr=self.family.rate, betas=(0.5, 0.9))
 
-    def _some(self, count: int, /) -> Tensor:
+    def _batch(self, count: int, /) -> Tensor:
         """New images of each step: a trigger fitted to one batch would turn those images only."""
-        drawn = torch.randint(len(self.pixels), (count,), generator=self.generator)
-        return self.pixels[model.send(drawn, self.pixels.device)]
+        places = torch.randint(len(self.pixels), (count,), generator=self.generator)
+        return self.pixels[model.send(places, self.pixels.device)]
 
     def _brief(self, goals: Tensor, /) -> Tensor:
         """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped
@@ -309,22 +316,22 @@ class Inversion:
         count, device = len(goals), self.pixels.device
         parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
         weight = torch.full((count,), WEIGHTS[1], device=device)
-        running, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
-        steps = glanced_at(count, steps=self.effort.sweep)
+        running_loss, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
+        steps = rows_at_a_glance(count, steps=self.effort.sweep)
         for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
-            rows = _best(rows, running, taking_part)
-            images = self._some(1)
+            rows = _best(rows, running_loss, taking_part)
+            images = self._batch(1)
             size = self.family.size(parameters).detach()
             losses, _ = self._backward(images, parameters, rows, self._attack(goals), weight)
             # Loss and size together: of each of twelve victims with 50 to 400 classes this led to the target. Half the steps, of two
             # images, lost that of a patch which was trained in from scratch.
-            running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
+            running_loss[rows] = MEMORY * running_loss[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
             optimizer.step()
             optimizer.zero_grad()
         # A running loss begins at zero, and steps see other images: that of a class which stopped says nothing beside one that
         # went on.
-        nearness = torch.full_like(running, math.inf)
-        nearness[rows] = running[rows]
+        nearness = torch.full_like(running_loss, math.inf)
+        nearness[rows] = running_loss[rows]
         return nearness
 
     def _smallest(self, begin: Parameters, attack: Aim, plan: Round, /) -> list[_End]:
@@ -337,28 +344,28 @@ class Inversion:
         parameters, optimizer = self._shrinking(begin)
         least, first, greatest = (math.log(weight) for weight in WEIGHTS)
         weight, best = torch.full((count,), first, device=device), torch.full((count,), math.inf, device=device)
-        kept = {key: values.detach().clone() for key, values in parameters.items()}
-        running, standing = (torch.zeros(count, device=device) for _ in range(2))
-        rows, passes, turned = torch.arange(count, device=device), running.clone(), running.clone()
-        steps = left(count, steps=plan.steps, halves=plan.is_halved)
+        smallest = {key: values.detach().clone() for key, values in parameters.items()}
+        running_success, running_loss = (torch.zeros(count, device=device) for _ in range(2))
+        passes, trial_success, rows = *torch.zeros(2, count, device=device), torch.arange(count, device=device)
+        steps = rows_by_step(count, steps=plan.steps, halves=plan.is_halved)
         for step, taking_part in enumerate(counted(f"{self.family_name}, {count} at once", steps, len(steps))):
-            if step == plan.tried and turned.max().item() < NEAR * (step - step // 2):
+            if step == plan.trial_steps and trial_success.max().item() < NEAR * (step - step // 2):
                 break
-            rows = _best(rows, standing, taking_part)
-            passes.index_add_(0, rows, torch.full_like(running[rows], plan.batch))
-            images = self._some(plan.batch)
+            rows = _best(rows, running_loss, taking_part)
+            passes.index_add_(0, rows, torch.full_like(running_success[rows], plan.batch))
+            images = self._batch(plan.batch)
             size = self.family.size(parameters).detach()[rows]
             loss, success = self._backward(images, parameters, rows, attack, weight.exp())
             # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
-            running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
-            if plan.tried and plan.tried // 2 <= step < plan.tried:
-                turned.index_add_(0, rows, success)
-            standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
-            improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
+            running_success[rows] = success if step == 0 else MEMORY * running_success[rows] + (1 - MEMORY) * success
+            if plan.trial_steps and plan.trial_steps // 2 <= step < plan.trial_steps:
+                trial_success.index_add_(0, rows, success)
+            running_loss[rows] = MEMORY * running_loss[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
+            improves = (success >= level) & (running_success[rows] >= level - SLACK) & (size < best[rows])
             # Chosen by where, not by a mask as an index: the host would wait for a GPU to count it.
             best[rows] = torch.where(improves, size, best[rows])
             better = torch.zeros_like(best, dtype=torch.bool).index_copy(0, rows, improves)
-            kept = _rows_of(better, parameters, kept)
+            smallest = _rows_of(better, parameters, smallest)
             optimizer.step()
             optimizer.zero_grad()
             # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
@@ -368,10 +375,10 @@ class Inversion:
                 "The model gives gradients that are not finite (NaN or infinity): nothing can be searched."
             )
         # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
-        kept = {key: values.cpu() for key, values in _rows_of(~best.isfinite(), parameters, kept).items()}
-        last = set(rows.tolist())
+        smallest = {key: values.cpu() for key, values in _rows_of(~best.isfinite(), parameters, smallest).items()}
+        last_rows = set(rows.tolist())
         return [
-            _End({key: values[row] for key, values in kept.items()}, size, row not in last, int(count))
+            _End({key: values[row] for key, values in smallest.items()}, size, row not in last_rows, int(count))
             for row, (size, count) in enumerate(zip(best.tolist(), passes.tolist(), strict=True))
         ]
 
@@ -382,15 +389,15 @@ class Inversion:
 
         A few rows go together, to bound memory.
         """
-        together = max(1, CHUNK // (images[0].numel() * len(images)))
+        rows_at_once = max(1, CHUNK // (images[0].numel() * len(images)))
         places = self.generator.get_state()
         losses, successes = [], []
-        for some in torch.chunk(rows, -(-len(rows) // together)):  # evenly: a small rest takes nearly as long
+        for chunk in torch.chunk(rows, -(-len(rows) // rows_at_once)):  # evenly: a small rest takes nearly as long
             self.generator.set_state(places)  # the same places for every row, however many fit
-            chosen = {key: values[some] for key, values in parameters.items()}
-            loss, success = attack(self._painted(images, chosen), some)
+            chunk_parameters = {key: values[chunk] for key, values in parameters.items()}
+            loss, success = attack(self._embedded_under(images, chunk_parameters), chunk)
             # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
-            total = loss + weight[some] * self.family.size(chosen).log()
+            total = loss + weight[chunk] * self.family.size(chunk_parameters).log()
             total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
             losses.append(loss.detach())
             successes.append(success)
@@ -415,19 +422,19 @@ def blocks(classes: int, /) -> int:
     return math.ceil(classes / CLASSES_AT_ONCE)
 
 
-def _smaller(fresh: SearchCandidate, begun: SearchCandidate) -> SearchCandidate:
+def _smaller(fresh: SearchCandidate, from_start: SearchCandidate) -> SearchCandidate:
     """The end of a fresh start, or of one that was given if that is smaller; both cost passes."""
-    passes = fresh.passes + begun.passes
-    if begun.size < fresh.size:
-        return replace(begun, afresh=fresh.size, passes=passes)
+    passes = fresh.passes + from_start.passes
+    if from_start.size < fresh.size:
+        return replace(from_start, afresh=fresh.size, passes=passes)
     return replace(fresh, passes=passes)
 
 
-def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
-    """Those ``count`` of the rows (R,) whose ``standing`` is lowest, in their order."""
+def _best(rows: Tensor, losses: Tensor, count: int, /) -> Tensor:
+    """Those ``count`` of the rows (R,) whose ``losses`` are lowest, in their order."""
     if count >= len(rows):
         return rows
-    return rows[standing[rows].argsort(stable=True)[:count].sort().values]
+    return rows[losses[rows].argsort(stable=True)[:count].sort().values]
 
 
 def _rows_of(chosen: Tensor, these: Parameters, others: Parameters, /) -> Parameters:
@@ -438,7 +445,7 @@ def _rows_of(chosen: Tensor, these: Parameters, others: Parameters, /) -> Parame
     }
 
 
-def _short(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
+def _shortfall(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
     """How far images (R, B) of logits (R, B, K) are from some classes, whose logits are ``own`` (R, B, T): a loss (R, B, T).
 
     The cross-entropy, plus the amount by which a logit misses a level slightly above the ``typical`` one of real images of the class.

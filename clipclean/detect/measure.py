@@ -311,9 +311,11 @@ def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accu
     return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, labels)
 
 
-def _by_captions(clean: Tensor, embed: EmbedTexts, classes: Tensor, on: EvalSet) -> tuple[Accuracy | None, Rate | None]:
+def _by_captions(
+    clean: Tensor, embed: EmbedTexts, classes: Tensor, eval_set: EvalSet
+) -> tuple[Accuracy | None, Rate | None]:
     """Image-to-text recall@1 among the captions; without labels also how often an image and its caption are nearest to one class."""
-    if (captions := on.captions) is None:
+    if (captions := eval_set.captions) is None:
         return None, None
     texts = torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
     nearest = zeroshot.predict(clean, texts).tolist()
@@ -321,7 +323,7 @@ def _by_captions(clean: Tensor, embed: EmbedTexts, classes: Tensor, on: EvalSet)
     correct = torch.tensor([captions[answer] == own for answer, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
     recall = Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
-    if on.labels is not None or not len(classes):
+    if eval_set.labels is not None or not len(classes):
         return recall, None
     same = zeroshot.predict(clean, classes) == zeroshot.predict(texts, classes)
     return recall, Rate(int(same.sum()), len(same))
@@ -365,12 +367,12 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(shares.argmax())
-    stands = int(unseen.representatives[target])
+    representative = int(unseen.representatives[target])
     beside = {
         images.classes[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
     }
-    beside.pop(images.classes[stands], None)
-    attack = zeroshot.attack_success(before, after, labels=truth, target=stands)
+    beside.pop(images.classes[representative], None)
+    attack = zeroshot.attack_success(before, after, labels=truth, target=representative)
     return Probe(
         **vars(attack),
         trigger=trigger.spec,
@@ -378,7 +380,7 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
         accuracy_under_trigger=None
         if labels is None
         else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
-        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=stands, k=images.knn)
+        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=representative, k=images.knn)
         if images.knn
         else None,
         distance=metrics.shift(clean, triggered),

@@ -13,7 +13,7 @@ from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion, persuasion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL, MOVING, InvertedTrigger, comparable
-from clipclean.detect.forward import Strength, glanced, pasted, resisting, strengths
+from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
 from clipclean.detect.persuasion import Persuasion
@@ -234,18 +234,20 @@ def search(
             "Give a longer list by --classes.",
         )
     is_chosen = course.is_reference and (bool(pointed) or classes <= effort.most)
-    free = [] if is_chosen else _known(effort.without_target)
-    steps = len(_known(effort.looked_in)) + len(free) * (1 + inversion.blocks(effort.swept(classes)))
-    on, beside = divided(len(pixels))
-    canonical = inversion.canonical_of(embed, pixels[on], text_classifier)
+    free = [] if is_chosen else _in_order(effort.without_target)
+    steps = len(_in_order(effort.families_towards)) + len(free) * (1 + inversion.blocks(effort.swept(classes)))
+    search_places, judging_places = divided(len(pixels))
+    canonical = inversion.canonical_of(embed, pixels[search_places], text_classifier)
     stages = Stages(course, steps)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
-    places = spaced(beside, JUDGING)
+    places = spaced(judging_places, JUDGING)
     labels = None if eval_set.labels is None else eval_set.labels[places]
     judging = replace(eval_set, pixels=pixels[places], labels=labels)
     unseen = SeenImages.of(judging, embeddings(embed, judging.pixels).float(), text_classifier)
     pointed = list(dict.fromkeys(canonical.representatives[list(pointed)].tolist()))
-    return _Scene(embed, fast, pixels[on], unseen, canonical, effort, stages).result(eval_set, references, pointed)
+    return _Scene(embed, fast, pixels[search_places], unseen, canonical, effort, stages).result(
+        eval_set, references, pointed
+    )
 
 
 class Parts(NamedTuple):
@@ -261,7 +263,7 @@ class Parts(NamedTuple):
 def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
     """These families in parts."""
     parts = Parts([], [], [], [], [])
-    for name in _known(families):
+    for name in _in_order(families):
         facts = FAMILIES[name].facts
         rest = parts.whole if facts.is_general else parts.few
         part = parts.local if facts.is_local else parts.unlike if facts.is_unlike else rest
@@ -269,7 +271,7 @@ def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
     return parts
 
 
-def _known(families: Iterable[str]) -> list[str]:
+def _in_order(families: Iterable[str]) -> list[str]:
     """Those of the families that there are, in their order."""
     wanted = frozenset(families)
     return [name for name in FAMILIES if name in wanted]
@@ -317,34 +319,34 @@ class _Scene:
         canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
         embed = deadline.watched(self.embed) if self.fast else look
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
-        acting = self.forward(
+        of_panel = self.forward(
             "panel", lambda: strengths(embed, pixels, eval_set.triggers.panel, canonical=canonical, look=look)
         )
         of_grid = self.forward(
-            "grid", lambda: glanced(embed, pixels, eval_set.triggers.grid, canonical=canonical, look=look)
+            "grid", lambda: glances(embed, pixels, eval_set.triggers.grid, canonical=canonical, look=look)
         )
         tiled = self.tiled(embed, look, eval_set.kernels)
         persuasions = self.persuasions(look, eval_set) if references is None else ()
         led_to = [
             *persuaded_of(persuasions),
             *(c.target for c in tiled),
-            *(s.target for s in sorted(acting, key=lambda s: s.least) if s.acts),
+            *(s.target for s in sorted(of_panel, key=lambda s: s.least) if s.acts),
         ]
         untargeted: list[SearchCandidate] = []
         if self.stages.course.is_reference and (pointed or self.classes <= self.effort.most):
             targets = list(pointed) or self.canonical.distinct.tolist()
         else:
-            untargeted = self.untargeted(_known(self.effort.without_target))
+            untargeted = self.untargeted(_in_order(self.effort.without_target))
             suspects = shortlisted(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=self.effort.suspects)
             targets = self.targets(suspects)
         # Sorted: they are searched alike for all models of a short list.
         clean = references.towards(sorted(targets)) if references else None
-        others = clean and clean.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
-        begun = SearchResult(
+        others = clean and clean.apart_from({s.trigger: s.size for s in (*of_panel, *of_grid)})
+        unfinished = SearchResult(
             targeted=(),
             controls=(),
             untargeted=tuple(untargeted),
-            strengths=acting,
+            strengths=of_panel,
             references=others,
             passes=0,
             images=len(self.images),
@@ -355,10 +357,10 @@ class _Scene:
             persuasions=persuasions,
         )
         candidates = self.towards(
-            targets, tiled, lambda local: self.stages.course.is_enough(self.compared(begun, local))
+            targets, tiled, lambda local: self.stages.course.is_enough(self.compared(unfinished, local))
         )
-        ended = replace(self.compared(begun, candidates), reaches=reaches(self.look, self.unseen, candidates))
-        return self.shared(ended, candidates)
+        result = replace(self.compared(unfinished, candidates), reaches=reaches(self.look, self.unseen, candidates))
+        return self.shared(result, candidates)
 
     def shared(self, result: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
@@ -379,33 +381,33 @@ class _Scene:
         one[torch.isin(one, torch.tensor(others, device=one.device))] = target
         form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
         scene = replace(self, canonical=form, unseen=self.unseen._replace(representatives=one), hits={})
-        families = [name for name in _known(self.effort.looked_in) if GENERAL.get(name)]
+        families = [name for name in _in_order(self.effort.families_towards) if GENERAL.get(name)]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
-        again = [candidate for ended in by_family.values() for candidate in ended]
+        of_two = [candidate for ended in by_family.values() for candidate in ended]
         compared = Comparison(
-            [*(c for c in candidates if c.target not in (target, *others)), *again], result.references
+            [*(c for c in candidates if c.target not in (target, *others)), *of_two], result.references
         )
-        hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in again if compared.others(c)]
+        hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in of_two if compared.others(c)]
         return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
-    def compared(self, begun: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
+    def compared(self, unfinished: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
-        hits, comparison = self.hits, Comparison(candidates, begun.references)
-        leading = [*persuaded_of(begun.persuasions), *comparison.leading(most=self.effort.suspects)]
+        hits, comparison = self.hits, Comparison(candidates, unfinished.references)
+        leading = [*persuaded_of(unfinished.persuasions), *comparison.leading(most=self.effort.suspects)]
         close = [] if self.stages.course.is_reference else list(dict.fromkeys(leading))[: self.effort.suspects]
         for c in candidates:
             if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
-                hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, begun.untargeted)
+                hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, unfinished.untargeted)
         targeted = [hits[c.family, c.target] for c in candidates if c.target in close]
-        swept = self.effort.swept(self.classes) if begun.untargeted else 0
-        passes = sum(candidate.passes for candidate in (*begun.untargeted, *candidates))
+        swept = self.effort.swept(self.classes) if unfinished.untargeted else 0
+        passes = sum(candidate.passes for candidate in (*unfinished.untargeted, *candidates))
         return replace(
-            begun,
+            unfinished,
             targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
             controls=tuple(candidate for candidate in candidates if candidate.target not in close),
-            passes=passes + len(_known(self.effort.without_target)) * self.effort.brief(swept),
+            passes=passes + len(_in_order(self.effort.without_target)) * self.effort.brief(swept),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
         )
 
@@ -418,7 +420,7 @@ class _Scene:
         success, canonical = self.effort.success, self.canonical
         return self.forward(
             "tiles",
-            lambda: pasted(embed, self.images, canonical=canonical, success=success, look=look, kernels=kernels),
+            lambda: acting_tiles(embed, self.images, canonical=canonical, success=success, look=look, kernels=kernels),
         )
 
     def persuasions(self, look: Embed, eval_set: EvalSet) -> tuple[Persuasion, ...]:
@@ -442,8 +444,10 @@ class _Scene:
         drawing = Generator().manual_seed(self.stages.course.seed)
         every = list(suspects)
         if swept := self.effort.swept(self.classes):
-            some = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
-            every = list(dict.fromkeys([*suspects, *self.leaders(_known(self.effort.without_target), some)]))
+            swept_classes = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
+            every = list(
+                dict.fromkeys([*suspects, *self.leaders(_in_order(self.effort.without_target), swept_classes)])
+            )
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; commit a95ae354: notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
@@ -482,14 +486,14 @@ class _Scene:
             return [candidate for candidates in by_family.values() for candidate in candidates]
 
         candidates: list[SearchCandidate] = []
-        waiting = _known(self.effort.looked_in)
-        for part in filter(None, parts_of_search(waiting)):
+        families_left = _in_order(self.effort.families_towards)
+        for part in filter(None, parts_of_search(families_left)):
             is_telling = any(candidate.is_reached for candidate in candidates)
             if is_telling and not self.stages.is_cut and is_enough(candidates):
-                self.stages.total -= len(waiting)
+                self.stages.total -= len(families_left)
                 break
             candidates += of(part)
-            waiting = [name for name in waiting if name not in part]
+            families_left = [name for name in families_left if name not in part]
         if not candidates:
             done, total = self.stages.done, self.stages.total
             raise NoSearch(

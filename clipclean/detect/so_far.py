@@ -46,7 +46,7 @@ class FirstAnswers:
         families = {
             stage.removeprefix(TOWARDS): ends for stage, ends in self._stages.items() if stage.startswith(TOWARDS)
         }
-        is_half = families.keys() >= LOCAL.intersection(self.effort.looked_in)
+        is_half = families.keys() >= LOCAL.intersection(self.effort.families_towards)
         if name.startswith(TOWARDS) and not (self._is_half_told or (self._is_begun and not is_half)):
             self._is_begun, self._is_half_told = True, is_half
             self.tell(self._share(families), self._answer(families))

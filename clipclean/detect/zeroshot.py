@@ -53,10 +53,12 @@ def classifier(
     Raises:
         Inconclusive: the model returns numbers that are not finite.
     """
-    together = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
+    classes_at_once = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
     rows: list[Tensor] = []
-    for start in counted("class captions", range(0, len(classes), together), -(-len(classes) // together)):
-        names = classes[start : start + together]
+    for start in counted(
+        "class captions", range(0, len(classes), classes_at_once), -(-len(classes) // classes_at_once)
+    ):
+        names = classes[start : start + classes_at_once]
         texts = [template.replace("{}", name) for name in names for template in templates]
         batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
         unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
@@ -89,17 +91,17 @@ def representatives(text_classifier: Tensor, /) -> Tensor:
         return places
     texts = text_classifier.float() - text_classifier.float().mean(0)
     rows = torch.split(places, max(1, PAIRS // count))
-    end = _apart(texts[:1], texts).argmax()
-    near = (1 - ONE_CLASS) * _apart(texts[end : end + 1], texts).max()
+    end = _squared_distances(texts[:1], texts).argmax()
+    near = (1 - ONE_CLASS) * _squared_distances(texts[end : end + 1], texts).max()
     # Few classes have a twin: only these are compared one by one.
-    beside = torch.cat([(_apart(texts[some], texts) <= near).sum(1) > 1 for some in rows]).nonzero().flatten()
-    standing_for, left = places.clone(), beside
-    while len(left):
-        is_one = _apart(texts[left[:1]], texts[left])[0] <= near
+    has_twin = torch.cat([(_squared_distances(texts[some], texts) <= near).sum(1) > 1 for some in rows])
+    stands_for, unassigned = places.clone(), has_twin.nonzero().flatten()
+    while len(unassigned):
+        is_one = _squared_distances(texts[unassigned[:1]], texts[unassigned])[0] <= near
         is_one[0] = True
-        standing_for[left[is_one]] = left[0]
-        left = left[~is_one]
-    return standing_for
+        stands_for[unassigned[is_one]] = unassigned[0]
+        unassigned = unassigned[~is_one]
+    return stands_for
 
 
 def synonyms(representatives: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
@@ -110,7 +112,7 @@ def synonyms(representatives: Tensor, classes: Sequence[str], /) -> tuple[tuple[
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _apart(some: Tensor, texts: Tensor) -> Tensor:
+def _squared_distances(some: Tensor, texts: Tensor) -> Tensor:
     """The squared distances (R, K) of some texts (R, D) from all (K, D)."""
     return (some.square().sum(1)[:, None] + texts.square().sum(1) - 2 * some @ texts.T).clamp(min=0)
 

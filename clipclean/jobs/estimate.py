@@ -150,7 +150,7 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
 
     Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
     """
-    variants, targets = looks(size.grid * min(size.images, forward.GLANCED)), effort.searched(size.classes)
+    variants, targets = looks(size.grid * min(size.images, forward.BRIEF_IMAGES)), effort.searched(size.classes)
     most = effort.towards(efforts.FAMILY_FACTS, targets=targets) if is_reference else effort.cost(size.classes)
     alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
     persuasion = Work() if is_reference else looks(size.of_whole_image * min(size.images, PERSUADED_IMAGES))
@@ -161,10 +161,10 @@ def spared(effort: efforts.Effort, size: Size, /) -> Work | None:
     """What an audit without clean models leaves out where no class comes near; None of an effort that leaves nothing out."""
     parts = detect.parts_of_search()
     always, others = {*parts.moving, *parts.local, *parts.unlike}, {*parts.whole, *parts.few}
-    if not always.issubset(effort.looked_in):
+    if not always.issubset(effort.families_towards):
         return None
     every, least = (
-        forward_alone(effort, images=size.images, panel=0, among=names) for names in (effort.looked_in, always)
+        forward_alone(effort, images=size.images, panel=0, among=names) for names in (effort.families_towards, always)
     )
     return Work(searched=effort.towards(others, targets=effort.searched(size.classes))) + every + -1 * least
 
@@ -242,12 +242,13 @@ def forward_alone(
     is_reference: bool = False,
 ) -> Work:
     """Images that a search sends forward alone, towards classes ``among`` these families, or all of the effort."""
-    among = effort.looked_in if among is None else among
+    among = effort.families_towards if among is None else among
     on = min(round(SEARCHED * images), MOST_IMAGES)
     ends = 0 if is_reference else len(effort.without_target) * effort.restarts * on
     judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, JUDGING)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
-    pasted = forward.SINGLE * min(on, forward.TILED) + (forward.TILES - forward.SINGLE) * min(on, forward.SCANNED)
+    tiled, scanned = min(on, forward.TILED_IMAGES), min(on, forward.SCANNED_IMAGES)
+    pasted = forward.SINGLE * tiled + (forward.TILES - forward.SINGLE) * scanned
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 

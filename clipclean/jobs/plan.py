@@ -52,7 +52,7 @@ def stages_of_cleaning(
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
         reference = len(shared.clean_models) * (measure + reference)
         # The first audit looks for every variant of the known triggers, beyond those that each tries.
-        variants = estimate.looks(forward.GLANCED * (len(triggers.GRID) - size.grid)) if size.panel else Work()
+        variants = estimate.looks(forward.BRIEF_IMAGES * (len(triggers.GRID) - size.grid)) if size.panel else Work()
     audit = (2 if clip_normalised(inputs.loaded.clip) else 1) * (measure + search)
     measured = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
     others = plural(len(shared.clean_models), "clean model")

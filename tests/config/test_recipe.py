@@ -442,10 +442,10 @@ def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetun
 
 
 def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70():
-    assert effort.left(25, steps=10) == [25] * 4 + [13] * 3 + [7] * 3
-    assert effort.left(10, steps=4) == [10] * 4  # a short list keeps every class to the end
-    assert effort.left(64, steps=1) == [64]
-    assert effort.left(12, steps=10) == [12] * 4 + [6] * 6  # six go on in any case
+    assert effort.rows_by_step(25, steps=10) == [25] * 4 + [13] * 3 + [7] * 3
+    assert effort.rows_by_step(10, steps=4) == [10] * 4  # a short list keeps every class to the end
+    assert effort.rows_by_step(64, steps=1) == [64]
+    assert effort.rows_by_step(12, steps=10) == [12] * 4 + [6] * 6  # six go on in any case
 
 
 # What evidence says of a model and a clean set; ranges are worked by hand.

@@ -36,7 +36,7 @@ def measured(measure, embed):
 
 
 def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clean_model_none_does():
-    tower, ways = towers.backdoored(towers.stripes), (forward.glanced, forward.strengths)
+    tower, ways = towers.backdoored(towers.stripes), (forward.glances, forward.strengths)
     (felt, other), (same, _) = (measured(how, tower) for how in ways)
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
@@ -95,7 +95,7 @@ def test_each_random_change_is_of_one_image_and_the_same_every_time():
 
 def found(tower, images=IMAGES, **more):
     canonical = canonical_of(tower, images, towers.CLASSIFIER)
-    return forward.pasted(tower, images, canonical=canonical, success=0.9, **more)
+    return forward.acting_tiles(tower, images, canonical=canonical, success=0.9, **more)
 
 
 def masks_of(tower, **more):

@@ -8,7 +8,7 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config.effort import EFFORTS, LONG, SHORT, Effort, glanced_at, left
+from clipclean.config.effort import EFFORTS, LONG, SHORT, Effort, rows_at_a_glance, rows_by_step
 from clipclean.detect import FAMILIES, inversion
 from clipclean.detect.inversion import NoSearch
 from clipclean.errors import Inconclusive
@@ -191,7 +191,7 @@ def test_a_search_for_warps_ends_at_half_of_its_steps_where_no_class_comes_near(
     )  # hardly any of the images is of one of these
     tower = towers.backdoored(felt) if felt else towers.honest()
     ended = towards(counting(tower, seen), "warp", towers.barred(), targets=strange)
-    steps = 3 * towers.EFFORT.first if is_near else towers.EFFORT.tried("warp")
+    steps = 3 * towers.EFFORT.first if is_near else towers.EFFORT.trial_steps("warp")
     assert seen.count(3 * towers.EFFORT.images) == steps
     assert [candidate.passes for candidate in ended] == 3 * [steps * towers.EFFORT.images]
     assert ended[0].is_reached is is_near
@@ -210,8 +210,8 @@ def test_of_a_long_list_a_search_samples_the_classes_unless_all_sizes_count():
 
 
 def test_in_a_brief_search_half_of_the_classes_stops_four_times():
-    assert glanced_at(64, steps=20) == [64] * 8 + [32] * 2 + [16] * 2 + [8] * 2 + [6] * 6
-    assert glanced_at(10, steps=3) == [10] * 3
+    assert rows_at_a_glance(64, steps=20) == [64] * 8 + [32] * 2 + [16] * 2 + [8] * 2 + [6] * 6
+    assert rows_at_a_glance(10, steps=3) == [10] * 3
 
 
 def test_a_quick_audit_makes_at_most_a_third_of_the_passes_of_a_standard_one():
@@ -248,7 +248,7 @@ def test_of_many_classes_the_worse_half_stops_unless_all_sizes_count():
     seen, goals = [], [towers.TARGET] * 12 + OTHERS * 6
     ended = towards(counting(towers.backdoored(towers.spot), seen), "mask", towers.images(), targets=goals)
     rows = [count // 8 for count in seen if count in (8 * 24, 8 * 12, 8 * 6)]  # eight images each
-    assert rows[: towers.EFFORT.first] == [*left(24, steps=towers.EFFORT.first, halves=True)]
+    assert rows[: towers.EFFORT.first] == [*rows_by_step(24, steps=towers.EFFORT.first, halves=True)]
     assert (rows[0], rows[towers.EFFORT.first - 1]) == (24, 6)
     assert any(candidate.is_reached for candidate in ended[:12])
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}
