@@ -1022,7 +1022,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-planned": finetunes_planned,
     "lift-clean": lambda: f"{lifted('choose', 'clean')[-1]:.1f}",
     "lift-clean-report": lambda: f"{lifted('report', 'clean')[-1]:.1f}",
-    "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(" (")[0],
+    "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
+        " ("
+    )[0],
     "finetunes-choosing": lambda: finetunes_classes("choose"),
     "finetunes-reporting": lambda: finetunes_classes("report"),
     **{
