@@ -772,12 +772,6 @@ def finetunes_planned() -> str:
     return f"{len(bases)}, {clean}, {planted}"
 
 
-def finetunes_classes(half: str) -> str:
-    """Classes of the base whose finetunes are audited, of one half."""
-    (classes,) = {row["classes"] for row in finetunes.read() if row["half"] == half and row["verdict"]}
-    return classes
-
-
 # The default of now, on victims that train briefly; large ones apart.
 
 
@@ -1025,8 +1019,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
         " ("
     )[0],
-    "finetunes-choosing": lambda: finetunes_classes("choose"),
-    "finetunes-reporting": lambda: finetunes_classes("report"),
     **{
         f"{test}-{words}-named": functools.partial(sealed_named, test, of)
         for test in SEALED
