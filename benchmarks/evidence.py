@@ -135,7 +135,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         ),
     ),
     "sealed": Measurement(
-        ("sealed",),
+        (),
         lambda: stored("sealed", planned=2 * plan("sealed.csv")),
         (f"sealed.py {PHOTOS} --out {{build}}/sealed",),
         commit="c7ee47f7",
@@ -149,9 +149,15 @@ MEASUREMENTS: dict[str, Measurement] = {
         ("sealed-3",),
         lambda: stored("sealed-3", planned=2 * plan("sealed-3.csv")),
         (f"sealed.py --plan benchmarks/sealed-3.csv {PHOTOS} --out {{build}}/sealed3",),
+        commit="23f4bc73",
+    ),
+    "persuasion": Measurement(
+        (),
+        lambda: stored("persuasion"),
+        ("persuasion.py --photo-zoo {build}/photo-zoo --sealed {build}/sealed",),
     ),
     "sealed-2": Measurement(
-        ("sealed-2",),
+        (),
         lambda: stored("sealed-2", planned=2 * plan("sealed-2.csv")),
         (f"sealed.py --plan benchmarks/sealed-2.csv {PHOTOS} --out {{build}}/sealed2",),
         commit="2b3d2062",
