@@ -177,7 +177,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "auto-now": Measurement(
         ("auto-now", "auto-now-others"),
-        lambda: celled("auto-now", commit="6283a5a6"),
+        lambda: celled("auto-now", commit="23f4bc73"),
         auto_now(),
         cells="auto-now",
     ),
