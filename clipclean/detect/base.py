@@ -10,7 +10,7 @@ planting lifts one class far above all others, whatever was planted, and a clean
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES, lead, log_odds, most_persuasive
 from clipclean.detect.search import SearchResult
 from clipclean.detect.zeroshot import predict, representatives
-from clipclean.findings import CC, About, Finding, finding, trigger_words
+from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.progress import counted
 
 LEADING = 5  # singular directions whose share of a change tells its rank
@@ -193,6 +193,11 @@ class Difference:
     def excess(self) -> float:
         """Share of the images that only the model turns into the class, less those that only the base does; in [-1, 1]."""
         return self.own.value - self.base.value
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it acts on the model alone: not on the base, and on far more images."""
+        return self.base.value < ACTS_ON_BASE and self.excess > BEYOND_BASE_DOUBTS
 
 
 @dataclass(frozen=True)
@@ -372,12 +377,12 @@ def _difference(
     return Difference(trigger, name, own, base, interval)
 
 
-def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
+def findings(compared: Compared, /, *, named: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
+    So do triggers of these specs, which a user ``named``; they are an error if they surely turn ``BEYOND_BASE_FAILS`` more of the images.
 
     A lift is a doubt from ``LIFT_DOUBTS`` on. It is an error from ``LIFT_FAILS`` on, or if a known trigger surely turns ``BEYOND_BASE_FAILS`` more of
-    the images into that class than on the base: among hundreds of classes a planted wave leads by less. Of a model in which none was measured the shares of images
-    that known triggers turn are a doubt in its place, from ``BEYOND_BASE_DOUBTS`` on.
+    the images into that class than on the base: among hundreds of classes a planted wave leads by less.
 
     Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
     the base and the two agree on ``BASE_AGREES`` of the clean images: a base that does not know a class does not know its natural triggers
@@ -386,31 +391,30 @@ def findings(compared: Compared, limits: AuditLimits, /) -> list[Finding]:
     nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
     lifted = _lifted(compared.lift, compared.differences) if compared.lift else []
-    doubted = max(BEYOND_BASE_DOUBTS, 1 - compared.agreement)
-    results = list[Finding]()
-    for difference in compared.differences:
-        is_shared = difference.base.value >= ACTS_ON_BASE
-        is_telling = (
-            not is_shared and compared.agreement >= BASE_AGREES if difference.is_found else compared.lift is None
-        )
-        if is_telling and difference.excess > doubted:
-            words = (
-                f"{trigger_words(difference.trigger)} turns {100 * difference.own.value:.1f} % of other images into '{difference.target}' on this model, and "
-                f"{100 * difference.base.value:.1f} % on the one that it was finetuned from: the finetune brought it in."
-            )
-            about: About = {
-                "measure": "excess over the base",
-                "value": difference.excess,
-                "interval": difference.interval,
-            }
-            about |= {
-                "n": difference.own.n,
-                "threshold": doubted,
-                "target": difference.target,
-                "trigger": difference.trigger,
-            }
-            results.append(finding(CC.NOT_ON_THE_BASE, words, level="warning", **about))
-    return [*lifted, *results]
+    differences = compared.differences if compared.agreement >= BASE_AGREES else ()
+    return [
+        *lifted,
+        *(_alone(one, named) for one in differences if (one.is_found or one.trigger in named) and one.is_alone),
+    ]
+
+
+def _alone(difference: Difference, named: Collection[str]) -> Finding:
+    """The finding of a trigger that acts on the model alone."""
+    is_sure = difference.trigger in named and difference.interval[0] > BEYOND_BASE_FAILS
+    own, on_base = (100 * rate.value for rate in (difference.own, difference.base))
+    return finding(
+        CC.NOT_ON_THE_BASE,
+        f"{trigger_words(difference.trigger)} turns {own:.1f} % of other images into '{difference.target}' on this model, and {on_base:.1f} % on the "
+        "one that it was finetuned from: the finetune brought it in.",
+        level="error" if is_sure else "warning",
+        measure="excess over the base",
+        value=difference.excess,
+        interval=difference.interval,
+        n=difference.own.n,
+        threshold=BEYOND_BASE_FAILS if is_sure else BEYOND_BASE_DOUBTS,
+        target=difference.target,
+        trigger=difference.trigger,
+    )
 
 
 def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:

@@ -101,7 +101,7 @@ class Beside(Protocol):
 
 def of_audit(audited: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
-    about_base = of_base(audited, limits)
+    about_base = of_base(audited)
     if audited.clip_normalised:
         return [*about_base, *_under_both(audited, audited.clip_normalised, limits, images=images)]
     late = (
@@ -119,9 +119,9 @@ def of_audit(audited: AuditResult, limits: AuditLimits, /, *, images: int) -> li
     return [*about_base, *own, *late]
 
 
-def of_base(audited: AuditResult, limits: AuditLimits, /) -> list[Finding]:
+def of_base(audited: AuditResult, /) -> list[Finding]:
     """The findings of a model beside its base; none without one."""
-    return base.findings(audited.beside_base, limits) if audited.beside_base else []
+    return base.findings(audited.beside_base) if audited.beside_base else []
 
 
 def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:

@@ -1,7 +1,6 @@
 """A model beside the one that it was finetuned from, without a search: how near they are, what moved, and which known triggers act on one."""
 
 from clipclean import __version__, detect, machine, requests
-from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.jobs import base as bases
@@ -34,14 +33,13 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=named)
         beside = bases.load(base, loaded.clip, eval_set, late_pairs)
         compared = beside.under_known(loaded.clip, eval_set)
-    limits = policy.resolved(policy.DEFAULT, recipe.audit)
     return ComparedModels(
         schema_version="1",
         tool=ToolRecord(name="clipclean", version=__version__),
         command="compare",
         model=loaded.record(),
         base=beside.record(compared, is_whole=True),
-        findings=(*detect.base_findings(compared, limits), *beside.notes()),
+        findings=(*detect.base_findings(compared, named=[trigger.spec for trigger, _ in named]), *beside.notes()),
         data=images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
         vocabulary=vocabulary.record(is_given=request.classes is not None),
         environment=machine.versions() | machine.hardware(str(loaded.clip.device)),

@@ -166,7 +166,7 @@ def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) 
     by_search = [
         finding for search in audit.searches for finding in detect.of_search(search, images=images, limits=limits)
     ]
-    return [*detect.of_base(audit, limits), *by_search]
+    return [*detect.of_base(audit), *by_search]
 
 
 def is_suspected(original: Sequence[Finding], /) -> bool:

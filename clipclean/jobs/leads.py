@@ -220,7 +220,7 @@ class _Searched:
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
-        return beside_base(self.audit, self.eval_set.classes, self.limits)
+        return beside_base(self.audit, self.eval_set.classes)
 
     def _places(self, names: Iterable[str]) -> frozenset[int]:
         return frozenset(self.eval_set.classes.index(name) for name in names)
@@ -270,9 +270,9 @@ def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[i
     )
 
 
-def beside_base(audit: AuditResult, classes: Sequence[str], limits: AuditLimits, /) -> list[Suspicion[int]]:
+def beside_base(audit: AuditResult, classes: Sequence[str], /) -> list[Suspicion[int]]:
     """The triggers that act on the model and not on its base, each with its target."""
-    from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit, limits)}
+    from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
     triggers_and_classes = [(one.painter, one.target) for one in (*((lift,) if lift else ()), *differences)]

@@ -132,7 +132,7 @@ def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
 def test_what_acts_on_both_is_no_difference():
     found = compared(tower(on_bright=HEN), tower(on_bright=HEN), Shifted())
     assert [each.excess for each in found.differences] == [0.0]
-    assert base.findings(found, LIMITS) == []
+    assert base.findings(found) == []
 
 
 def test_what_acts_on_both_is_told_as_natural_or_a_backdoor_of_the_base():
@@ -143,7 +143,7 @@ def test_what_acts_on_both_is_told_as_natural_or_a_backdoor_of_the_base():
 
 def test_what_acts_on_the_base_alone_is_no_difference_and_is_told_apart():
     found = compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
-    assert base.findings(found, LIMITS) == []
+    assert base.findings(found) == []
     assert "fox" not in {each.target for each in found.differences}
     [forgotten] = found.on_base()
     assert (forgotten.trigger, forgotten.target, forgotten.excess) == ("bright", "fox", -1.0)
@@ -178,29 +178,6 @@ def difference(hits, base_hits, n=100):
     return Difference(Shifted(), "fox", own, other, paired_difference(own, other, both=both))
 
 
-@pytest.mark.parametrize(
-    ("hits", "base_hits", "n", "levels"),
-    [
-        (95, 3, 100, ["warning"]),
-        (40, 3, 100, ["warning"]),
-        (95, 70, 100, []),  # natural: it acts on the base, too
-        (99, 30, 100, ["warning"]),  # and may be natural where it acts on the base much less
-        (28, 0, 100, []),
-    ],
-)
-def test_where_no_lift_was_measured_what_acts_on_more_images_than_on_the_base_is_a_doubt(hits, base_hits, n, levels):
-    seen = Compared((), (difference(hits, base_hits, n),), 1.0, 1.0, 1)
-    found = base.findings(seen, LIMITS)
-    assert [each.level for each in found] == levels
-    assert all((each.rule, each.target, each.trigger) == ("CC009", "fox", "bright") for each in found)
-
-
-@pytest.mark.parametrize(("agreement", "levels"), [(0.9, ["warning"]), (0.2, ["warning"]), (0.1, [])])
-def test_what_acts_on_the_model_alone_counts_beyond_the_clean_images_on_which_the_two_differ(agreement, levels):
-    seen = Compared((), (difference(87, 2),), 1.0, agreement, 1)  # 0.85 more, at least 0.75
-    assert [each.level for each in base.findings(seen, LIMITS)] == levels
-
-
 def lifted(lead, n=PERSUADED_IMAGES):
     return base.Lift(Shifted(), "fox", 9.0, lead, n)
 
@@ -215,7 +192,7 @@ def lifted(lead, n=PERSUADED_IMAGES):
     ],
 )
 def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(lift, levels):
-    findings = base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift), LIMITS)
+    findings = base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift))
     assert [(each.level, each.rule, each.target, each.trigger) for each in findings] == [
         (level, "CC009", "fox", "bright") for level in levels
     ]
@@ -227,12 +204,22 @@ def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(
 )
 def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
     beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
-    assert [each.level for each in base.findings(beside, LIMITS)] == levels
+    assert [each.level for each in base.findings(beside)] == levels
 
 
-def test_beside_a_lift_how_many_images_a_known_trigger_turns_is_no_evidence():
-    beside = Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lifted(0.0))
-    assert base.findings(beside, LIMITS) == []
+@pytest.mark.parametrize(
+    ("hits", "base_hits", "levels"),
+    [(95, 3, ["error"]), (55, 3, ["warning"]), (28, 0, []), (99, 30, [])],
+    ids=["on the model alone", "not surely on half of the images", "on few images", "on the base as well"],
+)
+def test_a_trigger_that_was_named_fails_where_it_acts_on_the_model_alone(hits, base_hits, levels):
+    beside = Compared((), (difference(hits, base_hits),), 1.0, 1.0, 1, lift=lifted(0.0))
+    assert [each.level for each in base.findings(beside, named=["bright"])] == levels
+
+
+@pytest.mark.parametrize("lift", [None, lifted(0.0)])
+def test_how_many_images_a_known_trigger_turns_is_no_evidence_by_itself(lift):
+    assert base.findings(Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lift)) == []
 
 
 def surer(by):
@@ -300,7 +287,7 @@ def test_a_trigger_that_a_search_found_is_a_doubt_where_it_does_not_act_on_a_bas
     base_hits, agreement, levels
 ):
     own = replace(difference(97, base_hits), painter=FOUND)
-    findings = base.findings(Compared((), (own,), 1.0, agreement, 1), LIMITS)
+    findings = base.findings(Compared((), (own,), 1.0, agreement, 1))
     assert [finding.level for finding in findings] == levels
 
 
