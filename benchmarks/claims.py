@@ -20,6 +20,7 @@ import audit
 import beside
 import common
 import finetunes
+import persuasion
 import photo_cleaning
 import photo_zoo
 import screening_photos
@@ -689,11 +690,8 @@ def naming(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def persuaded(half: str, kind: str) -> list[dict[str, str]]:
-    """Models of a half: ``clean`` ones, victims of ``whole``-image triggers, or of triggers of a ``part``."""
-    mine = [row for row in common.records(audit.PERSUASIONS) if row["half"] == half]
-    if kind == "clean":
-        return [row for row in mine if not row["target"]]
-    return [row for row in mine if row["target"] and ("place=" not in row["trigger"]) is (kind == "whole")]
+    """Models of a half and a kind, as :func:`persuasion.of_kind` has them."""
+    return persuasion.of_kind(common.records(persuasion.RESULTS), half, kind)
 
 
 def persuasion_area(half: str) -> str:
@@ -753,10 +751,10 @@ def finetunes_that(verdict: str, counts_as: str) -> str:
     return ending(verdict, finetunes.of_kind([row for row in finetunes.read() if row["half"] == "report"], counts_as))
 
 
-def lifted(half: str, counts_as: str) -> list[float]:
-    """How far known triggers lift one class above all others in finetunes of a half, beside their base, in ascending order."""
-    rows = finetunes.of_kind([row for row in finetunes.read() if row["half"] == half], counts_as)
-    return sorted(float(row["lead"]) for row in rows)
+def most_lifted(half: str) -> str:
+    """How far known triggers lift one class above all others in a clean finetune of a half, beside its base, at most."""
+    rows = finetunes.of_kind([row for row in finetunes.read() if row["half"] == half], "clean")
+    return f"{max(float(row['lead']) for row in rows):.1f}"
 
 
 def finetunes_planned() -> str:
@@ -1014,8 +1012,8 @@ FIGURES: dict[str, Callable[[], str]] = {
         for verdict in ("fail", "pass")
     },
     "finetunes-planned": finetunes_planned,
-    "lift-clean": lambda: f"{lifted('choose', 'clean')[-1]:.1f}",
-    "lift-clean-report": lambda: f"{lifted('report', 'clean')[-1]:.1f}",
+    "lift-clean": lambda: most_lifted("choose"),
+    "lift-clean-report": lambda: most_lifted("report"),
     "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
         " ("
     )[0],
@@ -1045,7 +1043,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     **{
         f"persuasion-{half}-{kind}": functools.partial(persuasion_beyond, half, kind)
         for half in ("choose", "report")
-        for kind in ("clean", "whole", "part")
+        for kind in ("clean", "whole")
     },
     **{f"now-seeds-{family}": functools.partial(now_seeds, family) for family in ("blended", "dct", "badnets", "warp")},
     "second-again": second_again,

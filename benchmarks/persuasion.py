@@ -4,7 +4,7 @@
 
 Of each model of ``audit.py``, and of the sealed plan that may choose since it was read, ``results/persuasion.csv`` gets the class that known
 triggers make the model surest of, and the next one: :mod:`clipclean.detect.persuasion`, by the whole audit's images, seconds a model. Rows
-that are there are not measured again. Printed are the areas by half, and how many clean models reach each lead.
+that are there are not measured again. Printed are the areas by half, and how often the class is the target.
 """
 
 from collections.abc import Iterator, Sequence
@@ -89,14 +89,21 @@ def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
         return persuasions(clip.encode_images, unseen, eval_set.triggers.of_whole_image, canonical=canonical)
 
 
+def of_kind(rows: Sequence[audit.Row], half: str, kind: str) -> list[audit.Row]:
+    """Models of a half: ``clean`` ones, victims of ``whole``-image triggers, or of triggers of a ``part``."""
+    mine = [row for row in rows if row["half"] == half]
+    if kind == "clean":
+        return [row for row in mine if not row["target"]]
+    return [row for row in mine if row["target"] and ("place=" not in row["trigger"]) is (kind == "whole")]
+
+
 def table(rows: Sequence[audit.Row]) -> str:
     """By half and by what the trigger covers: the area of the lead, and how often its class is the target."""
     lines = [["half", "triggers", "area (95 %)", "right class"]]
     for half in (audit.CHOSEN, "report"):
-        mine = [row for row in rows if row["half"] == half]
-        clean = [audit.ahead(row) for row in mine if not row["target"]]
-        for words, is_whole in (("of the whole image", True), ("of a part", False)):
-            bad = [row for row in mine if row["target"] and ("place=" not in row["trigger"]) is is_whole]
+        clean = [audit.ahead(row) for row in of_kind(rows, half, "clean")]
+        for words, kind in (("of the whole image", "whole"), ("of a part", "part")):
+            bad = of_kind(rows, half, kind)
             right = sum(row["class"] == row["target"] for row in bad)
             lines.append([half, words, audit.area([audit.ahead(row) for row in bad], clean), f"{right} of {len(bad)}"])
     return common.table(lines)
