@@ -206,7 +206,7 @@ def choose(
             raise
     if not any(entry.attempt for entry in considered):
         reasons = "; ".join(f"{entry.candidate.name}: {entry.why_not}" for entry in considered)
-        raise Inconclusive(f"No candidate of auto.ladder can be run on this model and these data: {reasons}")
+        raise Inconclusive(f"No candidate of auto.candidates can be run on this model and these data: {reasons}")
     return considered
 
 

@@ -1,6 +1,6 @@
 """The candidates of ``auto``, in the order of trying: each a recipe, or several that clean in sequence.
 
-``auto.ladder`` of a recipe lists them: ``recipes/auto.yaml`` has those of the default. ``attempts`` chooses among them. Each result of a sequence
+``auto.candidates`` of a recipe lists them: ``recipes/auto.yaml`` has those of the default. ``attempts`` chooses among them. Each result of a sequence
 is saved, so that a resumed run repeats none.
 """
 
@@ -103,7 +103,7 @@ class Candidate:
 
 
 def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``; none of a recipe that chooses among none. ``panel`` is
+    """The candidates that a recipe lists under ``auto.candidates``; none of a recipe that chooses among none. ``panel`` is
     whether known triggers are tried, ``search`` whether unknown ones are searched for.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``.
@@ -119,7 +119,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
             f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
             f"--recipe {recipes.STANDARD}."
         )
-    candidates = [_candidate(text, auto) for text in auto.auto.ladder]
+    candidates = [_candidate(text, auto) for text in auto.auto.candidates]
     return tuple(
         replace(candidate, place=f"candidate {place} of {len(candidates)}")
         for place, candidate in enumerate(candidates, 1)
@@ -132,14 +132,16 @@ def _candidate(text: str, auto: Recipe) -> Candidate:
         match = _STEP.fullmatch(part)
         if not match:
             raise UsageError(
-                f"recipe {auto.name}: auto.ladder: {part!r} is not a step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
+                f"recipe {auto.name}: auto.candidates: {part!r} is not a step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
                 "steps."
             )
         name = match[1]
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
         step = recipes.override(recipes.load(name), changes)
         if step.traits.chooses:
-            raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
+            raise UsageError(
+                f"recipe {auto.name}: auto.candidates: {name} chooses among candidates itself. Name plain recipes."
+            )
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         steps.append(step)
     return Candidate(tuple(names), tuple(steps))

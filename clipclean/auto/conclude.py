@@ -110,7 +110,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     further_findings = [
         *cleaning_findings,
         *cleaning.notes(inputs),
-        *out_of_time(choice, listed=len(bench.settings.ladder)),
+        *out_of_time(choice, listed=len(bench.settings.candidates)),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
@@ -217,7 +217,7 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(choice.before.patterns),
-        ladder=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.considered),
+        candidates=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=limits.budget(choice.minutes),
         seconds=SpentRecord(

@@ -44,7 +44,7 @@ class Auto:
         return Auto(fitted)
 
     @property
-    def ladder(self) -> list[Sequence[Recipe]]:
+    def candidate_recipes(self) -> list[Sequence[Recipe]]:
         """The recipes of each candidate."""
         return [candidate.recipes for candidate in self.candidates]
 

@@ -214,7 +214,7 @@ def planting_of(bench: Workbench, /) -> Planting:
 def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     """A copy with test backdoors; None if none are wanted, no class is free, or the planting diverges."""
     classes = len(bench.eval_set.classes)
-    test_backdoors = poison.draw(bench.settings.canaries, classes=classes, avoid=avoid, seed=bench.run.seed)
+    test_backdoors = poison.draw(bench.settings.test_backdoors, classes=classes, avoid=avoid, seed=bench.run.seed)
     return planted(bench, test_backdoors) if test_backdoors else None
 
 

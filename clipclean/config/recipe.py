@@ -10,7 +10,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict, ValidationError, model_validator
 
@@ -203,13 +203,14 @@ class Unlearn(Section):
 class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
-    ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
+    FORMER: ClassVar = {"ladder": "candidates", "canaries": "test_backdoors"}
+    candidates: Annotated[tuple[Text, ...], Strict(False)] = field(
         (),
         "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
         "several run in sequence, each with KEY=VALUE in brackets if values differ.",
     )
     control: Text = field("mmcl", "Recipe whose optimizer plants, and finetunes in the refinetune test.")
-    canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
+    test_backdoors: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
     plant_steps: int = field(150, "Steps of planting all test backdoors.", "steps", ge=1, le=10**6)
     plant_walk: float = field(
         2.0, "How far planting can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK
@@ -379,6 +380,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     problems: list[str] = []
     for assignment in assignments:
         key, equals, value = (part.strip() for part in assignment.partition("="))
+        key = _FORMER_KEYS.get(key, key)
         document = yaml_file.read(value, noun=_FORM.noun)
         if not equals:
             problems.append(f"--set {printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
@@ -430,10 +432,10 @@ def chosen(
 
 def undoing(auto: Recipe, /) -> Recipe:
     """The recipe with the candidates that only a model's base allows, after surgery, which costs less, and before all others of its own."""
-    own = auto.auto.ladder
-    first = len(own) - len([*itertools.dropwhile(lambda candidate: candidate.startswith("surgery"), own)])
-    ladder = (*own[:first], *(entry for entry in UNDOING if entry not in own), *own[first:])
-    return auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": ladder})})
+    own = auto.auto.candidates
+    first = len(own) - len([*itertools.dropwhile(lambda text: text.startswith("surgery"), own)])
+    candidates = (*own[:first], *(entry for entry in UNDOING if entry not in own), *own[first:])
+    return auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": candidates})})
 
 
 def planting(**chosen: float | None) -> Planting:
@@ -596,8 +598,8 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
             else f"{train.recover_steps} steps of the image tower do not recover texts that moved; it needs train.moves: image tower"
         )
     problems |= _contradictions_of_steps(recipe)
-    if method.chooses and not recipe.auto.ladder:
-        problems["auto", "ladder"] = f"{recipe.method} tries nothing; name recipes, as recipes/auto.yaml does"
+    if method.chooses and not recipe.auto.candidates:
+        problems["auto", "candidates"] = f"{recipe.method} tries nothing; name recipes, as recipes/auto.yaml does"
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
@@ -659,6 +661,7 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
 
 STEPS = ("train", "loss", "augment", "unlearn")  # sections that decide the steps of a recipe
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
+_FORMER_KEYS = {f"auto.{earlier}": f"auto.{name}" for earlier, name in Auto.FORMER.items()}
 _FORM = Form(
     noun="recipe",
     named="a YAML file, or a shipped recipe",
@@ -674,7 +677,7 @@ def _idle(recipe: Recipe, key: str) -> str:
     section = key.partition(".")[0]
     if not recipe.traits.chooses or section not in STEPS or key == "train.precision":
         return ""
-    return f"{recipe.name} takes no steps of its own. Name a recipe (--recipe {STANDARD}), or set auto.ladder"
+    return f"{recipe.name} takes no steps of its own. Name a recipe (--recipe {STANDARD}), or set auto.candidates"
 
 
 def _not_settable(key: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -54,7 +54,18 @@ class Section(BaseModel):
     """Frozen values under known keys; nothing is coerced, nothing unknown is let through."""
 
     LATER: ClassVar[tuple[str, ...]] = ()  # keys that came later, whose defaults leave a digest as it was
+    FORMER: ClassVar[Mapping[str, str]] = {}  # what files of before call a key, with its name of now
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_names_of_now(cls, values: object, /) -> object:
+        if not isinstance(values, dict):
+            return values
+        # A key under both names stays unknown under the earlier one: it would not be clear which holds.
+        return {
+            name if (name := cls.FORMER.get(key, key)) not in values else key: value for key, value in values.items()
+        }
 
 
 Values = TypeVar("Values", bound=Section)

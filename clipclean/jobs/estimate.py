@@ -216,15 +216,17 @@ def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /
     """The work of all that ``auto`` may do with its candidates: each is tried on the copy, and one run."""
     settings = recipe.auto
     batch = min(settings.batch_size, size.pairs)
-    again = Work(pairs=settings.rebound_steps * batch) + measuring(replace(size, panel=0, suspected=settings.canaries))
-    tested = walking_back(size, triggers=settings.canaries) + again
+    again = Work(pairs=settings.rebound_steps * batch) + measuring(
+        replace(size, panel=0, suspected=settings.test_backdoors)
+    )
+    tested = walking_back(size, triggers=settings.test_backdoors) + again
     on_copy, begun = list[Work](), list[Sequence[Recipe]]()
     for steps in candidates:
         beginnings = [steps[:end] for end in range(1, len(steps) + 1)]
         new = [beginning for beginning in beginnings if beginning not in begun]
         begun += new
         work = sum((training(beginning[-1], size) for beginning in new), tested)
-        on_copy.append(work if settings.canaries else Work())
+        on_copy.append(work if settings.test_backdoors else Work())
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
     longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
     # Whatever is run, the model is measured once more.

@@ -101,7 +101,7 @@ class OneRecipe:
 
     recipe: Recipe
     needs = "the model was cleaned"
-    ladder: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
+    candidate_recipes: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
     def fitted(self, inputs: CleaningInputs, run: Run, /) -> "OneRecipe":
         """The same with a warm-up that the pairs of a run have room for; raises UsageError for batches that no processes share evenly."""

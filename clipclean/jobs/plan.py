@@ -29,11 +29,13 @@ class Plan:
     estimate: Estimate  # seconds and bytes
 
 
-def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /) -> Plan:
-    """The plan of a cleaning; ``ladder`` holds the recipes that ``auto`` may try. Raises what ``clean_pairs.screening_rule`` raises."""
+def plan_cleaning(
+    request: requests.Sanitize, inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], /
+) -> Plan:
+    """The plan of a cleaning; ``candidates`` holds the recipes that ``auto`` may try. Raises what ``clean_pairs.screening_rule`` raises."""
     screens = clean_pairs.screening_rule(request.screen, inputs.clean) is not None
-    stages = stages_of_cleaning(inputs, ladder, screened=len(inputs.clean.pairs) if screens else 0)
-    expected = estimate_cleaning(inputs, stages, ladder)
+    stages = stages_of_cleaning(inputs, candidates, screened=len(inputs.clean.pairs) if screens else 0)
+    expected = estimate_cleaning(inputs, stages, candidates)
     estimate.warn_of_time(expected, request.max_minutes)
     # auto measures its candidates itself
     evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.evidence)}
@@ -42,9 +44,9 @@ def plan_cleaning(request: requests.Sanitize, inputs: CleaningInputs, ladder: Se
 
 
 def stages_of_cleaning(
-    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0
+    inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], /, *, screened: int = 0
 ) -> list[Stage]:
-    """What a cleaning does, in its order, with the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
+    """What a cleaning does, in its order, with the screening of so many pairs; ``candidates`` holds the recipes that ``auto`` may try."""
     recipe, size, shared, searches = inputs.recipe, size_of(inputs), inputs.shared, inputs.searches
     measure, search, reference, variants = estimate.measuring(size, is_audit=searches), Work(), Work(), Work()
     if searches:
@@ -64,30 +66,30 @@ def stages_of_cleaning(
         Stage(f"{'audit' if searches else 'measure'} before: {measured}", measure + variants),
         *([Stage(f"search for unknown triggers, effort {recipe.auto.effort}", search)] if searches else []),
         *(_stages_beside(shared, inputs.loaded.clip, measure + search) if searches else []),
-        *cleaning(inputs, ladder, size, audit if searches else measure),
+        *cleaning(inputs, candidates, size, audit if searches else measure),
         Stage(f"export as {', '.join(inputs.wanted.formats)}, read it back and compare"),
     ]
 
 
 def estimate_cleaning(
-    inputs: CleaningInputs, stages: Sequence[Stage], ladder: Sequence[Sequence[Recipe]], /
+    inputs: CleaningInputs, stages: Sequence[Stage], candidates: Sequence[Sequence[Recipe]], /
 ) -> Estimate:
-    """The estimate of the stages of a cleaning; ``ladder`` holds the recipes that ``auto`` may try."""
+    """The estimate of the stages of a cleaning; ``candidates`` holds the recipes that ``auto`` may try."""
     recipe = inputs.recipe
-    trained = [candidate for recipes in ladder for candidate in recipes] or [recipe]
+    trained = [step for recipes in candidates for step in recipes] or [recipe]
     effort: str | None = recipe.unlearn.effort if recipe.traits.searches else None
     effort = recipe.auto.effort if inputs.searches else effort
     return estimate.estimated(inputs.loaded.clip, stages, precision=_precision(inputs), effort=effort, recipes=trained)
 
 
 def tell_cleaning(
-    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
+    inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
 ) -> None:
     """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
     clip, precision = inputs.loaded.clip, _precision(inputs)
     _tell_facts(_cleaning_facts(inputs))
-    stages = stages_of_cleaning(inputs, ladder)
-    estimate.tell(clip, lambda: estimate_cleaning(inputs, stages, ladder), precision=precision, minutes=minutes)
+    stages = stages_of_cleaning(inputs, candidates)
+    estimate.tell(clip, lambda: estimate_cleaning(inputs, stages, candidates), precision=precision, minutes=minutes)
 
 
 def seconds_of_measuring(inputs: CleaningInputs, /) -> float:
@@ -129,7 +131,7 @@ def _ends(inputs: CleaningInputs, audit: Work) -> list[Stage]:
 
 
 def _stages_of_recipe(
-    inputs: CleaningInputs, _ladder: Sequence[Sequence[Recipe]], size: Size, audit: Work
+    inputs: CleaningInputs, _candidates: Sequence[Sequence[Recipe]], size: Size, audit: Work
 ) -> list[Stage]:
     """The stages between the audit of the original and the export, by one recipe; ``audit`` is the work of that of the result."""
     trained = estimate.training(inputs.recipe, size) + estimate.walking_back(size, triggers=1)
@@ -137,34 +139,34 @@ def _stages_of_recipe(
 
 
 def _stages_of_choosing(
-    inputs: CleaningInputs, ladder: Sequence[Sequence[Recipe]], size: Size, audit: Work
+    inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], size: Size, audit: Work
 ) -> list[Stage]:
     """The same by ``auto``: every candidate tried on the copy, and the longest one run.
 
     Where a trigger shows, nothing is planted, and the first candidate is enough.
     """
     own, again = inputs.recipe.auto, ", and search it again" if inputs.shared.compares else ""
-    trying = estimate.trying(inputs.recipe, ladder, size)
-    planted = f"if a class is suspected and no trigger acts: plant {own.canaries} test backdoors in a copy, to try candidates on"
+    trying = estimate.trying(inputs.recipe, candidates, size)
+    planted = f"if a class is suspected and no trigger acts: plant {own.test_backdoors} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
     ends = _ends(inputs, 2 * audit if again else audit)
-    candidates = [
+    attempts = [
         Stage(
-            f"candidate {number} of {len(ladder)}{' (if a class is suspected)' * any(step.traits.searches for step in steps)}: {name}: "
+            f"candidate {number} of {len(candidates)}{' (if a class is suspected)' * any(step.traits.searches for step in steps)}: {name}: "
             f"{'; then '.join(_training_words(step, size.pairs) for step in steps)}",
             work,
             work,
         )
-        for number, (name, steps, work) in enumerate(zip(own.ladder, ladder, trying.on_copy, strict=True), 1)
+        for number, (name, steps, work) in enumerate(zip(own.candidates, candidates, trying.on_copy, strict=True), 1)
     ]
     return [
-        *([Stage(planted, trying.planting, trying.planting)] if own.canaries else []),
+        *([Stage(planted, trying.planting, trying.planting)] if own.test_backdoors else []),
         Stage(
             "clean by these candidates, one after the other, until one leaves nothing open; the estimate counts all",
             trying.longest,
             trying.longest + -1 * trying.first,
         ),
-        *candidates,
+        *attempts,
         *(stage._replace(words=f"after each candidate: {stage.words}") for stage in ends),
         *([Stage(f"after each candidate: {tested}{again}")] if own.rebound_steps else []),
     ]

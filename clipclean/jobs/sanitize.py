@@ -42,7 +42,7 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
         inputs = prepare.prepare(job)
     run = Run(job.request.seed, inputs.precision, group=group)
     strategy = strategy.fitted(inputs, run)
-    plan.tell_cleaning(inputs, strategy.ladder, minutes=job.request.max_minutes)
+    plan.tell_cleaning(inputs, strategy.candidate_recipes, minutes=job.request.max_minutes)
     state = RunState.of(job.request.out, destination.fingerprint(inputs), group=group)
     output = destination.of(job.request, inputs, present, state)
     if destination.is_finished(output):
@@ -62,7 +62,7 @@ def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     destination.look(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
     fitted = strategy.fitted(inputs, Run(job.request.seed, inputs.precision))
-    return plan.plan_cleaning(job.request, inputs, fitted.ladder)
+    return plan.plan_cleaning(job.request, inputs, fitted.candidate_recipes)
 
 
 @contextlib.contextmanager

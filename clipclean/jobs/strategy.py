@@ -28,7 +28,7 @@ class Strategy(Protocol):
         """What must be over before the time is, in words, or there is no result."""
 
     @property
-    def ladder(self) -> Sequence[Sequence[Recipe]]:
+    def candidate_recipes(self) -> Sequence[Sequence[Recipe]]:
         """The recipes of each candidate, where it chooses among some."""
 
     def fitted(self, inputs: CleaningInputs, run: Run, /) -> Self:

@@ -14,7 +14,7 @@ FRONTIER_MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
     """The choice and the reasons for it, in sentences."""
-    seconds, attempts = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
+    seconds, attempts = auto.seconds, sum(not entry.why_not for entry in auto.candidates)
     took = f"It all took {duration(seconds.total)}"
     lines = [
         f"Chosen: {auto.chosen}, of {count(attempts)} tried. {took}; the cleaning itself {duration(seconds.chosen)}."
@@ -34,7 +34,7 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
 
 def test_backdoor_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     """A row per test backdoor: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate, at ``share``."""
-    candidate = next((entry for entry in auto.ladder if entry.chosen), None)
+    candidate = next((entry for entry in auto.candidates if entry.chosen), None)
     trial = _trial_at(candidate, share) if candidate else None
     outcomes = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
     rows: list[tuple[str, ...]] = []
@@ -56,7 +56,7 @@ def candidate_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
     model itself the most that is left of a trigger, and accuracy lost; time.
     """
     rows: list[tuple[str, ...]] = []
-    for entry in auto.ladder:
+    for entry in auto.candidates:
         trial, run = _trial_at(entry, share), entry.run
         removed_words = left_words = cost = NOTHING
         if trial:
@@ -76,7 +76,7 @@ def frontier(auto: AutoRecord, share: float, /) -> list[Plot]:
 
     The chosen candidate's ring lies at ``share``.
     """
-    candidates = [entry for entry in auto.ladder if entry.trials]
+    candidates = [entry for entry in auto.candidates if entry.trials]
     if not candidates:
         return []
     budget, limit = auto.budget.accuracy, auto.budget.excess

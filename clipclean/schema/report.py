@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
 from clipclean.errors import UsageError
 from clipclean.findings import MAX_NUMBER, Count, Finding, Interval, Number, Part, Suppressed
@@ -38,6 +38,11 @@ class Column(NamedTuple):
 def _optional(description: str) -> Any:  # Any: as pydantic's own Field
     """A field that may be null or missing."""
     return Field(None, description=description)
+
+
+def _formerly(earlier: str, /, *, now: str) -> Any:  # Any: as pydantic's own Field
+    """A field that reports of before 0.4 call otherwise: it is written as ``now``, and read under both names."""
+    return Field(validation_alias=AliasChoices(now, earlier))
 
 
 class ToolRecord(Part):
@@ -332,7 +337,7 @@ class ReachedRecord(Part):
 class EvidenceRecord(Part):
     """The recipe's evidence on similar models, and the place of this run in that range."""
 
-    kind: str = Field(alias="standing")
+    kind: str = _formerly("standing", now="kind")
     why: str
     expected: ExpectedRecord | None
     reached: ReachedRecord
@@ -545,7 +550,7 @@ class OutcomeRecord(AimedRecord):
 class TrialRecord(Part):
     """The effect of a candidate on the copy with planted backdoors, at one share of the way to the cleaned weights."""
 
-    candidate: str = Field(alias="rung")
+    candidate: str = _formerly("rung", now="candidate")
     outcomes: Many[OutcomeRecord]
     accuracy_lost: Excess
     interval: Interval
@@ -566,7 +571,7 @@ class RunRecord(Part):
 class CandidateRecord(Part):
     """One candidate, in the order of trying."""
 
-    candidate: str = Field(alias="rung")
+    candidate: str = _formerly("rung", now="candidate")
     chosen: bool
     why_not: str = Field(description="Why it was not tried; empty if it was.")
     passes: bool = Field(description="On the planted backdoors, at the share of the first trial.")
@@ -616,12 +621,12 @@ class AutoRecord(Part):
 
     chosen: str = Field(description="The candidate that was taken.")
     changed: bool = Field(description="Whether the weights changed.")
-    test_backdoors: Many[TestBackdoorRecord] = Field(alias="canaries")
+    test_backdoors: Many[TestBackdoorRecord] = _formerly("canaries", now="test_backdoors")
     patterns: Count = Field(
         0,
         description="Known triggers and variants that act on the original, natural ones too, and that a cleaning was shown.",
     )
-    ladder: Many[CandidateRecord]
+    candidates: Many[CandidateRecord] = _formerly("ladder", now="candidates")
     rebound: ReboundRecord | None
     budget: BudgetRecord
     seconds: SpentRecord

@@ -23,7 +23,7 @@ from clipclean.train import Run
 
 def candidates_of(*texts, pairs=20_000):
     auto = recipe.load("auto")
-    asked = auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})})
+    asked = auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": texts})})
     return tuple(each.fitted(asked, pairs=pairs) for each in candidates.listed(asked))
 
 

@@ -86,7 +86,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
         ("patch", 0.9, True),
         ("stripes", 0.3, False),
     ]
-    one, other = found.ladder
+    one, other = found.candidates
     assert (one.candidate, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
     told = [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials]
     assert told == [(1.0, 0.0, 0.01), (0.85, 0.2, None)]

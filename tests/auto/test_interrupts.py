@@ -19,8 +19,8 @@ from clipclean.errors import Interrupted
 SEARCH = {"steps": 2, "restarts": 1, "suspects": 2, "controls": 4, "images": 2, "free_images": 2, "sweep": 2}
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.eps=0.001, train.max_steps="
 CHANGES = [
-    f"auto.ladder={json.dumps([f'mmcl({SHORT}2)', f'mmcl({SHORT}2) + par({SHORT}3)'])}",
-    "auto.canaries=2", "auto.plant_steps=4", "auto.batch_size=16", "auto.rebound_steps=2", "auto.effort=quick",
+    f"auto.candidates={json.dumps([f'mmcl({SHORT}2)', f'mmcl({SHORT}2) + par({SHORT}3)'])}",
+    "auto.test_backdoors=2", "auto.plant_steps=4", "auto.batch_size=16", "auto.rebound_steps=2", "auto.effort=quick",
 ]  # fmt: skip
 WEIGHTS = "open_clip_model.safetensors"
 

@@ -10,14 +10,20 @@ from clipclean.jobs import searching
 
 FAR = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
 SHORT = f"train.walk=0.05, {FAR}"
-LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
+CANDIDATES = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
 
 
 # A whole run, on a model too small to learn a test backdoor, without the search.
 
 
-def command(job, *more, ladder=LADDER):
-    settings = {"ladder": json.dumps(ladder), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
+def command(job, *more, candidates=CANDIDATES):
+    settings = {
+        "candidates": json.dumps(candidates),
+        "test_backdoors": 2,
+        "plant_steps": 4,
+        "batch_size": 16,
+        "rebound_steps": 2,
+    }
     settings |= {"plant_walk": 0.05, "rebound_walk": 0.05}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
     given = ["--data", job.data, "--out", job.out, "--arch", job.arch, *job.words(), "--recipe", "auto", "--quiet"]
@@ -44,7 +50,7 @@ def test_a_deadline_before_the_audit_writes_nothing_one_after_it_what_it_shows_a
         if what.endswith(": finetuning") and not done:
             short.an_hour_passes(monkeypatch)  # once the candidate is begun
 
-    asked = command(job, ladder=["unlearn", *LADDER])
+    asked = command(job, candidates=["unlearn", *CANDIDATES])
     assert cli.main([*asked, "--max-minutes", "1e-6"]) == 4
     assert capsys.readouterr().err.count("--max-minutes") == 1
     assert not job.out.exists()
@@ -57,9 +63,9 @@ def test_a_deadline_before_the_audit_writes_nothing_one_after_it_what_it_shows_a
     assert cli.main(asked) == 4  # nothing took, nothing acted, and five images are few
     found = tiny.result(job.out)
     # nothing to unlearn; not needed
-    assert [bool(each["why_not"]) for each in found["auto"]["ladder"]] == [True, False, True]
+    assert [bool(each["why_not"]) for each in found["auto"]["candidates"]] == [True, False, True]
     assert found["auto"]["chosen"].startswith("mmcl")
-    assert found["auto"]["canaries"] == []
+    assert found["auto"]["test_backdoors"] == []
     assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC004", "CC020", "CC061"]
     assert found["training"]["steps"] == 2
     assert found["auto"]["rebound"]["steps"] == 2
@@ -71,7 +77,7 @@ def costly(job):
     """One candidate, which costs more than nothing."""
     right = tiny.labelled_by_answer(job, job.folder / "labelled")
     shown = ("--eval-data", right, "--max-accuracy-loss", 0, "--keep-failed")
-    return command(job, *shown, ladder=[f"mmcl({FAR}3)"])
+    return command(job, *shown, candidates=[f"mmcl({FAR}3)"])
 
 
 def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_are_written(job, unread, unsearched):
@@ -85,9 +91,9 @@ def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_a
 @pytest.mark.parametrize("unsearched", [None], indirect=True)
 def test_a_model_whose_audit_passes_is_written_as_it_was_and_no_candidate_is_tried(job, unread, unsearched):
     shown = ("--eval-data", tiny.labelled(job.folder / "labelled"), "--max-accuracy-loss", 0)
-    assert cli.main(command(job, *shown, ladder=[f"mmcl({FAR}3)"])) == 0
+    assert cli.main(command(job, *shown, candidates=[f"mmcl({FAR}3)"])) == 0
     report = tiny.result(job.out)
-    assert (report["auto"]["chosen"], report["auto"]["ladder"], report["training"]["steps"]) == ("nothing", [], 0)
+    assert (report["auto"]["chosen"], report["auto"]["candidates"], report["training"]["steps"]) == ("nothing", [], 0)
     assert report["after"]["measurements"]["accuracy_lost"]["value"] == 0
     assert report["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.model).tensors)
 
@@ -95,7 +101,7 @@ def test_a_model_whose_audit_passes_is_written_as_it_was_and_no_candidate_is_tri
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (["--set", "auto.ladder=[unlern]"], "'unlearn'"),
+        (["--set", "auto.candidates=[unlern]"], "'unlearn'"),
         (["--no-panel"], "--no-panel"),  # without audits it has nothing to go by
         (["--no-search"], "--no-search"),
         (["--reference", "model.pt"], "weights"),  # the model itself
@@ -121,9 +127,9 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model_beside_the
     more = ("--eval-data", victim.job.folder / "labelled", "--set", "auto.effort=quick", "--keep-failed")
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     more += ("--reference", victim.job.model, "--max-accuracy-loss", 0.5)
-    assert cli.main(command(job, *more, ladder=[candidate])) in (0, 1, 4)
+    assert cli.main(command(job, *more, candidates=[candidate])) in (0, 1, 4)
     found = tiny.result(job.out)
-    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [candidate]
+    assert [entry["candidate"] for entry in found["auto"]["candidates"]] == [candidate]
     assert found["training"]["unlearning"]["rounds"]
     assert "CC004" not in {finding["rule"] for finding in found["findings"]}
     for side in ("before", "after"):

@@ -25,7 +25,7 @@ from clipclean.train import Run
 
 BRIEF = ["train.walk=0.05", "train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
 SHORT = [
-    "auto.canaries=2",
+    "auto.test_backdoors=2",
     "auto.plant_steps=2",
     "auto.plant_walk=0.05",
     "auto.rebound_walk=0.05",

@@ -61,7 +61,7 @@ def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_wit
     assert training["pairs_per_second"] == pytest.approx(48 / training["seconds"])
     assert training["data_wait_share"] == pytest.approx(training["data_wait_seconds"] / training["seconds"])
     assert not recipe["validated"]
-    assert recipe["evidence"]["standing"] in ("none", "other values")  # as the recipe has evidence or not
+    assert recipe["evidence"]["kind"] in ("none", "other values")  # as the recipe has evidence or not
     assert training["walk"] == 0.05
     assert (recipe["resolved"]["train"]["max_steps"], found["data"]["pairs"]) == (3, 48)
     assert found["data"]["screened"]["dropped"] == 0
@@ -533,9 +533,9 @@ def test_a_dry_run_of_auto_lists_every_candidate_with_its_values_and_its_steps(t
     assert untouched(bare(job, "--dry-run", "--eval-data", shown)) == 0
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if "candidate" in line and " of " in line]
-    ladder = recipe.load("auto").auto.ladder
-    for number, name in enumerate(ladder, 1):
-        assert any(f"candidate {number} of {len(ladder)}" in line and name in line for line in lines), name
+    candidates = recipe.load("auto").auto.candidates
+    for number, name in enumerate(candidates, 1):
+        assert any(f"candidate {number} of {len(candidates)}" in line and name in line for line in lines), name
     assert all(re.search(r"\d+ (steps|rounds)", line) for line in lines if re.search(r"candidate \d", line))
 
 
@@ -586,7 +586,7 @@ def test_a_dry_run_tells_what_will_be_too_little_and_how_much_is_trained(job, un
 def test_a_cleaning_that_names_no_recipe_is_by_auto_and_a_change_of_training_needs_one(tmp_path, untouched, capsys):
     job = tiny.job(tmp_path / "more", count=80)
     shown = tiny.labelled(job.folder / "labelled", count=60)
-    assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.canaries=2")) == 0
+    assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.test_backdoors=2")) == 0
     told = capsys.readouterr()
     assert "auto: " in told.out
     assert "2 test backdoors" in told.out

@@ -84,7 +84,27 @@ def test_relatives_of_cleanclip_differ_in_one_loss():
 
 
 def test_auto_has_the_defaults_but_for_its_candidates():
-    assert recipe.load("auto").auto.model_copy(update={"ladder": ()}) == recipe.Auto()
+    assert recipe.load("auto").auto.model_copy(update={"candidates": ()}) == recipe.Auto()
+
+
+def test_keys_of_before_are_read_by_their_names_of_now(tmp_path):
+    place = tmp_path / "own.yaml"
+    place.write_text(
+        "version: 1\nname: own\nrevision: 1\ndescription: own\nmethod: auto\nauto: {ladder: [unlearn], canaries: 1}\n"
+    )
+    own = recipe.load(place).auto
+    assert (own.candidates, own.test_backdoors) == (("unlearn",), 1)
+    changed = recipe.override(recipe.load("auto"), ["auto.ladder=[par]", "auto.canaries=2"]).auto
+    assert (changed.candidates, changed.test_backdoors) == (("par",), 2)
+
+
+def test_a_key_under_both_of_its_names_is_refused(tmp_path):
+    place = tmp_path / "own.yaml"
+    place.write_text(
+        "version: 1\nname: own\nrevision: 1\ndescription: own\nmethod: auto\nauto: {candidates: [unlearn], ladder: [par]}\n"
+    )
+    with pytest.raises(UsageError, match="ladder"):
+        recipe.load(place)
 
 
 def test_the_default_and_the_standard_are_shipped():
@@ -522,8 +542,8 @@ def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
 def test_with_a_base_the_candidates_that_begin_with_it_come_after_surgery_and_once():
     auto = recipe.load("auto")
     first = recipe.undoing(auto)
-    own = auto.auto.ladder
-    assert first.auto.ladder == (*own[:4], *recipe.UNDOING, *own[4:])  # four of surgery
+    own = auto.auto.candidates
+    assert first.auto.candidates == (*own[:4], *recipe.UNDOING, *own[4:])  # four of surgery
     assert recipe.undoing(first) == first
 
 
@@ -534,7 +554,7 @@ def test_with_a_base_the_candidates_that_begin_with_it_come_after_surgery_and_on
         ("par", ["train.damping=0.1", "train.weight_decay=0"], "train.damping"),  # the text tower moves as well
         ("surgery", ["train.weight_decay=0.1"], "train.damping"),
         ("undo", ["train.damping=0.1"], "train.damping"),
-        ("auto", ["auto.ladder=[]"], "auto.ladder"),
+        ("auto", ["auto.candidates=[]"], "auto.candidates"),
     ],
 )
 def test_values_that_would_do_nothing_or_something_else_are_refused(name, changes, key):

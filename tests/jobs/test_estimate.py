@@ -101,7 +101,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
 
 
 def test_without_test_backdoors_no_candidate_is_tried_on_a_copy():
-    auto = recipe.override(recipe.load("auto"), ["auto.canaries=0"])
+    auto = recipe.override(recipe.load("auto"), ["auto.test_backdoors=0"])
     assert estimate.trying(auto, [[recipe.override(recipe.load("mmcl"), SHORT)]], SIZE).on_copy == (Work(),)
 
 

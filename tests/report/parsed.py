@@ -8,7 +8,7 @@ from clipclean.schema.report import AutoRecord, CleaningRecord, FoundRecord, Los
 
 PARTS: dict[str, type[BaseModel]] = {  # a key that tells what an object is
     "family_words": FoundRecord,
-    "ladder": AutoRecord,
+    "candidates": AutoRecord,
     "way": CleaningRecord,
     "loss": LossRecord,
     "points": ProjectionRecord,

@@ -187,7 +187,7 @@ def outcome(trigger, planted, left, accuracy=0.5):
 
 def trial(candidate, outcomes, lost, *, kept=1.0):
     cost = {"accuracy_lost": lost, "interval": [lost - 0.01, lost + 0.01]}
-    return {"rung": candidate, "outcomes": outcomes, "kept": kept, "seconds": 61.0} | cost
+    return {"candidate": candidate, "outcomes": outcomes, "kept": kept, "seconds": 61.0} | cost
 
 
 def chosen_by_auto():
@@ -214,14 +214,14 @@ def chosen_by_auto():
     made["auto"] = {
         "chosen": "unlearn + par",
         "changed": True,
-        "canaries": [
+        "test_backdoors": [
             {"trigger": t, "target": "otter", "planted": p, "took": p >= 0.5, "n": 990}
             for t, p in ((a, 0.99), (b, 0.9), (c, 0.2))
         ],
-        "ladder": [
-            untried | {"rung": "unlearn", "trials": [first]},
-            untried | {"rung": "unlearn + par", "chosen": True, "passes": True, "trials": second, "run": ran},
-            untried | {"rung": "supervised", "why_not": "needs labels"},
+        "candidates": [
+            untried | {"candidate": "unlearn", "trials": [first]},
+            untried | {"candidate": "unlearn + par", "chosen": True, "passes": True, "trials": second, "run": ran},
+            untried | {"candidate": "supervised", "why_not": "needs labels"},
         ],
         "rebound": {"steps": 60, "seconds": 12.0, "accuracy": {"before": 0.6, "after": 0.59}, "probes": probes},
         "budget": budget,

@@ -37,9 +37,11 @@ def test_a_row_counts_the_test_backdoors_that_took_are_gone_and_did_not_return(m
     assert "needs labels" in third[OUTCOME]
     assert left(made) == ["0.0 %", "4.0 %", "10.0 %"]
     other = samples.trial("unlearn", [samples.outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7)
-    made["auto"]["ladder"][0]["trials"].append(other)  # its share is that of the written weights of another candidate
+    made["auto"]["candidates"][0]["trials"].append(
+        other
+    )  # its share is that of the written weights of another candidate
     assert rows(made)[0] == first
-    outcomes = made["auto"]["ladder"][1]["trials"][0]["outcomes"]
+    outcomes = made["auto"]["candidates"][1]["trials"][0]["outcomes"]
     for outcome, returned in zip(outcomes, (0.3, 0.01, None), strict=True):
         interval = None if returned is None else [returned - 0.02, returned + 0.02]
         outcome |= {"returned": returned, "returned_interval": interval}
@@ -50,7 +52,7 @@ def test_a_row_counts_the_test_backdoors_that_took_are_gone_and_did_not_return(m
 @pytest.mark.parametrize("passes", [True, False])
 @pytest.mark.parametrize("errors", [None, [], ["CC001", "CC062"]])
 def test_the_outcome_tells_the_test_backdoors_and_the_run_apart(made, passes, errors):
-    entry = made["auto"]["ladder"][1]
+    entry = made["auto"]["candidates"][1]
     entry |= {"passes": passes, "run": None if errors is None else entry["run"] | {"errors": errors}}
     on_backdoors, _, run = rows(made)[1][OUTCOME].partition(", ")
     assert on_backdoors.startswith("passes" if passes else "fails")
@@ -76,8 +78,8 @@ def test_the_chosen_candidates_test_backdoors_are_those_at_the_written_share(mad
 
 @pytest.mark.parametrize(("left_of_first", "passes"), [(0.0, True), (0.06, False)])
 def test_a_share_that_passes_on_the_test_backdoors_says_so_where_the_first_one_fails(made, left_of_first, passes):
-    made["cleaning"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
-    last = made["auto"]["ladder"][1]["trials"][1]
+    made["cleaning"]["share"], made["auto"]["candidates"][1]["passes"] = 1.0, False
+    last = made["auto"]["candidates"][1]["trials"][1]
     last["accuracy_lost"], last["outcomes"][0]["left"] = 0.02, left_of_first
     assert rows(made)[1][OUTCOME].startswith("passes" if passes else "fails")
 
@@ -104,7 +106,7 @@ def test_the_way_is_drawn_from_the_original_and_the_frontier_by_costs_and_what_i
     assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
     assert (float(two[0].x) > float(one.x), float(two[0].y) > float(one.y)) == (True, True)  # down: less is left
     assert float(drawn.budget_area[2]) == pytest.approx(92 / 2, abs=0.02)
-    for entry in made["auto"]["ladder"]:
+    for entry in made["auto"]["candidates"]:
         entry["trials"] = []
     assert cleaning.frontier(made["auto"], 0.7) == []
     assert report.html(made)

@@ -11,7 +11,7 @@ from report import samples, searches
 
 from clipclean import report
 from clipclean.errors import UsageError
-from clipclean.schema.report import MAX_PROBLEMS
+from clipclean.schema.report import MAX_PROBLEMS, EvidenceRecord
 
 WRONG = [None, "x", -1, 2.5, [], {}, True, [1, 2, 3]]
 
@@ -51,6 +51,22 @@ def judge():
     """The other implementation of our schema."""
     jsonschema.Draft202012Validator.check_schema(report.schema())
     return jsonschema.Draft202012Validator(report.schema())
+
+
+def test_what_a_report_of_before_calls_otherwise_is_read_by_its_name_of_now():
+    written = samples.chosen_by_auto()
+    earlier = copy.deepcopy(written)
+    auto = earlier["auto"]
+    auto["canaries"], auto["ladder"] = auto.pop("test_backdoors"), auto.pop("candidates")
+    for candidate in auto["ladder"]:
+        for part in (candidate, *candidate["trials"]):
+            part["rung"] = part.pop("candidate")
+    assert report.parse(earlier).as_json() == written
+
+
+def test_how_a_run_lies_to_the_evidence_is_read_by_its_name_of_before():
+    record = {"why": "", "expected": None, "reached": {"left": None, "lost": None}, "says": ""}
+    assert EvidenceRecord.model_validate(record | {"standing": "none"}).as_json() == record | {"kind": "none"}
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
