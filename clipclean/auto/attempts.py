@@ -87,9 +87,12 @@ class Attempt:
 
     @property
     def left(self) -> tuple[detect.Probe, ...]:
-        """What suspected triggers do that still act on more images than the limit allows, beyond chance; what returns is a finding."""
-        limit = self.way.limits.max_excess
-        return tuple(probe for probe in self.audit.measured.known if probe.excess_interval[0] > limit)
+        """What suspected triggers do that still act on more images than the limit allows, beyond chance and, with a base, beyond what they
+        do there; what returns is a finding.
+        """
+        limits, base = self.way.limits, self.audit.beside_base
+        acting = (probe for probe in self.audit.measured.known if probe.excess_interval[0] > limits.max_excess)
+        return tuple(probe for probe in acting if base is None or base.exceeds(probe.trigger, probe.target, limits))
 
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt, and each trigger that is left, adds the
@@ -341,7 +344,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     shown = before.shown_to(candidate.recipes)
-    cleaned = candidates.clean(bench, candidate, shown, where="model", origin={})
+    base = bench.base.clip if bench.base else None
+    cleaned = candidates.clean(bench, candidate, shown, where="model", origin={}, base=base)
     new_suspicions = new_among(cleaned.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None

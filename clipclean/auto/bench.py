@@ -40,8 +40,6 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
             raise UsageError(
                 f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
             )
-        if recipe.traits.undoes:
-            raise UsageError(f"{recipe.name} needs the base of a finetune, and what is planted here has none.")
     how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     # Prepared as a cleaning by auto, which plants by captions whatever the method needs.
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
@@ -101,6 +99,7 @@ def _cleaned(
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
     ground = _named(replace(ground, run=replace(ground.run, seed=seed)), f"{drawn[0].trigger.family}, seed {seed}: ")
     ground.put(ground.original)
+    base = model.frozen_copy(ground.clip)  # what is planted here is a finetune of it
     planted = poison.suspicions_of(drawn)
     try:
         copy = trials.planted(ground, drawn)
@@ -111,7 +110,9 @@ def _cleaned(
             ground.put(copy.weights)
             shown = Shown(planted) if recipe.is_surgery else Shown()
             own = _named(ground, f"{recipe.name}, ")
-            candidates.clean(own, Candidate((recipe.name,), (recipe,)), shown, where="copy", origin=copy.origin)
+            candidates.clean(
+                own, Candidate((recipe.name,), (recipe,)), shown, where="copy", origin=copy.origin, base=base
+            )
             afters.append(ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after"))
         return copy.planted, afters
     finally:

@@ -57,7 +57,7 @@ class Candidate:
     @property
     def is_gentle(self) -> bool:
         """Whether it learns nothing new: it only brings images back to where the original has them, which costs least."""
-        return not any(recipe.traits.needs_captions and not recipe.traits.undoes for recipe in self.recipes)
+        return not any(recipe.traits.needs_captions for recipe in self.recipes)
 
     @property
     def is_wide(self) -> bool:
@@ -72,7 +72,7 @@ class Candidate:
     @property
     def undoes(self) -> bool:
         """Whether it compares the model with its base."""
-        return any(recipe.traits.undoes for recipe in self.recipes)
+        return any(recipe.undoes for recipe in self.recipes)
 
     def fitted(self, auto: Recipe, /, *, pairs: int) -> "Candidate":
         """The candidate for so many pairs to train on.
@@ -173,6 +173,7 @@ def clean(
     *,
     where: str,
     origin: dict[str, object],
+    base: model.Clip | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
@@ -183,6 +184,7 @@ def clean(
         candidate: its recipes, in sequence.
         shown: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
+        base: the model that this one was finetuned from, for recipes that undo.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
@@ -219,7 +221,7 @@ def clean(
             shown=shown,
             run=run,
         )
-        aims = replace(aims, rehearsed=rehearsed, original=original, base=bench.base.clip if bench.base else None)
+        aims = replace(aims, rehearsed=rehearsed, original=original, base=base)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

@@ -24,7 +24,6 @@ class Method:
     perturbs: bool = False  # whether its images are perturbed
     disturbs: bool = False  # whether each image is shown changed as a whole, beside the image itself
     searches: bool = False  # whether it searches for triggers, and then works in rounds instead of epochs
-    undoes: bool = False  # whether it compares the model with its base
     chooses: bool = False  # whether it chooses among other recipes, and has no steps of its own
 
 
@@ -51,13 +50,6 @@ METHODS: dict[str, Method] = {
         disturbs=True,
     ),
     "unlearn": Method("searches for triggers, and trains the model to ignore them", moves="image tower", searches=True),
-    "undo": Method(
-        "takes out of a finetune what a clean finetune of its base does not do, and brings clean images to where the model has them",
-        needs_captions=True,
-        uses_classes=False,
-        moves="image tower",
-        undoes=True,
-    ),
     "auto": Method(
         "tries recipes from gentle to harsh, on the triggers that its audit found or on test backdoors in a copy, until one leaves "
         "nothing open",

@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,8 +25,7 @@ DEFAULT = "auto"  # the recipe of a cleaning that names none
 STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
 RATES = ("walk", "lr")  # keys of train: one of them sets the rate
-CLEAN_STEPS = 50  # of a clean finetune of a base, by which the directions of another one are judged
-UNDOING = ("undo(train.undo_from=base)", "undo")  # candidates of a run with a base, after surgery
+UNDOING = ("undo",)  # candidates of a run with a base, before all others
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -40,7 +38,7 @@ class Train(Section):
     Either ``walk`` or ``lr`` sets the rate. Where ``lr`` alone is written, ``walk`` is null.
     """
 
-    LATER = ("moves", "recover_steps", "damping", "undo_from")
+    LATER = ("moves", "recover_steps", "damping")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -82,10 +80,6 @@ class Train(Section):
     )
     warmup_steps: int = field(
         50, "Steps in which the rate rises linearly from zero to its peak.", "steps", ge=0, le=10**6
-    )
-    undo_from: Literal["base", "directions"] = field(
-        "directions",
-        "undo: where it begins: at the base's image tower, or at the model without what its finetune changed in directions of its own.",
     )
     weight_decay: float = field(
         0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
@@ -173,7 +167,7 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    LATER = ("search",)
+    LATER = ("search", "towards")
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
     )
@@ -181,6 +175,11 @@ class Unlearn(Section):
     widely: bool = field(
         False,
         "Where no class is sure, unlearn what an audit found for every class that it searched; a candidate of auto then waits for such a model.",
+    )
+    towards: Literal["clean", "base"] = field(
+        "clean",
+        "Where images under triggers are brought: `clean`, to where the model has them without; `base`, as far beside that as the trigger "
+        "moves them in the model that this one was finetuned from.",
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
@@ -316,6 +315,11 @@ class Recipe(Section):
         """Whether it unlearns what an audit points at, and searches for nothing first."""
         return self.traits.searches and not self.unlearn.search
 
+    @property
+    def undoes(self) -> bool:
+        """Whether it needs the model's base."""
+        return self.traits.searches and self.unlearn.towards == "base"
+
 
 def load(name_or_path: str | Path, /) -> Recipe:
     """The recipe of that name, or in that YAML file.
@@ -431,10 +435,9 @@ def chosen(
 
 
 def undoing(auto: Recipe, /) -> Recipe:
-    """The recipe with the candidates that only a model's base allows, after surgery, which costs less, and before all others of its own."""
+    """The recipe with the candidates that only a model's base allows, before its own: they cost least."""
     own = auto.auto.candidates
-    first = len(own) - len([*itertools.dropwhile(lambda text: text.startswith("surgery"), own)])
-    candidates = (*own[:first], *(entry for entry in UNDOING if entry not in own), *own[first:])
+    candidates = (*(entry for entry in UNDOING if entry not in own), *own)
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": candidates})})
 
 
@@ -484,7 +487,7 @@ def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
         3
     """
     method = METHODS[recipe.method]
-    steps = recipe.unlearn.steps if method.searches or method.undoes else total_steps(recipe, pairs=pairs)
+    steps = recipe.unlearn.steps if method.searches else total_steps(recipe, pairs=pairs)
     is_refused = steps == 0 or pairs < recipe.data.min_pairs
     if is_refused or method.chooses or recipe.train.warmup_steps < steps:
         return recipe
@@ -502,8 +505,6 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     """
     if METHODS[recipe.method].searches:
         return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles
-    if METHODS[recipe.method].undoes:
-        return recipe.unlearn.steps + (CLEAN_STEPS if recipe.train.undo_from == "directions" else 0)
     steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
@@ -630,10 +631,8 @@ def _contradictions_of_steps(recipe: Recipe) -> dict[Key, str]:
         problems["train", "damping"] = (
             f"{train.damping:g} needs a walk, and that the image tower alone moves; or write null"
         )
-    elif train.damping is not None and (train.weight_decay or method.undoes):
-        problems["train", "damping"] = (
-            f"{train.damping:g} goes neither with train.weight_decay nor with undo; write null"
-        )
+    elif train.damping is not None and train.weight_decay:
+        problems["train", "damping"] = f"{train.damping:g} does not go with train.weight_decay; write null"
     if train.walk is None and train.lr is None:
         problems["train", "walk"] = "null leaves the rate open; give train.walk, or train.lr"
     return problems

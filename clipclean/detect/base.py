@@ -276,6 +276,11 @@ class Compared:
         )
         return replace(result, targeted=tuple(hits))
 
+    def exceeds(self, trigger: str, target: str, limits: AuditLimits, /) -> bool:
+        """Whether a trigger surely acts on more images than on the base, by more than the limit; or was not tried there."""
+        difference = self.every.get((trigger, target))
+        return difference is None or difference.interval[0] > limits.max_excess
+
     def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""
         difference = self.every.get((trigger or "", target or ""))

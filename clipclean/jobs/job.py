@@ -55,7 +55,7 @@ def recipe_of(request: Request, /) -> Recipe:
     if isinstance(request, requests.Audit):
         return recipes.load(recipes.STANDARD)
     recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
-    if recipe.traits.undoes and not request.base:
+    if recipe.undoes and not request.base:
         raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
     return recipes.undoing(recipe) if request.base and recipe.traits.chooses else recipe
 

@@ -69,6 +69,9 @@ class FirstAudit:
 
     def shown_to(self, recipes: Sequence[Recipe], /) -> Shown:
         """What a cleaning by recipes in sequence is shown; wide surgery also what moves most images, where the audit is not sure."""
+        if all(recipe.is_surgery and recipe.undoes for recipe in recipes):
+            # What moves images on the base as well is left alone, so that more than what is suspected costs nothing.
+            return Shown(self.to_unlearn, controls=self.controls)
         if all(recipe.is_surgery and recipe.unlearn.widely for recipe in recipes):
             return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
         if all(recipe.is_surgery for recipe in recipes):
@@ -177,15 +180,8 @@ class _Searched:
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.suspicions
         acts = acting(self.audit.measured, distinct(by_user), self.eval_set.classes, self.limits)
-        return distinct(
-            [
-                *acts,
-                *new_among(self._found_for(self.suspected), by_user),
-                *self._not_on_base,
-                *self.patterns,
-                *self._persuading,
-            ]
-        )
+        others = self._not_shared([*self._found_for(self.suspected), *self.patterns, *self._persuading])
+        return distinct([*acts, *new_among([*others, *self._not_on_base], by_user)])
 
     @cached_property
     def to_watch(self) -> tuple[Suspicion[int | None], ...]:
@@ -193,7 +189,8 @@ class _Searched:
         of_classes = [variant for variant in self.variants if variant.target in self._classes_by_pattern]
         strongest = {target: trigger for trigger, target in reversed([*self.patterns, *of_classes])}
         known = (Suspicion(trigger, target) for target, trigger in strongest.items())
-        return distinct([*self.eval_set.suspicions, *self._found_for(self.suspected), *self._not_on_base, *known])
+        others = [*self._found_for(self.suspected), *self._not_on_base, *known]
+        return distinct([*self.eval_set.suspicions, *self._not_shared(others)])
 
     @cached_property
     def doubtful(self) -> tuple[Suspicion[int], ...]:
@@ -220,7 +217,19 @@ class _Searched:
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
-        return beside_base(self.audit, self.eval_set.classes)
+        """What acts on the model and not on its base, for suspected classes: where one is sure, a doubt about another is no backdoor to remove."""
+        places = self._places(self.suspected)
+        return [one for one in beside_base(self.audit, self.eval_set.classes) if one.target in places]
+
+    def _not_shared(self, suspicions: Iterable[Suspicion[int]]) -> list[Suspicion[int]]:
+        """Those that do not act on the base as well. What does is natural, and a cleaning leaves it alone: of a planted wave known ones
+        of its class turned 0.94 of the images on the base, and every candidate seemed to leave them.
+        """
+        base = self.audit.beside_base
+        if base is None:
+            return list(suspicions)
+        classes = self.eval_set.classes
+        return [one for one in suspicions if not base.is_shared(one.trigger.spec, classes[one.target])]
 
     def _places(self, names: Iterable[str]) -> frozenset[int]:
         return frozenset(self.eval_set.classes.index(name) for name in names)

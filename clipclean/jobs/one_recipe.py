@@ -139,14 +139,14 @@ def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -
         shown=before.shown_to([recipe]),
         run=run,
     )
-    if not recipe.traits.undoes:
+    if not recipe.undoes:
         return aims
     if bench.base is None or not bench.base.kin.is_base:
         raise Inconclusive(
             f"The model was not finetuned from the base that was named, so {recipe.name} has nothing to go back to. Name its own base, or "
             "another recipe."
         )
-    return replace(aims, rehearsed=before.to_remove, base=bench.base.clip)
+    return replace(aims, base=bench.base.clip)
 
 
 def judged_again(

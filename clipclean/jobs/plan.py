@@ -182,9 +182,8 @@ def _training_words(recipe: Recipe, pairs: int) -> str:
     )
     if recipe.traits.searches:
         verb = "search and unlearn" if recipe.unlearn.search else "unlearn"
+        verb += " towards the base" * recipe.undoes
         return f"{verb}: at most {steps // recipe.unlearn.steps} rounds of {recipe.unlearn.steps} steps, {rate}"
-    if recipe.traits.undoes:
-        return f"go back towards the base: {plural(steps, 'step')}, {rate}"
     epochs = steps / max(1, pairs // training.batch_size)  # as many as are run: max_steps may end them early
     return f"train: {steps:,} steps of {training.batch_size} pairs ({epochs:.3g} epochs), {rate}"
 

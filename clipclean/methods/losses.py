@@ -190,8 +190,13 @@ def section_name(copies: str, section: int, /) -> str:
     return f"{copies}/{section}"
 
 
-def forgetting(encode_images: Encode, original: Encode, weights: Weights, /, *, sections: int = 0) -> Loss:
-    """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - f0(x)|²``, f0 the original.
+def forgetting(
+    encode_images: Encode, original: Encode, weights: Weights, /, *, sections: int = 0, base: Encode | None = None
+) -> Loss:
+    """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - g(x, t)|²``, f0 the original.
+
+    g(x, t) is f0(x): a trigger shall change nothing. With a ``base`` b it is f0(x) + b(x + t) - b(x) at unit length: a trigger shall
+    change what it changes in the model that this one was finetuned from, so that what is natural to both is left alone.
 
     Batches have ``pixels`` and the same images under triggers, ``newest``, or in two copies, ``earlier`` as well, of which the mean is
     taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. Of n ``sections`` of a
@@ -200,9 +205,18 @@ def forgetting(encode_images: Encode, original: Encode, weights: Weights, /, *, 
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        wanted = original(batch.inputs["pixels"])
-        # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = {name: squared_distances(encode_images(shown), wanted) for name, shown in batch.inputs.items()}
+        pixels = batch.inputs["pixels"]
+        wanted, unmoved = original(pixels), base and base(pixels)
+
+        def aim(name: str, shown: Tensor) -> Tensor:
+            # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
+            if base is None or unmoved is None or name == "pixels":
+                return wanted
+            return F.normalize(wanted + base(shown) - unmoved, dim=-1)
+
+        moved = {
+            name: squared_distances(encode_images(shown), aim(name, shown)) for name, shown in batch.inputs.items()
+        }
         clean = moved.pop("pixels").mean()
         left = (
             torch.stack([distances.mean() for distances in moved.values()]).mean() if moved else torch.zeros_like(clean)

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -35,6 +35,15 @@ VARIANTS = "variants"
 RoundTriggers = Mapping[str, Sequence[Suspicion[int]]]
 
 
+class Teachers(NamedTuple):
+    """The frozen models that say where images belong."""
+
+    original: model.Clip  # clean ones
+    base: model.Clip | None = (
+        None  # those under triggers: as far from the clean ones as here; None: where the clean ones are
+    )
+
+
 def batches_of(
     clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, number: int, /, *, run: Run
 ) -> Iterator[train.Batch]:
@@ -46,7 +55,7 @@ def batches_of(
 
 def forget(
     clip: model.Clip,
-    original: model.Clip,
+    teachers: Teachers,
     batches: Iterable[train.Batch],
     triggers: RoundTriggers,
     recipe: Recipe,
@@ -64,7 +73,8 @@ def forget(
     sections = sections_of(recipe.train.batch_size, processes=run.group.size)
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
     # remain valid.
-    loss = forgetting(clip.encode_images, original.encode_images, recipe.loss, sections=sections)
+    base = teachers.base.encode_images if teachers.base else None
+    loss = forgetting(clip.encode_images, teachers.original.encode_images, recipe.loss, sections=sections, base=base)
 
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
     looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)

@@ -15,7 +15,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import rounds, undo, unlearning
+from clipclean.methods import rounds, unlearning
 from clipclean.methods.losses import objective
 from clipclean.methods.suspicion import Shown
 from clipclean.schema.report import LossRecord, TrainingRecord
@@ -49,7 +49,7 @@ class Aims:
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[Suspicion[int], ...] = ()  # for the other methods: triggers that are put on some images
     original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
-    base: model.Clip | None = None  # for undo: the model that this one was finetuned from
+    base: model.Clip | None = None  # the model that this one was finetuned from, for a recipe that undoes
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,9 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
         LostProcess: another process has ended; the state is saved.
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
-    if recipe.traits.undoes and aims.base is not None:
-        return undone(clip, samples, recipe, aims.base, rehearsed=aims.rehearsed, run=run)
     if aims.searched is not None:
-        return unlearn(clip, samples, recipe, aims.searched, run=run)
+        base = aims.base if recipe.undoes else None
+        return unlearn(clip, samples, recipe, aims.searched, base=base, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
         return finetune(clip, samples, recipe, aims=aims, run=run)
     original = aims.original or model.frozen_copy(clip)
@@ -179,7 +178,7 @@ def recover(
     with interruptible() as stop:
         losses = rounds.forget(
             clip,
-            original,
+            rounds.Teachers(original),
             batches,
             {"newest": rehearsed, "earlier": rehearsed},
             how,
@@ -196,85 +195,19 @@ def recovering_rate(own: Train, /) -> dict[str, float | None]:
     return {"walk": own.walk and RECOVERS * own.walk, "lr": own.lr and RECOVERS_AT * own.lr}
 
 
-def undone(
+def unlearn(
     clip: model.Clip,
     samples: Samples,
     recipe: Recipe,
-    base: model.Clip,
+    searched: unlearning.SearchedModel,
     /,
     *,
-    rehearsed: Sequence[Suspicion[int]],
+    base: model.Clip | None = None,
     run: Run,
-) -> Training:
-    """Take out of a finetune of ``base`` what a clean finetune does not do, in place, and bring clean images to where the model had them.
-
-    It begins with the base's image tower. Or a copy of the base is finetuned on the clean pairs, and directions of the model's change that
-    this one does not have are projected out of the image tower. What that cost of the finetune's own comes back from clean images; images under ``rehearsed`` triggers are
-    brought to where the model had those without. An interrupted run begins again.
-
-    Raises:
-        OutOfTime: the deadline came before the last step.
-    """
-    original, started = model.frozen_copy(clip), time.monotonic()
-    own_weights, base_weights = model.copy_weights(clip), model.copy_weights(base)
-    if recipe.train.undo_from == "base":
-        model.put_weights(clip, undo.with_tower(own_weights, base_weights))
-    else:
-        model.put_weights(
-            clip, undo.without_own_directions(own_weights, base_weights, clean_finetune(base, samples, recipe, run=run))
-        )
-    triggers = {"newest": rehearsed, "earlier": rehearsed} if rehearsed else {}
-    seed = loader.sample_seed(run.seed, 0, RECOVERED)
-    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, run=replace(run, seed=seed))
-
-    def report(_: str, done: int, total: int) -> None:
-        run.progress("recovering what was learned", done, total)
-
-    with interruptible() as stop:
-        losses = rounds.forget(
-            clip,
-            original,
-            batches,
-            triggers,
-            recipe,
-            generator=torch.Generator().manual_seed(seed),
-            run=replace(run, progress=report).stopping(stop),
-        )
-    steps, how = recipe.unlearn.steps, recipe.train
-    last = {"step": steps - 1, "lr": train.peak_rate(how, total=steps), **losses}
-    return Training(
-        train.training_record([last], steps=steps, pairs=steps * how.batch_size, seconds=time.monotonic() - started)
-    )
-
-
-def clean_finetune(base: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, Tensor]:
-    """The weights of a copy of ``base`` after a finetuning on the clean pairs by the image-caption loss, as far as ``train.walk`` says.
-
-    Raises:
-        OutOfTime: the deadline came before the last step.
-    """
-    copy = model.frozen_copy(base)
-    copy.net.requires_grad_(True)
-    options = recipe.train.model_copy(
-        update={"max_steps": recipes.CLEAN_STEPS, "epochs": float(recipes.CLEAN_STEPS), "moves": "model"}
-    )
-    how = recipe.model_copy(update={"method": "mmcl", "train": options})
-
-    def report(_: str, done: int, total: int) -> None:
-        run.progress("finetuning the base on clean pairs", done, total)
-
-    done = finetune(copy, samples, how, aims=Aims(), run=replace(run, state=None, progress=report))
-    if done.cut:
-        raise deadline.OutOfTime
-    return model.copy_weights(copy)
-
-
-def unlearn(
-    clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
     """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
 
-    The state of the last whole round is saved.
+    With a ``base`` they keep what they do there. The state of the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
     round_steps, options, total = (
@@ -292,7 +225,14 @@ def unlearn(
         batches = partial(rounds.batches_of, clip, samples.pairs, recipe, run=run)
         inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
         states = unlearning.unlearn(
-            clip, original, scene, state, recipe, batches=batches, run=run.stopping(stop), inverses=inverses
+            clip,
+            rounds.Teachers(original, base),
+            scene,
+            state,
+            recipe,
+            batches=batches,
+            run=run.stopping(stop),
+            inverses=inverses,
         )
         try:
             for state in states:

@@ -16,7 +16,7 @@ from clipclean.detect import Suspicion
 from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
-from clipclean.methods.rounds import VARIANTS, RoundTriggers, forget
+from clipclean.methods.rounds import VARIANTS, RoundTriggers, Teachers, forget
 from clipclean.methods.suspicion import identities
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
@@ -248,7 +248,7 @@ def first_caught(
 
 def unlearn(
     clip: model.Clip,
-    original: model.Clip,
+    teachers: Teachers,
     scene: Scene,
     state: State,
     recipe: Recipe,
@@ -265,7 +265,7 @@ def unlearn(
 
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
-        original: a frozen copy of it from before the first round.
+        teachers: a frozen copy of it from before the first round, and its base for a recipe that undoes.
         scene: what is searched on, and what is known.
         state: where the run stands: what ``begin`` returned, or a later one.
         recipe: how; its ``train``, ``loss`` and ``unlearn``.
@@ -292,7 +292,7 @@ def unlearn(
         generator = Generator().manual_seed((1000 * run.seed + number) % SEEDS)
         losses = forget(
             clip,
-            original,
+            teachers,
             batches(number),
             forgotten(scene, newest, everything),
             recipe,

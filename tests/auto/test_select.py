@@ -6,7 +6,10 @@ import pytest
 from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
+from clipclean.attack.triggers import parse
 from clipclean.auto.attempts import Considered, best, choose
+from clipclean.detect import Rate
+from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
 from clipclean.train import NonFiniteLoss
 
@@ -127,3 +130,14 @@ def test_where_gentle_candidates_are_not_worth_their_price_harsher_ones_are_not_
     considered, ran = chosen({}, attempts, copy=False, is_sure=False)
     assert ran == ["surgery", "surgery(unlearn.steps=9)"]
     assert considered[1].why_not
+
+
+@pytest.mark.parametrize(("base_hits", "is_left"), [(0, True), (90, False)])
+def test_what_a_suspected_trigger_does_on_the_base_as_well_is_not_left(base_hits, is_left):
+    made = attempt("undo", excess=0.1)
+    interval = ((100 - base_hits) / 1000 - 0.02, (100 - base_hits) / 1000 + 0.02)
+    patch = parse("patch")
+    beside = Difference(patch, "cat", Rate(100, 1000), Rate(base_hits, 1000), interval)
+    compared = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): beside})
+    made = replace(made, audit=replace(made.audit, beside_base=compared))
+    assert bool(made.left) is is_left

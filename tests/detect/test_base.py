@@ -325,3 +325,12 @@ def test_a_trigger_that_surely_acts_no_more_than_on_the_base_is_natural(hits, ba
     seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): found})
     assert seen.is_natural("bright", "fox", LIMITS) is is_natural
     assert not seen.is_natural("bright", "hen", LIMITS)
+
+
+@pytest.mark.parametrize(("hits", "base_hits", "exceeds"), [(90, 88, False), (100, 88, False), (140, 88, True)])
+def test_a_trigger_exceeds_its_base_where_it_surely_acts_on_more_images_or_was_not_tried_there(
+    hits, base_hits, exceeds
+):
+    seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): difference(hits, base_hits, 400)})
+    assert seen.exceeds("bright", "fox", LIMITS) is exceeds
+    assert seen.exceeds("bright", "hen", LIMITS)

@@ -22,7 +22,7 @@ from clipclean.detect import (
     Suspicion,
     TargetedResult,
 )
-from clipclean.detect.base import Compared, Lift
+from clipclean.detect.base import Compared, Difference, Lift
 from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy, KnownTriggers
@@ -777,3 +777,25 @@ def test_of_the_variants_an_audit_without_clean_models_tries_the_colour_filters(
     tints = KnownTriggers(grid=grid).without_variants().grid
     assert tints == tuple(trigger for trigger in grid if trigger.family == "colour-filter")
     assert 0 < len(tints) < len(grid)
+
+
+def on_both(trigger, *, base_hits):
+    """What a trigger does towards bananas beside a base: 90 of 100 images on the model, and these on the base."""
+    difference = Difference(trigger, "banana", Rate(90, 100), Rate(base_hits, 100), (0.0, 1.0))
+    return Compared((), (), 1.0, 1.0, 1, {(trigger.spec, "banana"): difference})
+
+
+@pytest.mark.parametrize(("base_hits", "is_shown"), [(10, True), (60, False)])
+def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_nor_watched(base_hits, is_shown):
+    masks = hit(margin=FAILS)
+    seen = AuditResult(
+        measurement(), result_of(masks), None, 1.0, beside_base=on_both(masks.trigger, base_hits=base_hits)
+    )
+    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    assert bool(before.acting) is bool(before.suspicions) is is_shown
+
+
+def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():
+    seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
+    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).known] == ["found:mask,class=banana"]

@@ -98,6 +98,20 @@ def test_forgetting_is_the_sum_of_three_distances():
     assert [parts[f"newest/{section}"].item() for section in (0, 1)] == [4, 2]  # an image each
 
 
+@pytest.mark.parametrize(
+    ("base", "left"),
+    [
+        (same, 0.0),  # north, where the base sees north as well
+        (lambda pixels: EAST.expand_as(pixels), 2.0),  # the base sees no trigger, so east is wanted: 2 - 2 cos 90°
+        (turned, 4.0),  # east becomes north there, and north west: east + west - north is south
+    ],
+)
+def test_beside_a_base_images_belong_as_far_from_the_clean_ones_as_their_trigger_moves_them_there(base, left):
+    loss = losses.forgetting(same, same, Weights(preserve_weight=2.0, restore_weight=0.5), base=base)
+    parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
+    assert [parts[name].item() for name in ("preservation", "restoration")] == [0, pytest.approx(left)]
+
+
 def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():
     weights = Weights(preserve_weight=2.0, restore_weight=0.5)
     loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
