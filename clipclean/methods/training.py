@@ -210,11 +210,6 @@ def unlearn(
     With a ``base`` they keep what they do there. The state of the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
-    round_steps, options, total = (
-        recipe.unlearn.steps,
-        recipe.train,
-        recipes.total_steps(recipe, pairs=len(samples.pairs)),
-    )
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
         original = model.frozen_copy(clip)
@@ -223,7 +218,8 @@ def unlearn(
             clip.net.load_state_dict(earlier[1], strict=True)
         started = time.monotonic() - searched.seconds
         batches = partial(rounds.batches_of, clip, samples.pairs, recipe, run=run)
-        inverses = None if options.damping is None else inverses_of(original, samples, recipe, options.damping, run=run)
+        damping = recipe.train.damping
+        inverses = None if damping is None else inverses_of(original, samples, recipe, damping, run=run)
         states = unlearning.unlearn(
             clip,
             rounds.Teachers(original, base),
@@ -241,27 +237,33 @@ def unlearn(
         except deadline.OutOfTime:  # the weights are those of the last step
             is_cut = True
     clip.net.eval()
-    searched_model = unlearning.SearchedModel(scene, state, time.monotonic() - started)
-    steps = len(state.losses) * round_steps
-    peak = train.peak_rate(options, total=round_steps)
-    losses = [
-        {"step": (number + 1) * round_steps - 1, "lr": peak, **parts} for number, parts in enumerate(state.losses)
-    ]
-    record = train.training_record(
+    ended = unlearning.SearchedModel(scene, state, time.monotonic() - started)
+    record = unlearning_record(ended, recipe, resumed_at=len(searched.state.losses), run=run, clip=clip)
+    total = recipes.total_steps(recipe, pairs=len(samples.pairs))
+    return Training(record, ended, (record.steps, total) if is_cut else None)
+
+
+def unlearning_record(
+    ended: unlearning.SearchedModel, recipe: Recipe, /, *, resumed_at: int, run: Run, clip: model.Clip
+) -> TrainingRecord:
+    """The report's ``training`` of an unlearning that ended here and was resumed after so many rounds."""
+    round_steps, options, by_round = recipe.unlearn.steps, recipe.train, ended.state.losses
+    steps, peak = len(by_round) * round_steps, train.peak_rate(options, total=round_steps)
+    losses = [{"step": (number + 1) * round_steps - 1, "lr": peak, **parts} for number, parts in enumerate(by_round)]
+    return train.training_record(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
-        seconds=searched_model.seconds,
-        resumed_at=len(searched.state.losses) * round_steps,
+        seconds=ended.seconds,
+        resumed_at=resumed_at * round_steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),
         micro_batch=None,
         notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
-        unlearning=searched_model.record(),
-        walk=options.walk and len(state.losses) * options.walk,
+        unlearning=ended.record(),
+        walk=options.walk and len(by_round) * options.walk,
     )
-    return Training(record, searched_model, (steps, total) if is_cut else None)
 
 
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
