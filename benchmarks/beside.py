@@ -47,11 +47,10 @@ def cleanings(file: Path = FILE) -> str:
     for tool, setting in dict.fromkeys((row["tool"], row["setting"]) for row in found):
         own = {row["model"]: row for row in found if (row["tool"], row["setting"]) == (tool, setting)}
         body.append([tool, setting, *of_setting(own, victims)])
-    ours = {
-        cell["entry"]["name"]: as_row(cell)
-        for cell in default()
-        if cell["entry"]["name"] in {r["model"] for r in found}
-    }
+    ours = {}
+    for model in dict.fromkeys(row["model"] for row in found):
+        if cells := [cell for cell in default() if cell["entry"]["name"] == model]:
+            ours[model] = as_row(cells)
     return common.table([head, *body, [f"**{OURS}, its default**", "", *of_setting(ours, victims)]])
 
 
@@ -60,14 +59,14 @@ def default() -> list[dict]:
     return [cell for cell in common.cells(common.RESULTS / "auto-now") if not cell.get("beside")]
 
 
-def as_row(cell: dict) -> Row:
-    """A cell in the columns of the file."""
-    is_victim = bool(cell["entry"]["trigger"])
+def as_row(cells: Sequence[dict]) -> Row:
+    """The runs on one model, a seed each, in the columns of the file: means, and the most that returned."""
+    is_victim = bool(cells[0]["entry"]["trigger"])
     return {
-        "left": f"{cell['after']['excess']:.3f}" if is_victim else "",
-        "returned": f"{cell['rebound']['excess']:.3f}" if is_victim else "",
-        "lost": f"{photo_cleaning.lost(cell):.1f}",
-        "core_seconds": f"{cell['seconds']:.0f}",
+        "left": f"{mean(cell['after']['excess'] for cell in cells):.3f}" if is_victim else "",
+        "returned": f"{max(cell['rebound']['excess'] for cell in cells):.3f}" if is_victim else "",
+        "lost": f"{mean(map(photo_cleaning.lost, cells)):.1f}",
+        "core_seconds": f"{mean(cell['seconds'] for cell in cells):.0f}",
     }
 
 

@@ -376,8 +376,48 @@ def poison_rates(kind: str = "", *, large: bool = True) -> str:
     return f"{extent(rates, 0)} %"
 
 
+def plan_of_photographs() -> dict[str, dict[str, str]]:
+    """The rows of the plan of the zoo, by model."""
+    return {row["name"]: row for row in common.records(photo_zoo.PLAN)}
+
+
+def audit_poison() -> str:
+    """Backdoored models of the reported half whose plan is kept, of all; their shares of poison, planted and from scratch."""
+    plan, names = plan_of_photographs(), {row["model"] for row in audits("none", is_backdoored=True)}
+    rows = [plan[name] for name in sorted(names & set(plan))]
+    planted, scratch = (
+        sorted({100 * float(r["rate"]) for r in rows if r["kind"] == k}) for k in ("planted", "scratch")
+    )
+    return f"{len(rows)} of the {len(names)}; {span(planted)} %, {span(scratch)} %"
+
+
+def span(ordered: list[float]) -> str:
+    """The least and the largest of ordered numbers, or the only one."""
+    ends = [f"{number:.0f}" for number in (ordered[0], ordered[-1])]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def others_poison() -> str:
+    """Shares of poison of the victims that the code of others got: from scratch, and planted."""
+    plan, names = plan_of_photographs(), {row["model"] for row in beside.rows("audit")}
+    rates = [{plan[n]["rate"] for n in names if plan[n]["kind"] == kind} for kind in ("scratch", "planted")]
+    return ", ".join(f"{100 * float(rate):.0f} %" for (rate,) in rates)
+
+
+def poison_of(folder: str) -> str:
+    """The extent of the shares of poison of the victims of a folder."""
+    entries = [cell["entry"] for cell in common.cells(RESULTS / folder)]
+    return f"{extent((100 * entry['rate'] for entry in entries if entry['trigger']), 0)} %"
+
+
+def one_rate(folder: str) -> str:
+    """The share of poison that all victims of a folder have."""
+    (rate,) = {cell["entry"]["rate"] for cell in common.cells(RESULTS / folder)}
+    return f"{100 * rate:g} %"
+
+
 def sealed_rates() -> str:
-    """The same of the models of both sealed plans."""
+    """The same of the models of all sealed plans that were trained."""
     rates = [float(row["rate"]) for path in SEALED.values() for row in common.records(path) if row["rate"]]
     return f"{100 * min(rates):.1f} to {100 * max(rates):.1f} %"
 
@@ -665,7 +705,11 @@ def widened_cost() -> str:
 
 # The sealed tests: models that no rule was chosen on, each audited once.
 SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv", "third": common.RESULTS / "sealed-3.csv"}
-SEALED_PLANS = [Path(__file__).with_name(path.name) for path in SEALED.values()]
+
+
+def sealed_models() -> str:
+    """How many models of all sealed plans were trained: each has rows."""
+    return str(len({row["model"] for path in SEALED.values() for row in common.records(path)}))
 
 
 def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
@@ -813,8 +857,29 @@ def now_seeds(family: str) -> str:
     return ", ".join(f"{cell['after']['excess']:.2f}" for cell in sorted(cells, key=lambda cell: cell["seed"]))
 
 
+def now_came_back(cells: list[dict]) -> str:
+    """In how many more than 0.05 is there at some point of a benign finetuning, its start included."""
+    return f"{sum(photo_cleaning.returned(cell) > 0.05 for cell in cells)} of {len(cells)}"
+
+
+def now_more(cells: list[dict]) -> str:
+    """In how many more than 0.05 stays."""
+    return f"{sum(cell['after']['excess'] > 0.05 for cell in cells)} of {len(cells)}"
+
+
+def gone_from(cells: list[dict]) -> list[dict]:
+    """The runs in which at most 0.05 stays."""
+    return [cell for cell in cells if cell["after"]["excess"] <= 0.05]
+
+
+def paper_way() -> str:
+    """The most that is there along a benign finetuning of the large model, by the control and by CleanCLIP."""
+    cells = {cell["method"]: cell for cell in common.cells(RESULTS / "paper-now")}
+    return ", ".join(f"{photo_cleaning.along_the_way(cells[method]):.3f}" for method in ("mmcl", "cleanclip"))
+
+
 def now_returned(cells: list[dict]) -> str:
-    """The most that is there at any point of a benign finetuning."""
+    """The most that is there at any point of a benign finetuning, its start included."""
     return f"{max(map(photo_cleaning.returned, cells)):.2f}"
 
 
@@ -835,6 +900,13 @@ def now_told() -> str:
     return f"{near} of {len(cells)}"
 
 
+def now_told_alone() -> str:
+    """The same of the small models without a clean one."""
+    cells = [cell for on_victims in (True, False) for cell in now(on_victims=on_victims)]
+    near = sum(abs(cell["told_lost"] - photo_cleaning.lost(cell)) <= 1 for cell in cells)
+    return f"{near} of {len(cells)}"
+
+
 def now_passed() -> str:
     """How many cleaned victims pass beside a clean model."""
     cells = now(beside=True)
@@ -844,11 +916,20 @@ def now_passed() -> str:
 # The code of others.
 
 
-def times_ours(tool: str) -> str:
-    """How many times the seconds of an audit by clipclean alone another tool takes, of the model with a patch."""
+def times_ours(tool: str, digits: int = 2) -> str:
+    """How many times the seconds of audits by clipclean alone another tool takes, of all models that it got."""
     rows = {(row["tool"], row["model"]): float(row["core_seconds"]) for row in beside.rows("audit")}
-    model = "report-resnet-10-scratch-patch-1"
-    return f"{rows[tool, model] / rows['clipclean, alone', model]:.1f}"
+    models = [model for own, model in rows if own == tool]
+    theirs, ours = (sum(rows[own, model] for model in models) for own in (tool, "clipclean, alone"))
+    return f"{theirs / ours:.{digits}f}"
+
+
+def seeds_beside() -> str:
+    """How many runs of the default there are of each victim that others cleaned too."""
+    others = {row["model"] for row in beside.rows("cleaning") if row["left"]}
+    names = [cell["entry"]["name"] for cell in beside.default()]
+    ((count),) = {names.count(name) for name in others & set(names)}
+    return str(count)
 
 
 PUBLISHED_RATES = {"CleanCLIP": 1e-5, "PAR": 3e-6, "InverTune": 2e-6}  # peak rates, of their own options
@@ -1062,8 +1143,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "sealed-rates": sealed_rates,
     "scope-photographs": lambda: models_named(PHOTOGRAPHS),
     "scope-drawn": lambda: models_named(DRAWN),
-    "scope-sealed": lambda: str(sum(len(common.records(path)) for path in SEALED_PLANS)),
-    "usual-side": lambda: str(photo_zoo.SIDES["usual"]),
+    "scope-sealed": sealed_models,
     "wide-cleanclip": wide,
     "paper-scale": lambda: f"{PAPER_MILLIONS} million, {PAPER_POISON}",
     "paper-victims": lambda: str(len({cell["entry"]["name"] for cell in photographs("`cleanclip")})),
@@ -1179,6 +1259,19 @@ FIGURES: dict[str, Callable[[], str]] = {
     "now-loss": lambda: average_loss(now()),
     "now-most": lambda: f"{max(map(photo_cleaning.lost, now())):.1f}",
     "now-told": now_told,
+    "now-told-alone": now_told_alone,
+    "now-more": lambda: now_more(now()),
+    "now-came-back": lambda: now_came_back(now()),
+    "now-large-gone-loss": lambda: extent(map(photo_cleaning.lost, gone_from(now(large=True)))),
+    "paper-way": paper_way,
+    "audit-poison": audit_poison,
+    "photo-seen": lambda: f"{100 * photo_zoo.SEEN:.0f} %",
+    "photo-poison": lambda: poison_of("photo-cleaning"),
+    "usual-poison": lambda: poison_of("usual"),
+    "named-poison": lambda: one_rate("named-now"),
+    "paper-now-poison": lambda: one_rate("paper-now"),
+    "long-poison": lambda: poison_of("photo-long"),
+    "screening-poison": lambda: f"{100 * screening_photos.HIDDEN / screening_photos.PAIRS:.2f} %",
     "now-passed": now_passed,
     "now-large": lambda: str(len(now(large=True))),
     "now-large-size": lambda: million("large"),
@@ -1214,7 +1307,10 @@ FIGURES: dict[str, Callable[[], str]] = {
     "passed-runs": passed_runs,
     "auto-kept-backdoor": kept_backdoor,
     "decree-time": lambda: times_ours("DECREE"),
-    "cleanse-time": lambda: times_ours("Neural Cleanse"),
+    "cleanse-time": lambda: times_ours("Neural Cleanse", 1),
+    "others-poison": others_poison,
+    "others-one": lambda: "one",  # seed: the file has a row a victim and setting
+    "others-seeds": seeds_beside,
     "step-without-products": without_products,
     "others-rates": lambda: f"{times_published('CleanCLIP')}, {times_published('PAR')}, two",
     "others-trial": lambda: f"{trial()}, three",

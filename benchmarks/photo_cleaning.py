@@ -435,9 +435,14 @@ def runs_of_now(cells: list[dict]) -> str:
     return f"{common.table([head, *map(runs_row, rows)])}\n\n{reached_by(own)}"
 
 
-def returned(cell: dict) -> float:
-    """The most that was there at any measured point of a benign finetuning."""
+def along_the_way(cell: dict) -> float:
+    """The most that was there at any measured point of a benign finetuning, after its first step."""
     return max([*cell.get("along", {}).values(), *([cell["rebound"]["excess"]] if "rebound" in cell else [])])
+
+
+def returned(cell: dict) -> float:
+    """The most that was there from the cleaned weights to the end of a benign finetuning."""
+    return max(cell["after"]["excess"], along_the_way(cell))
 
 
 def is_large(cell: dict) -> bool:
@@ -517,7 +522,7 @@ def job_row(runs: list[dict]) -> list[str]:
 
 def left_by(own: list[dict]) -> tuple[str, str]:
     """Cells of what is left of an attack, of a single run with its 95 % interval, and of what returns."""
-    back = [c["rebound"]["excess"] for c in own]
+    back = list(map(along_the_way, own))
     after = spread([c["after"]["excess"] for c in own])
     if len(own) == 1:
         after += " ({:.3f} to {:.3f})".format(*own[0]["after"]["interval"])

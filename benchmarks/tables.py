@@ -11,7 +11,7 @@ import html
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,13 +152,39 @@ def mutated() -> str:
 def sealed_again() -> str:
     """What the rule of now says of the sealed models beside a clean one, of the lists that chose nothing of it."""
     head, *rows = common.read(sealed.AGAIN)
-    mine = [row for row in rows if not sealed.is_choosing(row[0])]
-    return common.table([["by the rule of now", ""], *map(list, sealed.summary([head, *mine], ["reference"]))])
+    return sealed_table([head, *(row for row in rows if not sealed.is_choosing(row[0]))], ["reference"])
 
 
-def sealed_table(audits: str, file: Path) -> str:
-    """What the frozen rule said of the models of a sealed test, alone and beside a clean one."""
-    return common.table([[audits, ""], *map(list, sealed.summary(common.read(file)))])
+def sealed_table(rows: list[list[str]], comparisons: Sequence[str] = tuple(sealed.COLUMNS)) -> str:
+    """Audits of a sealed test: a row a kind of models and verdict, a column a comparison. What is left of clean models is inconclusive."""
+    columns = [dict(sealed.summary(rows, [own])) for own in comparisons]
+    kinds = [words.removeprefix(f"{comparisons[0]}, ").removeprefix(f"{comparisons[0]}: ") for words in columns[0]]
+    body = [
+        [kind, *(column[words] for column, words in zip(columns, cells, strict=True))]
+        for kind, cells in zip(kinds, zip(*columns, strict=True), strict=True)
+        if "inconclusive" not in kind
+    ]
+    return common.table([["models", *(COMPARED[own] for own in comparisons)], *body])
+
+
+COMPARED = {"none": "alone", "reference": "beside a clean model"}
+
+
+def scope() -> str:
+    """The models of the evidence: how many, of which size, and what for."""
+    rows = [["models", "number", "millions of parameters", "used for"]]
+    rows += [[kind, *(claims.FIGURES[of]() if of else "few" for of in figures), use] for kind, *figures, use in SCOPE]
+    return common.table(rows)
+
+
+SCOPE = (  # models, the figures of their number and size, and what they are used for
+    ("ResNets and ViTs, of photographs", "scope-photographs", "tiny-sizes", "audit, cleaning, `auto`, screening"),
+    ("ResNets, of classes drawn at random", "scope-drawn", "small-size", "audit, `auto`"),
+    ("ResNets and ViTs, of sealed plans, as far as they were trained", "scope-sealed", "tiny-sizes", "audit, cleaning"),
+    ("ResNets and ViTs, of drawings", "", "tiny-sizes", "audit, cleaning, `auto`"),
+    ("ResNets of 64 px", "", "usual-size", "cleaning"),
+    ("ResNets of 32 px", "", "now-large-size", "cleaning"),
+)
 
 
 WALKED = {  # values of a recipe, as the rows call them
@@ -244,7 +270,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "others-audits": beside.audits,
     "others-cleanings": beside.cleanings,
     "sealed-again": sealed_again,
-    "sealed-3": lambda: sealed_table("audits of the third sealed test", claims.SEALED["third"]),
+    "sealed-3": lambda: sealed_table(common.read(claims.SEALED["third"])),
+    "scope": scope,
     "finetunes": lambda: finetunes.by_family(finetunes.read()),
     "finetunes-aims": lambda: finetunes.against_aims(finetunes.read()),
 }
