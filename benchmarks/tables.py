@@ -1,10 +1,10 @@
-"""Every measured table of the pages, the figure, and the numbers of traced sections, by what lies in ``benchmarks/results``.
+"""Every table of the pages that is measured or read off the code, the figure, and the numbers of traced sections.
 
     python benchmarks/tables.py            # write them
     python benchmarks/tables.py --check    # change nothing; 1 where raw results are missing, or a page has other figures
 
-A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there. The parts that are read off
-the code are made when a page is shown, by ``clipclean.cli.pages``. Numbers in sentences are compared, never written: ``claims.py`` has how.
+A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there, or ``clipclean.cli.pages`` of
+the code. Numbers in sentences are compared, never written: ``claims.py`` has how.
 """
 
 import html
@@ -56,19 +56,19 @@ def paths() -> list[Path]:
 
 
 def blocks() -> list[tuple[Path, str]]:
-    """The measured tables of every page; those that are read off the code are not in the repository."""
-    found = [(path, block) for path in paths() for block in common.NAMES.findall(path.read_text(encoding="utf-8"))]
-    return [(path, block) for path, block in found if block not in pages.PARTS]
+    """The tables of every page."""
+    return [(path, block) for path in paths() for block in common.NAMES.findall(path.read_text(encoding="utf-8"))]
 
 
-STALE = "not what benchmarks/results has; run make tables"
+STALE = "not what benchmarks/results or the code has; run make tables"
 
 
 def told(path: Path, block: str, *, is_check: bool) -> str | None:
     """Write a table of a page, or compare it; returns what is wrong."""
     page = path.relative_to(ROOT)
     try:
-        now = TABLES[block]() if block in TABLES else common.markdown(common.read(RESULTS / f"{block}.csv"))
+        made = TABLES.get(block) or pages.PARTS.get(block)
+        now = made() if made else common.markdown(common.read(RESULTS / f"{block}.csv"))
     except FileNotFoundError as error:
         return f"{page}: table {block}: raw results are missing: {Path(error.filename).relative_to(ROOT)}"
     if not is_check:

@@ -1,7 +1,7 @@
-"""The pages of the documentation: their prose, the parts that are read off the code when a page is shown, and ``clipclean explain``.
+"""The pages of the documentation: their prose, the parts that are read off the code, and ``clipclean explain``.
 
-A part stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, where NAME is a key of ``PARTS``; in the repository one line
-stands there that says which command prints it. The site and ``clipclean explain PAGE`` have the part itself.
+A part stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``, where NAME is a key of ``PARTS``. ``benchmarks/tables.py`` writes
+it into the page; what is shown, on a terminal or as a site, is made anew.
 """
 
 import difflib
@@ -65,7 +65,7 @@ def _commands() -> str:
     uses = Counter(row for context in contexts for row in _options(context))
     shared = [row for row in uses if uses[row] > 1]
     sections = [_section(context, shared) for context in contexts]
-    return "\n\n".join([*sections, f"## Shared options\n\n{_option_list(shared)}"])
+    return "\n\n".join([*sections, f"### Shared options\n\n{_option_list(shared)}"])
 
 
 def _option_list(options: list[tuple[str, str]]) -> str:
@@ -86,7 +86,7 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
 def _section(context: click.Context, shared: list[tuple[str, str]]) -> str:
     command = context.command
     help_text = inspect.cleandoc(command.help or "").partition("\f")[0].replace("\b\n", "")
-    parts = [f"## {context.command_path}", *map(_prose, help_text.split("\n\n"))]
+    parts = [f"### {context.command_path}", *map(_prose, help_text.split("\n\n"))]
     options = _options(context)
     if own_options := [row for row in options if row not in shared]:
         parts.append(_option_list(own_options))
@@ -226,9 +226,10 @@ def _panel() -> str:
 
 
 def _efforts() -> str:
-    heads = ("effort", "restarts a family", "steps", "suspects", "other classes", "steps of the sweep", "image passes")
+    heads = ("effort", "restarts a family", "steps", "longest list that is searched whole", "classes of a longer one")
+    heads += ("steps of its brief search", "image passes")
     rows = [
-        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep, e.costs)))
+        (name, *map(str, (e.restarts, e.steps, e.most, e.searched(effort.LONG), e.sweep, e.costs)))
         for name, e in effort.EFFORTS.items()
     ]
     return _table(heads, rows)
@@ -263,7 +264,13 @@ def _number(value: float) -> str:
     return re.sub(r"\.?0*e-0*", "e-", short)
 
 
+def _command_names() -> str:
+    """A line a command, as the help of the program has it."""
+    return "\n".join(f"- `{name}`: {_prose(summary)}" for name, (_, summary) in cli.COMMANDS.items())
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "command-names": _command_names,
     "exit-codes": lambda: _table(
         ("Code", "Meaning"), [(str(code), meaning) for code, meaning in cli.EXIT_CODES.items()]
     ),
