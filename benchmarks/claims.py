@@ -29,7 +29,7 @@ import torch
 from common import RESULTS
 from open_clip.model import CLIP
 
-from clipclean.config.thresholds import DOUBT, Thresholds
+from clipclean.config.thresholds import DOUBT, LIFT_DOUBTS, Thresholds
 from clipclean.detect import FAMILIES, Rate
 from clipclean.detect.references import calibration
 
@@ -416,9 +416,10 @@ def one_rate(folder: str) -> str:
     return f"{100 * rate:g} %"
 
 
-def sealed_rates() -> str:
-    """The same of the models of all sealed plans that were trained."""
-    rates = [float(row["rate"]) for path in SEALED.values() for row in common.records(path) if row["rate"]]
+def sealed_rates(*tests: str) -> str:
+    """The same of the models of some sealed plans, or of all, that were trained."""
+    paths = [SEALED[test] for test in tests or SEALED]
+    rates = [float(row["rate"]) for path in paths for row in common.records(path) if row["rate"]]
     return f"{100 * min(rates):.1f} to {100 * max(rates):.1f} %"
 
 
@@ -801,6 +802,11 @@ def most_lifted(half: str) -> str:
     return f"{max(float(row['lead']) for row in rows):.1f}"
 
 
+def finetunes_time() -> str:
+    """What an audit beside the base takes, in audits without it: with the base searched in it, and with its search stored."""
+    return finetunes.both_times([row for row in finetunes.read() if row["half"] == "report"]).replace("; ", ", ")
+
+
 def finetunes_planned() -> str:
     """Bases of the plan, and of each small base the clean and the planted finetunes."""
     rows = common.records(finetunes.PLAN)
@@ -1093,6 +1099,8 @@ FIGURES: dict[str, Callable[[], str]] = {
         for verdict in ("fail", "pass")
     },
     "finetunes-planned": finetunes_planned,
+    "lift-doubts": lambda: str(LIFT_DOUBTS),
+    "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
     "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
@@ -1141,6 +1149,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "planted-rates": lambda: poison_rates("planted"),
     "scratch-rates": lambda: poison_rates("scratch"),
     "sealed-rates": sealed_rates,
+    "first-sealed-rates": lambda: sealed_rates("sealed"),
     "scope-photographs": lambda: models_named(PHOTOGRAPHS),
     "scope-drawn": lambda: models_named(DRAWN),
     "scope-sealed": sealed_models,
