@@ -431,8 +431,8 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     is_sure = (lift.lead >= LIFT_FAILS or turns > BEYOND_BASE_FAILS) and lift.n >= PERSUADED_IMAGES
     words = (
         f"Known triggers make this model surer of '{lift.target}' than the one that it was finetuned from, by {lift.lead:.1f} more in logits than of "
-        f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In clean finetunes this is at most "
-        f"{MOST_NATURAL_LIFT}."
+        f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In the clean finetunes that chose "
+        f"this limit it is at most {MOST_NATURAL_LIFT}."
     )
     return [
         finding(

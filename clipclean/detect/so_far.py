@@ -19,8 +19,8 @@ LOCAL = frozenset(name for name, family in FAMILY_FACTS.items() if family.is_loc
 class FirstAnswers:
     """The memory of a search, which tells on the way what the search shows so far; all is handed on to another memory.
 
-    It tells once the first family was searched for towards the classes, at about a quarter of the search, and once all local ones were, at
-    about half. The triggers were not tried on unseen images then.
+    It tells once the first family was searched for towards the classes, and once all local ones were. The triggers were not tried on unseen
+    images then.
     """
 
     memory: Memory  # that keeps the stages

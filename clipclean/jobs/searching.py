@@ -136,7 +136,7 @@ def audit_clip(
     """Measure and search one model; if no search is possible, the result says why.
 
     ``what`` names the model in progress, ``state`` keeps the stages that are finished, and ``is_enough`` may end the search early.
-    ``so_far`` is called at about a quarter and at half of the search, with the share that is done and what shows by then.
+    ``so_far`` is called twice on the way, with the share that is done and what shows by then.
     """
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
