@@ -17,6 +17,12 @@ class UsageError(ClipcleanError):
     pages: ClassVar[tuple[str, ...]] = ("cli",)
 
 
+class UnusableTexts(UsageError):
+    """A list of classes or templates that no classifier can be built of; exit 2."""
+
+    pages: ClassVar[tuple[str, ...]] = ("inputs",)
+
+
 class RefusedInput(ClipcleanError):
     """A file is missing, unreadable, unsupported or unsafe; exit 3."""
 
@@ -41,6 +47,12 @@ class Inconclusive(ClipcleanError):
 
     exit_code = 4
     pages: ClassVar[tuple[str, ...]] = ("measures",)
+
+
+class TooLittleTime(Inconclusive):
+    """--max-minutes ended before anything was measured; exit 4."""
+
+    pages: ClassVar[tuple[str, ...]] = ("running",)
 
 
 class ResourceError(ClipcleanError):

@@ -226,8 +226,10 @@ def _panel() -> str:
 
 
 def _efforts() -> str:
-    heads = ("effort", "restarts a family", "steps", "longest list that is searched whole", "classes of a longer one")
-    heads += ("steps of its brief search", "image passes")
+    heads = (
+        *("effort", "restarts a family", "steps", "longest list that is searched whole", "classes of a longer one"),
+        *("steps of its brief search", "image passes"),
+    )
     rows = [
         (name, *map(str, (e.restarts, e.steps, e.most, e.searched(effort.LONG), e.sweep, e.costs)))
         for name, e in effort.EFFORTS.items()

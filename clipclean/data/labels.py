@@ -15,8 +15,8 @@ from clipclean.data.cache import ImageCache
 from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
 from clipclean.data.sample import UTF8, caption, reason, some_lines
-from clipclean.errors import RefusedInput, UsageError
-from clipclean.untrusted import printable
+from clipclean.errors import RefusedInput, UnusableTexts
+from clipclean.untrusted import plural, printable
 
 _FILE_BYTES = 10_000_000
 _MOST_CLASSES = 50_000  # ImageNet-21k has 21,843; each is embedded once a template
@@ -35,7 +35,7 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
     Characters that nobody sees are left out: with them a name would be another class to the model, and the same to a reader.
 
     Raises:
-        UsageError: fewer than two names, more than 50,000, or a name twice, whatever its case, its width and its blanks.
+        UnusableTexts: fewer than two names, more than 50,000, or a name twice, whatever its case, its width and its blanks.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
     names, source_name = (
@@ -46,15 +46,17 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
     for name in names:
         spellings.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     if duplicates := [" and ".join(dict.fromkeys(map(repr, group))) for group in spellings.values() if len(group) > 1]:
-        raise UsageError(
+        raise UnusableTexts(
             f"{source_name} names {', '.join(duplicates[:_NAMES_SHOWN])} more than once, characters that cannot be seen aside: the classes could not be "
             "told apart. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
-        raise UsageError(f"{source_name} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out.")
+        raise UnusableTexts(
+            f"{source_name} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out."
+        )
     if len(names) < 2:
-        raise UsageError(
-            f"{source_name} holds {len(names)} class names; a classifier needs two at least. One name a line."
+        raise UnusableTexts(
+            f"{source_name} holds {plural(len(names), 'class name')}; a classifier needs two at least. One name a line."
         )
     return names
 
@@ -76,7 +78,7 @@ def read_templates(source: Path | Sequence[str], /) -> list[str]:
     Blank lines and lines that start with # are comments.
 
     Raises:
-        UsageError: no templates, or lines without exactly one placeholder or with other braces; names them all.
+        UnusableTexts: no templates, or lines without exactly one placeholder or with other braces; names them all.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
 
     Example:
@@ -88,12 +90,12 @@ def read_templates(source: Path | Sequence[str], /) -> list[str]:
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
         problems = some_lines([printable(line[:80]) for line in faulty]) or " It holds none."
-        raise UsageError(
+        raise UnusableTexts(
             f"{source_name}: a template is a line with one {{}} where the class name goes, such as "
             f"'a photo of a {{}}.'{problems}"
         )
     if len(templates) > _MOST_TEMPLATES:
-        raise UsageError(f"{source_name} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
+        raise UnusableTexts(f"{source_name} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
     return templates
 
 
@@ -129,13 +131,13 @@ def read_labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> 
     Where none of them is a class, a caption that is a class name serves.
 
     Raises:
-        UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
+        UnusableTexts: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
     clean_set = read_images(*places, images=images)
     labels = labels_of(clean_set, classes)
     if labels is None:
-        raise UsageError(_complaint(clean_set, classes))
+        raise UnusableTexts(_complaint(clean_set, classes))
     return Samples(clean_set.pairs, labels)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from clipclean import deadline, detect
 from clipclean.attack import trigger_files
-from clipclean.errors import Inconclusive
+from clipclean.errors import TooLittleTime
 from clipclean.findings import CC, Finding, finite
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, judging, plan, results, searching, shared_inputs
@@ -39,7 +39,7 @@ def audit(job: Job[Audit], /) -> Outcome:
             with shared_inputs.read_for_audit(job) as audit_inputs:
                 return _audit(request, audit_inputs, started)
         except deadline.OutOfTime as error:
-            raise Inconclusive(
+            raise TooLittleTime(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
                 "result. Give more minutes: the same command goes on from there."
             ) from error

@@ -19,8 +19,12 @@ from clipclean.schema.report import ToolRecord
 # Options of a run that the commands which its report suggests repeat.
 REPEATED_OPTIONS = (
     *("eval_data", "image_key", "caption_key", "classes", "templates", "trigger", "target"),
-    *("arch", "weights", "reference", "references", "base"),
+    *("arch", "weights", "reference", "references", "base", "effort"),
 )
+SAME_COMMAND_OPTIONS = (
+    "references",
+    "effort",
+)  # that another command does not have, or has for searches of another effort
 
 
 class Outcome(NamedTuple):
@@ -53,8 +57,8 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
         for name in options(kind)
-        # A search that is stored fits audits of its effort, which another command may not have.
-        if name in REPEATED_OPTIONS and (name != "references" or isinstance(request, kind))
+        if name in REPEATED_OPTIONS and (name not in SAME_COMMAND_OPTIONS or isinstance(request, kind))
+        if name != "effort" or getattr(request, name) != kind.__dataclass_fields__[name].default
         for words in words_of.get(name, ())
     )
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from clipclean import deadline
 from clipclean.deadline import Limit
-from clipclean.errors import Inconclusive
+from clipclean.errors import TooLittleTime
 from clipclean.jobs import destination, first_audit, outputs, plan, prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.plan import Plan
@@ -70,7 +70,7 @@ def _in_time(job: Job[Sanitize], what: str) -> Iterator[None]:
     try:
         yield
     except deadline.OutOfTime as error:
-        raise Inconclusive(
+        raise TooLittleTime(
             f"The {job.request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more "
             "minutes: the same command goes on from what is done."
         ) from error

@@ -321,13 +321,17 @@ def _failed(report: Report) -> str:
 
 
 def _undecided(report: Report) -> str:
-    """The most urgent reason of those that stood in the way."""
+    """The most urgent reason of those that stood in the way; and that time ended the run, if it did."""
     rules = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
     doubts = (
         getattr(known_rule, f"doubt_{report.command}")
         for known_rule in sorted(rules, key=lambda known_rule: -known_rule.urgent)
     )
-    return next(filter(None, doubts), "There is too little evidence to say pass or fail.")
+    words = next(filter(None, doubts), "There is too little evidence to say pass or fail.")
+    is_over = any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings)
+    if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
+        return words
+    return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
 
 
 def not_run(need: Need, report: Report, /) -> str:

@@ -18,6 +18,7 @@ FILES = {  # what the wrong command lines name
     "empty.pt": "",
     "pairs.csv": "image,caption\n",
     "classes.txt": "cat\ncat\n",
+    "one.txt": "cat\n",
     "recipe.yaml": "version: 1\nname: mine\nrevision: 1\ndescription: Mine.\nmethod: cleanclip\ntrain:\n  lr: 10\n  epoch: 3\n",
     "twice.yaml": "version: 1\nversion: 1\n",
     "policy.yaml": "version: 1\nname: ours\nmax_harm: 3\n",

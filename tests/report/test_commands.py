@@ -67,6 +67,16 @@ def test_an_undecided_audit_without_a_search_is_repeated_with_one():
     assert words == "clipclean audit m.pt --data mine"
 
 
+def test_a_repeated_audit_has_the_effort_of_the_first_and_a_cleaning_has_none():
+    made = searches.doubtful()
+    made["measurements"]["search"] = {}
+    made["findings"] = [samples.finding("CC024", "warning", "")]
+    given = {"model": "m.pt", "data": (Path("mine"),)}
+    assert suggested(made, **given, effort="quick") == ["clipclean audit m.pt --data mine --effort quick"]
+    assert suggested(made, **given, effort="standard") == ["clipclean audit m.pt --data mine"]
+    assert "--effort" not in suggested(searches.backdoored(), **given, effort="quick")[0]
+
+
 HOSTILE = ["--report=text=x", "-o", "a b;rm -rf $HOME", "a'b\\c\x1b[2J\u202e.pt", "\x9b\udce9"]
 
 
