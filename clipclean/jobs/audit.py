@@ -52,7 +52,7 @@ def planned(job: Job[Audit], /) -> Plan:
 
 
 def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome:
-    plan.tell_audit(audit_inputs, minutes=request.max_minutes)
+    prospect = plan.tell_audit(audit_inputs, minutes=request.max_minutes)
     named_base, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
     base = bases.load(named_base, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named_base else None
     audited, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
@@ -88,6 +88,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
         data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
+        forecast=prospect.record(),
         **results.common_fields("audit", audit_inputs.loaded, request.label),
         **judge.record(applied),
     )

@@ -94,6 +94,7 @@ def compose(
         training=training,
         exports=(),
         cleaning=way.record(),
+        forecast=inputs.forecast,
         **fields,
         **inputs.shared.judge.record(applied),
     )

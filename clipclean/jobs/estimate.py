@@ -386,10 +386,10 @@ def weights(clip: model.Clip, /) -> int:
 
 def tell(
     clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: str, minutes: float | None = None
-) -> None:
-    """Report an estimate, if somebody listens, and whether it is more than so many minutes; it is not made otherwise."""
+) -> Estimate | None:
+    """Report an estimate, if somebody listens, and whether it is more than so many minutes; it is not made otherwise, and None."""
     if not progress.is_heard():
-        return
+        return None
     estimate, device = expected(), clip.device
     where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
     where += "" if model.has_bfloat16(device) else " without bfloat16"
@@ -397,6 +397,7 @@ def tell(
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {estimate}"
     progress.say(f"{line}. Faster: {', '.join(estimate.faster)}." if estimate.faster else line)
     warn_of_time(estimate, minutes)
+    return estimate
 
 
 def say_resumed(seconds: float, /) -> None:

@@ -8,15 +8,13 @@ from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import forward
-from clipclean.jobs import clean_pairs, estimate
+from clipclean.jobs import clean_pairs, estimate, prospects
 from clipclean.jobs.estimate import Estimate, Size, Stage, Work
 from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.prospects import Prospect
 from clipclean.jobs.searching import clip_normalised
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
-from clipclean.progress import say
 from clipclean.untrusted import plural
-
-NO_SEARCH, NO_CLEAN_MODEL = "no search", "no clean model to compare with (--reference)"  # why a run cannot pass
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def plan_cleaning(
     estimate.warn_of_time(expected, request.max_minutes)
     # auto measures its candidates itself
     evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.evidence)}
-    facts = _model_facts(inputs) | _cleaning_facts(inputs) | evidence
+    facts = _model_facts(inputs) | prospects.facts_of_cleaning(inputs) | evidence
     return Plan(facts, tuple(stage.words for stage in stages), (f"{request.out}/",), expected)
 
 
@@ -84,12 +82,18 @@ def estimate_cleaning(
 
 def tell_cleaning(
     inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], /, *, minutes: float | None = None
-) -> None:
-    """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
+) -> Prospect:
+    """Report what a cleaning works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has.
+
+    Returns how it can end, with the estimate where one was made.
+    """
     clip, precision = inputs.loaded.clip, _precision(inputs)
-    _tell_facts(_cleaning_facts(inputs))
+    prospects.tell(prospects.facts_of_cleaning(inputs))
     stages = stages_of_cleaning(inputs, candidates)
-    estimate.tell(clip, lambda: estimate_cleaning(inputs, stages, candidates), precision=precision, minutes=minutes)
+    expected = estimate.tell(
+        clip, lambda: estimate_cleaning(inputs, stages, candidates), precision=precision, minutes=minutes
+    )
+    return prospects.of_cleaning(inputs)._replace(expected=expected)
 
 
 def seconds_of_measuring(inputs: CleaningInputs, /) -> float:
@@ -207,7 +211,12 @@ def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
     expected = estimate_audit(inputs, stages)
     estimate.warn_of_time(expected, request.max_minutes)
     writes = () if request.save_triggers is None else (f"{request.save_triggers}/",)
-    return Plan(_model_facts(inputs) | _audit_facts(inputs), tuple(stage.words for stage in stages), writes, expected)
+    return Plan(
+        _model_facts(inputs) | prospects.facts_of_audit(inputs),
+        tuple(stage.words for stage in stages),
+        writes,
+        expected,
+    )
 
 
 def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
@@ -244,13 +253,17 @@ def estimate_audit(inputs: AuditInputs, stages: Sequence[Stage], /) -> Estimate:
     return estimate.estimated(clip, stages, precision=precision, effort=inputs.effort)
 
 
-def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> None:
-    """Report what an audit works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has."""
+def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> Prospect:
+    """Report what an audit works with, and its estimate, if somebody listens, and whether it fits into the minutes that it has.
+
+    Returns how it can end, with the estimate where one was made.
+    """
     clip = inputs.loaded.clip
-    _tell_facts(_audit_facts(inputs))
+    prospects.tell(prospects.facts_of_audit(inputs))
     precision = "bf16" if inputs.effort and model.has_bfloat16(clip.device) else "fp32"
     stages = stages_of_audit(inputs)
-    estimate.tell(clip, lambda: estimate_audit(inputs, stages), precision=precision, minutes=minutes)
+    expected = estimate.tell(clip, lambda: estimate_audit(inputs, stages), precision=precision, minutes=minutes)
+    return prospects.of_audit(inputs)._replace(expected=expected)
 
 
 def _comparison_words(inputs: AuditInputs, /) -> str:
@@ -262,85 +275,6 @@ def _comparison_words(inputs: AuditInputs, /) -> str:
         return f"compare with {', '.join(stored.name for stored in shared.stored.measured)}"
     none = "compare with nothing: no clean model is known"
     return none if inputs.has_power else f"{none}, so the verdict is never pass (--reference or --power)"
-
-
-def _tell_facts(facts: Mapping[str, str]) -> None:
-    for name, words in facts.items():
-        say(f"{name:9} {words}")
-
-
-def _cleaning_facts(inputs: CleaningInputs) -> dict[str, str]:
-    """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, measured = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
-    references = _named_references(inputs.shared)
-    return {
-        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
-        "classes": _class_facts(inputs.shared),
-        **_base_facts(inputs.shared),
-        "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",
-        **_verdict_facts(
-            references,
-            images=min(measured, inputs.recipe.audit.images),
-            least=inputs.shared.judge.limits.min_images,
-            doubts=_doubts(inputs, compares=bool(references)),
-            condition="" if inputs.searches else ", pass only if a trigger acts before and not after",
-        ),
-    }
-
-
-def _named_references(shared: SharedInputs) -> list[str]:
-    """The clean models to compare with, and the files that hold some."""
-    return [*(opened.place.name for opened in shared.clean_models), *(stored.name for stored in shared.stored.measured)]
-
-
-def _audit_facts(inputs: AuditInputs) -> dict[str, str]:
-    """The images and the classes of an audit, and how it can end."""
-    images, references = len(inputs.eval_set.pixels), _named_references(inputs.shared)
-    bundled = " (bundled)" if inputs.is_bundled else ""
-    measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
-    return {
-        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{measured}",
-        "classes": _class_facts(inputs.shared),
-        **_base_facts(inputs.shared),
-        **_verdict_facts(
-            references,
-            images=images,
-            least=inputs.shared.judge.limits.min_images,
-            doubts=[
-                *([] if inputs.settings.search else [NO_SEARCH]),
-                *([] if references or inputs.has_power else [NO_CLEAN_MODEL]),
-            ],
-        ),
-    }
-
-
-def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
-    """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
-    if inputs.searches:
-        return [] if compares else [NO_CLEAN_MODEL]
-    return [] if inputs.shared.named or inputs.tries_panel else [NO_SEARCH, "no trigger named (--trigger)"]
-
-
-def _verdict_facts(
-    references: Sequence[str], *, images: int, least: int, doubts: Sequence[str], condition: str = ""
-) -> dict[str, str]:
-    """What is compared with, and which verdicts are still possible."""
-    doubts = [*([f"{images} images, where {least} are needed"] if images < least else []), *doubts]
-    possible = f"pass, fail or inconclusive{condition}"
-    verdict = f"fail or inconclusive, never pass: {'; '.join(doubts)}" if doubts else possible
-    return {"reference": ", ".join(references) or "none", "verdict": verdict}
-
-
-def _base_facts(shared: SharedInputs) -> dict[str, str]:
-    """The model that this one was finetuned from, where one was named."""
-    return {"base": shared.base.opened.place.name} if shared.base else {}
-
-
-def _class_facts(shared: SharedInputs) -> str:
-    """The classes and templates that everything is measured by."""
-    words = shared.vocabulary
-    whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
-    return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
 
 
 def _model_facts(job_inputs: CleaningInputs | AuditInputs) -> dict[str, str]:

@@ -17,6 +17,7 @@ from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.methods import training
 from clipclean.progress import say, stage
 from clipclean.requests import Sanitize
+from clipclean.schema.report import ForecastRecord
 from clipclean.schema.results import ScreenedRecord
 
 
@@ -40,6 +41,7 @@ class CleaningInputs:
     tries_panel: bool  # whether audits try the known triggers
     seed: int
     labels: Mapping[str, str]  # of the report
+    forecast: ForecastRecord | None = None  # the report's; None before it was told
 
     def eval_set(self) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""

@@ -703,6 +703,16 @@ class BaseRecord(Part):
     )
 
 
+class ForecastRecord(Part):
+    """What was known of the run before it measured anything."""
+
+    verdicts: Many[Verdict] = Field(description="Those that were still possible.")
+    never_passes: Many[str] = Field(description="Why it could not pass, in words; [] where it could.")
+    seconds: Positive | None = _optional("The estimate; null where nobody listened to the run, as with --quiet.")
+    early_seconds: Positive | None = _optional("The same of a run that ends early; null of one that cannot.")
+    memory_bytes: Count | None = _optional("The estimate of the memory.")
+
+
 SANITIZE_SECTIONS = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone
 
 
@@ -745,6 +755,7 @@ class Report(Part):
     auto: AutoRecord | None = None
     base: BaseRecord | None = _optional("Of a run with --base.")
     seconds: Positive | None = _optional("Of the whole audit.")
+    forecast: ForecastRecord | None = _optional("Estimate and possible verdicts; reports of 0.2 and before have none.")
     environment: Free | None = None
     notes: Many[str] = ()
     labels: dict[str, str] | None = _optional("The user's own, by key.")

@@ -159,6 +159,26 @@ def suppression(job, code, *, expires="2999-01-31"):
     return f"  - {{rule: {code}, reason: known, by: Ann, expires: {expires}, match: {match}}}\n"
 
 
+def test_a_report_has_the_verdicts_that_were_possible_before_and_the_estimate_where_somebody_heard_it(job, said):
+    asked = job.audit("--json", "--no-search", "--data", job.folder / "eight")
+    for more, is_heard in ([], True), (["--quiet"], False):
+        forecast = said([*asked, *more], 4)["forecast"]
+        assert forecast["verdicts"] == ["fail", "inconclusive"]
+        assert len(forecast["never_passes"]) == 3  # too few images, no search, no clean model
+        assert (forecast.get("seconds") is not None) is is_heard
+
+
+def test_a_run_says_at_its_start_which_policy_is_in_force(job, tmp_path, capsys):
+    policy(tmp_path, "thresholds: {min_images: 5}\nseverities:\n  CC021: error\n  CC031: warning\n")
+    asked = job.audit("--no-search", "--data", job.folder / "eight")
+    lines = {}
+    for more in ([], ["--policy", tmp_path / "policy.yaml"]):
+        cli.main([*map(str, asked), *map(str, more)])
+        lines[bool(more)] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("policy ")]
+    assert lines[False] == []
+    assert [line.split(maxsplit=1)[1] for line in lines[True]] == ["ours: 1 limit, 2 rules"]
+
+
 def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evidence(job, said, refused, tmp_path):
     policy(tmp_path, "severities:\n  CC021: error\n")
     asked = several(job, more=("--json", "--policy", tmp_path / "policy.yaml"))

@@ -1,0 +1,137 @@
+"""What a run works with, and how it can end, as far as that is known before it measures."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from clipclean.config import policy
+from clipclean.jobs.estimate import Estimate
+from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
+from clipclean.progress import say
+from clipclean.schema.report import ForecastRecord
+from clipclean.untrusted import plural
+
+NO_SEARCH, NO_CLEAN_MODEL = "no search", "no clean model to compare with (--reference)"  # why a run cannot pass
+
+
+def tell(facts: Mapping[str, str], /) -> None:
+    """Say facts, a line each."""
+    for name, words in facts.items():
+        say(f"{name:9} {words}")
+
+
+def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
+    """The data, the classes and the recipe of a cleaning, and how it can end."""
+    training, measured = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
+    return {
+        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
+        "classes": _class_facts(inputs.shared),
+        **_base_facts(inputs.shared),
+        "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",
+        **of_cleaning(inputs).facts(),
+        **_policy_facts(inputs.shared),
+    }
+
+
+def _named_references(shared: SharedInputs) -> tuple[str, ...]:
+    """The clean models to compare with, and the files that hold some."""
+    return (*(opened.place.name for opened in shared.clean_models), *(stored.name for stored in shared.stored.measured))
+
+
+def facts_of_audit(inputs: AuditInputs, /) -> dict[str, str]:
+    """The images and the classes of an audit, and how it can end."""
+    images = len(inputs.eval_set.pixels)
+    bundled = " (bundled)" if inputs.is_bundled else ""
+    measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
+    return {
+        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{measured}",
+        "classes": _class_facts(inputs.shared),
+        **_base_facts(inputs.shared),
+        **of_audit(inputs).facts(),
+        **_policy_facts(inputs.shared),
+    }
+
+
+class Prospect(NamedTuple):
+    """How a run can end, as far as that is known before it measures."""
+
+    references: tuple[str, ...]  # clean models to compare with, and files that hold some
+    doubts: tuple[str, ...]  # why it cannot pass
+    condition: str = ""  # of a pass
+    expected: Estimate | None = None  # None where none was made
+
+    def facts(self) -> dict[str, str]:
+        """What is compared with, and which verdicts are still possible, in words."""
+        possible = f"pass, fail or inconclusive{self.condition}"
+        verdict = f"fail or inconclusive, never pass: {'; '.join(self.doubts)}" if self.doubts else possible
+        return {"reference": ", ".join(self.references) or "none", "verdict": verdict}
+
+    def record(self) -> ForecastRecord:
+        """The report's section."""
+        expected = self.expected
+        return ForecastRecord(
+            verdicts=("fail", "inconclusive") if self.doubts else ("pass", "fail", "inconclusive"),
+            never_passes=self.doubts,
+            seconds=expected.seconds if expected else None,
+            early_seconds=expected.early if expected else None,
+            memory_bytes=expected.memory if expected else None,
+        )
+
+
+def of_audit(inputs: AuditInputs, /) -> Prospect:
+    """How an audit can end."""
+    references = _named_references(inputs.shared)
+    doubts = (
+        *_too_few(inputs.shared, len(inputs.eval_set.pixels)),
+        *([] if inputs.settings.search else [NO_SEARCH]),
+        *([] if references or inputs.has_power else [NO_CLEAN_MODEL]),
+    )
+    return Prospect(references, doubts)
+
+
+def of_cleaning(inputs: CleaningInputs, /) -> Prospect:
+    """How a cleaning can end."""
+    references = _named_references(inputs.shared)
+    images = min(len(inputs.to_measure.pairs), inputs.recipe.audit.images)
+    doubts = (*_too_few(inputs.shared, images), *_doubts(inputs, compares=bool(references)))
+    return Prospect(references, doubts, "" if inputs.searches else ", pass only if a trigger acts before and not after")
+
+
+def _too_few(shared: SharedInputs, images: int) -> list[str]:
+    """Why so few images cannot pass; nothing of enough."""
+    least = shared.judge.limits.min_images
+    return [f"{images} images, where {least} are needed"] if images < least else []
+
+
+def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
+    """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
+    if inputs.searches:
+        return [] if compares else [NO_CLEAN_MODEL]
+    return [] if inputs.shared.named or inputs.tries_panel else [NO_SEARCH, "no trigger named (--trigger)"]
+
+
+def _policy_facts(shared: SharedInputs) -> dict[str, str]:
+    """The policy in force, where one was named."""
+    chosen = shared.judge.chosen
+    if chosen == policy.DEFAULT:
+        return {}
+    parts = {
+        "limit": len(chosen.thresholds.model_fields_set),
+        "rule": len(chosen.severities.model_fields_set),
+        "suppression": len(chosen.suppressions),
+        "base": len(chosen.base_sha256 or ()),
+    }
+    words = ", ".join(plural(number, noun) for noun, number in parts.items() if number)
+    return {"policy": f"{chosen.name}: {words}" if words else chosen.name}
+
+
+def _base_facts(shared: SharedInputs) -> dict[str, str]:
+    """The model that this one was finetuned from, where one was named."""
+    return {"base": shared.base.opened.place.name} if shared.base else {}
+
+
+def _class_facts(shared: SharedInputs) -> str:
+    """The classes and templates that everything is measured by."""
+    words = shared.vocabulary
+    whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
+    return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
