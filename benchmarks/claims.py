@@ -802,6 +802,12 @@ def most_lifted(half: str) -> str:
     return f"{max(float(row['lead']) for row in rows):.1f}"
 
 
+def finetunes_rates() -> str:
+    """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
+    rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
+    return f"{span(sorted(rates))} %"
+
+
 def finetunes_time() -> str:
     """What an audit beside the base takes, in audits without it: with the base searched in it, and with its search stored."""
     return finetunes.both_times([row for row in finetunes.read() if row["half"] == "report"]).replace("; ", ", ")
@@ -1100,6 +1106,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     },
     "finetunes-planned": finetunes_planned,
     "lift-doubts": lambda: str(LIFT_DOUBTS),
+    "finetunes-rates": finetunes_rates,
     "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
