@@ -24,7 +24,7 @@ from clipclean.detect import AuditResult, Suspicion
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, trigger_words
 from clipclean.jobs import judging
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
 from clipclean.methods.suspicion import Shown, distinct, new_among, targets

@@ -13,7 +13,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import cleaning, searching
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench

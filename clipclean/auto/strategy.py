@@ -12,8 +12,8 @@ from clipclean.auto.conclude import Choice
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
 from clipclean.jobs import judging
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
-from clipclean.jobs.leads import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench

@@ -17,7 +17,7 @@ from clipclean.detect import AuditResult, Suspicion
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench

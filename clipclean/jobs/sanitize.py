@@ -13,7 +13,7 @@ from functools import partial
 from clipclean import deadline
 from clipclean.deadline import Limit
 from clipclean.errors import TooLittleTime
-from clipclean.jobs import destination, first_audit, outputs, plan, prepare
+from clipclean.jobs import audit_original, destination, outputs, plan, prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
@@ -51,9 +51,9 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
     with destination.working(job.request, output), _in_time(job, strategy.needs):
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
-        bench = first_audit.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
+        bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
         with limit.within(1.0):
-            bench, before, seconds = first_audit.audit_original(bench, limit)
+            bench, before, seconds = audit_original.audit_original(bench, limit)
         cleaning = strategy.clean(bench, inputs, before, limit, auditing=seconds)
         return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
 

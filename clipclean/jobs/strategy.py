@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol, Self
 
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import PageImages, Report

@@ -12,8 +12,8 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding
-from clipclean.jobs import judging, leads, searching
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs import first_audit, judging, searching
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
@@ -154,7 +154,7 @@ class Workbench:
             measured = self.measure(eval_set, what="walking back", in_time=share < 1)
             return replace(measured, known=(*measured.known, *probes(share)))
 
-        watched = [*leads.to_watch(original, suspicions), *test_backdoors]
+        watched = [*first_audit.to_watch(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:

@@ -15,7 +15,7 @@ from clipclean.config import policy
 from clipclean.detect import Rate, Suspicion
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.results import Judge
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with

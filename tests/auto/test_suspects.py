@@ -11,7 +11,8 @@ from clipclean.config import policy, thresholds
 from clipclean.detect import AuditResult, KnownTriggers, Suspicion
 from clipclean.detect.forward import Strength
 from clipclean.findings import finding
-from clipclean.jobs import judging, leads
+from clipclean.jobs import judging
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.methods import suspicion
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
@@ -46,9 +47,9 @@ def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_wh
     assert suspicion.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), other]) == [1, 2]
     shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER)))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.4), Strength(OTHER.spec, 2, 0.6, 0.4))
-    assert leads.FirstAudit.of(natural, shown, LIMITS).suspicions == ()
+    assert FirstAudit.of(natural, shown, LIMITS).suspicions == ()
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
-    assert leads.FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
+    assert FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
 
 
 def test_known_triggers_are_told_towards_a_suspected_class_alone_and_its_strongest_is_watched():
@@ -56,7 +57,7 @@ def test_known_triggers_are_told_towards_a_suspected_class_alone_and_its_stronge
     shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER), (wave, faint, quiet)))
     panel = (Strength(PATCH.spec, 2, 0.9, 0.55), Strength(OTHER.spec, 1, 0.8, 0.7))
     grid = (Strength(wave.spec, 1, 0.5, 0.8), Strength(faint.spec, 1, 0.9, 0.5), Strength(quiet.spec, 1, 2.0, 0.4))
-    found = leads.FirstAudit.of(searched(*panel, grid=grid), shown, LIMITS)
+    found = FirstAudit.of(searched(*panel, grid=grid), shown, LIMITS)
     assert found.acting == (
         (wave, 1),
         (OTHER, 1),
@@ -70,7 +71,7 @@ def test_a_known_trigger_that_turns_few_images_makes_no_suspicion():
     weak = replace(
         searched(Strength(OTHER.spec, 2, 0.8, 0.7)), measured=measurement(panel=[probe(0.8, trigger=OTHER.spec)])
     )
-    assert leads.FirstAudit.of(weak, shown, LIMITS).acting == ()
+    assert FirstAudit.of(weak, shown, LIMITS).acting == ()
 
 
 def searched(*strengths, grid=()):

@@ -19,7 +19,7 @@ from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.findings import finding
 from clipclean.jobs import inputs, searching
-from clipclean.jobs.leads import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.searching import SearchSettings
 from clipclean.train import Run
 

@@ -34,7 +34,7 @@ from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
 from clipclean.detect.verdict import AuditResult, acts, least_score
 from clipclean.findings import finding
-from clipclean.jobs import leads
+from clipclean.jobs.first_audit import FirstAudit
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")]
@@ -623,7 +623,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     colour = triggers.parse("colour-filter:hue=300")
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(colour,)))
     seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
-    acting = leads.FirstAudit.of(seen, pictures, LIMITS).acting
+    acting = FirstAudit.of(seen, pictures, LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
 
 
@@ -634,7 +634,7 @@ def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_su
         eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(weak, strong))
     )
     grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
-    before = leads.FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
+    before = FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
     shown = [(trigger.spec, target) for trigger, target in before.shown_to([recipe.load("surgery-wide")]).variants]
     assert shown == [(strong.spec, 1), *([(weak.spec, 1)] if is_shown else [])]  # the strongest first
     assert before.shown_to([recipe.load("surgery")]).variants == ()
@@ -648,7 +648,7 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
         eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
     )
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
-    found = leads.FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
+    found = FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
     mask = "found:mask,class=banana"  # the score is of parts of the image, not of all of it
     assert {trigger.spec for trigger, _ in found.suspicions} == {idle.spec, active.spec, mask}
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask}
@@ -660,7 +660,7 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
 def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_an_unlearning_none():
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
-    before = leads.FirstAudit.of(seen, pictures, LIMITS)
+    before = FirstAudit.of(seen, pictures, LIMITS)
     assert before.to_remove == ()
     assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
 
@@ -668,7 +668,7 @@ def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_a
 def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
     weak = hit("wave", "lemon", excess=0.3)
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL), weak), None, 1.0)
-    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
     assert before.beside == ()
 
@@ -676,7 +676,7 @@ def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
 @pytest.mark.parametrize(("margin", "beside"), [(FAILS, []), (DOUBTS, ["found:blend,class=lemon"])])
 def test_surgery_on_a_doubt_is_shown_the_triggers_of_other_classes_beside_it(margin, beside):
     seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.to_unlearn] == ["found:mask,class=banana"]
     assert [trigger.spec for trigger, _ in before.beside] == beside
 
@@ -686,7 +686,7 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
     wave = triggers.parse("sinusoid")
     pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers((wave,)))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
-    assert [trigger.spec for trigger, _ in leads.FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
+    assert [trigger.spec for trigger, _ in FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
 
 
 @pytest.mark.parametrize(("ahead", "is_shown"), [(1.9, False), (2.0, True)])
@@ -694,7 +694,7 @@ def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_clean
     wave = triggers.parse("sinusoid")
     beside = Compared((), (), 1.0, 1.0, 1, lift=Lift(wave, "lemon", 9.0, ahead, 24))
     seen = AuditResult(measurement(), result_of(), None, 1.0, beside_base=beside)
-    acting = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting
+    acting = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 1)] * is_shown
 
 
@@ -707,7 +707,7 @@ def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_clea
     seen = AuditResult(
         measurement(), result_of(persuasions=(Persuasion(wave.spec, 0, ahead), Persuasion("other", 1, 0.0))), None, 1.0
     )
-    acting = leads.FirstAudit.of(seen, pictures, LIMITS).acting
+    acting = FirstAudit.of(seen, pictures, LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 0)] * is_shown
 
 
@@ -718,7 +718,7 @@ def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_clea
 def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    found, mask = leads.FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
+    found, mask = FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
     assert (mask in found.sure, found.shows) == (is_sure, shows)
     for named in (found.suspicions, found.acting):
         assert [trigger.spec for trigger, _ in named] == [mask] * shows
@@ -728,8 +728,8 @@ def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cle
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     own = AuditResult(measurement(), result_of(), None, 1.0)
     usual = AuditResult(measurement(), result_of(hit(margin=FAILS), hit("blend", "lemon")), None, 1.0)
-    assert leads.FirstAudit.of(own, pictures, LIMITS).acting == ()
-    before = leads.FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
+    assert FirstAudit.of(own, pictures, LIMITS).acting == ()
+    before = FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
     assert [trigger.spec for trigger, _ in before.acting] == ["found:mask,class=banana"]
     assert before.sure == {"found:mask,class=banana"}
 
@@ -791,11 +791,11 @@ def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_
     seen = AuditResult(
         measurement(), result_of(masks), None, 1.0, beside_base=on_both(masks.trigger, base_hits=base_hits)
     )
-    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = first_audit.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert bool(before.acting) is bool(before.suspicions) is is_shown
 
 
 def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
-    before = leads.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = first_audit.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).known] == ["found:mask,class=banana"]

@@ -1,0 +1,61 @@
+"""The audit of the model that is to be cleaned: beside clean models and its base, before anything is tried."""
+
+import time
+from dataclasses import replace
+
+from clipclean import deadline, detect
+from clipclean.deadline import Limit
+from clipclean.jobs import base as bases
+from clipclean.jobs import clean_models
+from clipclean.jobs.first_audit import FirstAudit
+from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.searching import SearchSettings
+from clipclean.jobs.workbench import Workbench
+
+FIRST_SEARCH_SHARE = (
+    0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
+)
+SHOWN_CLASSES = 3  # in a message
+
+
+def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, /) -> Workbench:
+    """The workbench with the clean models that were given, searched like the model itself."""
+    settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
+
+    def references() -> detect.References | None:
+        return clean_models.all_references(
+            settings,
+            inputs.shared.clean_models,
+            inputs.shared.stored.measured,
+            bench.eval_set,
+            inputs.clean,
+            device=device,
+            state=bench.state,
+        )
+
+    with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
+        bench = replace(bench, references=bench.run.group.of_first(references))
+    base = inputs.shared.base
+    return replace(bench, base=bases.load(base, bench.clip, bench.eval_set, inputs.clean)) if base else bench
+
+
+def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
+    """The workbench that knows what the audit of the original is sure of, that audit, and the seconds that it took."""
+    began = time.monotonic()
+    with limit.within(FIRST_SEARCH_SHARE):
+        # Towards no class in particular: before it nothing is known but what the user named.
+        audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
+    before = FirstAudit.of(audit, bench.eval_set, bench.limits)
+    # Later audits count the variants of known triggers beside clean models alone, but for colours.
+    triggers = bench.eval_set.triggers
+    triggers = triggers if bench.references else triggers.without_variants()
+    if bench.searches:
+        # Whatever time is left: what was measured is told before anything is tried.
+        rows = bench.suspects(audit)
+        leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
+        bench.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
+    return (
+        replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, triggers=triggers)),
+        before,
+        time.monotonic() - began,
+    )
