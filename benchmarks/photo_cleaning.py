@@ -37,7 +37,7 @@ from clipclean.config.methods import METHODS
 from clipclean.data import Samples
 from clipclean.jobs import inputs, searching
 from clipclean.methods import training
-from clipclean.methods.suspicion import Shown
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run
 
 PAIRS, SHOWN = 2000, 3000  # to clean with, images to measure on
@@ -265,7 +265,9 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     run = Run(seed, "auto" if entry["arch"] == USUAL else "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
     classifier = before.text_classifier.to(clip.device)
-    aims = training.aims_of(clip, samples, chosen, text_classifier=classifier, classes=classes, shown=Shown(), run=run)
+    aims = training.aims_of(
+        clip, samples, chosen, text_classifier=classifier, classes=classes, shown=ShownTriggers(), run=run
+    )
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state

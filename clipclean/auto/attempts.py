@@ -20,14 +20,14 @@ from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate, Cleaned
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect import AuditResult, Suspicion
+from clipclean.detect import AuditResult, Suspicion, distinct, new_among, targets
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, trigger_words
 from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
-from clipclean.methods.suspicion import Shown, distinct, new_among, targets
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss, training_record
 
@@ -284,7 +284,7 @@ class CleanedCopy:
     bench: Workbench
     candidate: Candidate
     copy: PlantedCopy
-    shown: Shown  # what the audit of the model shows to it
+    shown: ShownTriggers  # what the audit of the model shows to it
     trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
     @cached_property

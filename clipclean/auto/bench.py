@@ -18,7 +18,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import prepare
 from clipclean.jobs.job import Job
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.suspicion import Shown
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run, RunState
 
 FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
@@ -108,7 +108,7 @@ def _cleaned(
         afters = []
         for recipe in loaded:
             ground.put(copy.weights)
-            shown = Shown(planted) if recipe.is_surgery else Shown()
+            shown = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
             own = _named(ground, f"{recipe.name}, ")
             candidates.clean(
                 own, Candidate((recipe.name,), (recipe,)), shown, where="copy", origin=copy.origin, base=base

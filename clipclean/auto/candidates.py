@@ -14,12 +14,11 @@ from clipclean.auto.trials import DONE
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
-from clipclean.detect import Suspicion
+from clipclean.detect import Suspicion, identities
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training, unlearning
-from clipclean.methods.suspicion import Shown, identities
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run, RunState, resume
 
@@ -168,7 +167,7 @@ class Cleaned:
 def clean(
     bench: Workbench,
     candidate: Candidate,
-    shown: Shown,
+    shown: unlearning.ShownTriggers,
     /,
     *,
     where: str,

@@ -11,13 +11,13 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
+from clipclean.detect import targets
 from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.suspicion import targets
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 

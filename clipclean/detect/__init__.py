@@ -12,10 +12,7 @@ from clipclean.detect.measure import (
     EvalSet,
     KnownTriggers,
     Measurement,
-    Place,
     Probe,
-    Suspicion,
-    TriggerLike,
     embeddings,
     measure,
     rounded,
@@ -23,7 +20,6 @@ from clipclean.detect.measure import (
     stack,
 )
 from clipclean.detect.metrics import Rate
-from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.references import (
     PANEL,
     PERSUASION,
@@ -38,6 +34,7 @@ from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, parts_of_search, search
 from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
+from clipclean.detect.suspicion import Place, Suspicion, TriggerLike, distinct, identities, new_among, targets
 from clipclean.detect.verdict import (
     AuditResult,
     Beside,

@@ -32,10 +32,11 @@ from clipclean.config.thresholds import (
 )
 from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.inversion import NoSearch, canonical_of
-from clipclean.detect.measure import Embed, EvalSet, SeenImages, TriggerLike, embeddings, spaced
+from clipclean.detect.measure import Embed, EvalSet, SeenImages, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES, lead, log_odds, most_persuasive
 from clipclean.detect.search import SearchResult
+from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import predict, representatives
 from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.progress import counted

@@ -22,8 +22,9 @@ from torch import Generator, Tensor
 from clipclean import model
 from clipclean.detect.families import FAMILIES, MASK
 from clipclean.detect.inversion import SearchCandidate
-from clipclean.detect.measure import Embed, TriggerLike, rounded, spaced
+from clipclean.detect.measure import Embed, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
+from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import EMBED_BATCH, Canonical, canonical_form, excess_by_class
 from clipclean.progress import counted
 from clipclean.schema.report import StrengthRecord

@@ -4,7 +4,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from clipclean import data, deadline, model
 from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
+from clipclean.detect.suspicion import Suspicion, TriggerLike
 from clipclean.detect.zeroshot import EMBED_BATCH
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
@@ -26,17 +27,6 @@ LONGER_IMAGES = 256  # at most, if it is loud there
 LOUD_EXCESS = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
 BESIDE_EXCESS = 0.1  # excess of another class that a trigger leads to as well
 EXACT_ONE_IN = 8  # of so many images one is embedded exactly as well, where a rounded tower looks
-
-
-class TriggerLike(Protocol):
-    """The interface of a trigger: its name, and a call that puts it on images (B, 3, H, W) in [0, 1]."""
-
-    @property
-    def spec(self) -> str:
-        """Its name in reports."""
-
-    def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
-        """Triggered copies; ``generator`` draws random places."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +51,6 @@ class Probe(zeroshot.Attack):
 
 
 TINT = "colour-filter:"  # how the spec of a colour filter begins
-
-
-Place = TypeVar("Place", bound=int | None)
-Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
-
-
-class Suspicion(NamedTuple, Generic[Place_co]):
-    """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
-
-    trigger: TriggerLike
-    target: Place_co
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from clipclean.detect.measure import Embed, SeenImages, TriggerLike
+from clipclean.detect.measure import Embed, SeenImages
+from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import LEAST_OWN, Canonical
 from clipclean.progress import counted
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import data, model
-from clipclean.detect.measure import TriggerLike, stack
+from clipclean.detect.measure import stack
+from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import EMBED_BATCH
 from clipclean.errors import Inconclusive
 from clipclean.progress import step

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 
 from clipclean import own_state, report, train
 from clipclean.config import recipe as recipes
+from clipclean.detect import identities
 from clipclean.export import formats, placing, records
 from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.methods.suspicion import identities
 from clipclean.progress import logged, say
 from clipclean.requests import Sanitize
 from clipclean.train import RunState, resume

@@ -16,11 +16,10 @@ from clipclean.config.thresholds import (
     STRIKING_VARIANT,
     AuditLimits,
 )
-from clipclean.detect import AuditResult, Strength, Suspicion
+from clipclean.detect import AuditResult, Strength, Suspicion, distinct, new_among
 from clipclean.findings import Finding
 from clipclean.jobs import judging
-from clipclean.methods import unlearning
-from clipclean.methods.suspicion import Shown, distinct, new_among
+from clipclean.methods.unlearning import ShownTriggers, controls_of
 from clipclean.methods.walk_back import Watched
 
 
@@ -67,23 +66,23 @@ class FirstAudit:
         # model lost 1.0 points either way.
         return (*self.acting, *new_among(self.leading, self.acting))
 
-    def shown_to(self, recipes: Sequence[Recipe], /) -> Shown:
+    def shown_to(self, recipes: Sequence[Recipe], /) -> ShownTriggers:
         """What a cleaning by recipes in sequence is shown; wide surgery also what moves most images, where the audit is not sure."""
         if all(recipe.is_surgery and recipe.undoes for recipe in recipes):
             # What moves images on the base as well is left alone, so that more than what is suspected costs nothing.
-            return Shown(self.to_unlearn, controls=self.controls)
+            return ShownTriggers(self.to_unlearn, controls=self.controls)
         if all(recipe.is_surgery and recipe.unlearn.widely for recipe in recipes):
-            return Shown(self.to_unlearn, self.beside, self.controls, self.variants)
+            return ShownTriggers(self.to_unlearn, self.beside, self.controls, self.variants)
         if all(recipe.is_surgery for recipe in recipes):
-            return Shown(self.acting, controls=self.controls)
+            return ShownTriggers(self.acting, controls=self.controls)
         # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
         searches = any(recipe.traits.searches for recipe in recipes)
-        return Shown(self.to_remove if searches else self.to_rehearse, controls=self.controls)
+        return ShownTriggers(self.to_remove if searches else self.to_rehearse, controls=self.controls)
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:
         """By family, the sizes that the classes need which the search did not suspect."""
-        return unlearning.controls_of(self.audit.search) if self.audit.search else {}
+        return controls_of(self.audit.search) if self.audit.search else {}
 
     @property
     def shows(self) -> bool:

@@ -13,7 +13,7 @@ from clipclean import deadline, detect
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.deadline import Limit
-from clipclean.detect import AuditResult, Suspicion
+from clipclean.detect import AuditResult, Suspicion, distinct, new_among, targets
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning
@@ -22,7 +22,6 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training
-from clipclean.methods.suspicion import distinct, new_among, targets
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.walk_back import Way
 from clipclean.train import Run

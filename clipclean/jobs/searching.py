@@ -14,12 +14,12 @@ from torch import Tensor
 
 from clipclean import checkpoint, deadline, detect, model, own_state
 from clipclean.config.effort import EFFORTS
-from clipclean.detect import AuditResult
+from clipclean.detect import AuditResult, identities
+from clipclean.detect.persuasion import Persuasion
 from clipclean.errors import ClipcleanError, ResourceError
 from clipclean.findings import CC, Finding
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import Opened
-from clipclean.methods.suspicion import identities
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
 
@@ -32,7 +32,7 @@ SAVED_KINDS = (
     detect.Accuracy,
     detect.SearchCandidate,
     detect.Strength,
-    detect.Persuasion,
+    Persuasion,
 )
 
 

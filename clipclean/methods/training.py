@@ -17,7 +17,6 @@ from clipclean.data import Samples
 from clipclean.detect import Suspicion
 from clipclean.methods import rounds, unlearning
 from clipclean.methods.losses import objective
-from clipclean.methods.suspicion import Shown
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.resume import Run, TrainingSoFar, interruptible, walk
@@ -91,7 +90,7 @@ def aims_of(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    shown: Shown,
+    shown: unlearning.ShownTriggers,
     run: Run,
 ) -> Aims:
     """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -12,12 +13,11 @@ from clipclean import detect, model, train
 from clipclean.config import policy
 from clipclean.config.effort import Effort
 from clipclean.config.recipe import Recipe
-from clipclean.detect import Suspicion
+from clipclean.detect import Suspicion, identities
 from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.methods.rounds import VARIANTS, RoundTriggers, Teachers, forget
-from clipclean.methods.suspicion import identities
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState
@@ -30,6 +30,18 @@ SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first searc
 ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
+
+
+class ShownTriggers(NamedTuple):
+    """The triggers that an audit of a model shows to its cleaning, by what the cleaning does with them."""
+
+    known: tuple[Suspicion[int], ...] = ()  # they act: unlearned for as long as they do
+    # They move images as well, of classes that may be the right ones: unlearned in copies of their own.
+    beside: tuple[Suspicion[int], ...] = ()
+    # By family, the sizes that other classes need: what is searched for again is smaller. Without any nothing is searched for again.
+    controls: Mapping[str, tuple[float, ...]] = {}
+    # Variants of known triggers that move images: in copies of their own as well.
+    variants: tuple[Suspicion[int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from clipclean.data import Samples
 from clipclean.detect import Suspicion
 from clipclean.errors import UsageError
 from clipclean.methods import training
-from clipclean.methods.suspicion import Shown
 from clipclean.methods.training import Aims
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import Run
 
@@ -122,7 +122,7 @@ def clean(loaded, tmp_path):
             stages.append(what.partition(": ")[2])
 
         bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
-        cleaned = candidates.clean(bench, candidate, Shown(known), where="copy", origin=origin or {})
+        cleaned = candidates.clean(bench, candidate, ShownTriggers(known), where="copy", origin=origin or {})
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean

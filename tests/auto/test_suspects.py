@@ -13,7 +13,6 @@ from clipclean.detect.forward import Strength
 from clipclean.findings import finding
 from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
-from clipclean.methods import suspicion
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
@@ -43,8 +42,8 @@ def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, i
 
 def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_where_nothing_was_searched():
     patch, other = Suspicion(PATCH, 1), Suspicion(OTHER, 2)
-    assert suspicion.distinct([patch, other, Suspicion(PATCH, 0)]) == (patch, other)
-    assert suspicion.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), other]) == [1, 2]
+    assert detect.distinct([patch, other, Suspicion(PATCH, 0)]) == (patch, other)
+    assert detect.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), other]) == [1, 2]
     shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER)))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.4), Strength(OTHER.spec, 2, 0.6, 0.4))
     assert FirstAudit.of(natural, shown, LIMITS).suspicions == ()

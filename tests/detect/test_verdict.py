@@ -791,11 +791,11 @@ def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_
     seen = AuditResult(
         measurement(), result_of(masks), None, 1.0, beside_base=on_both(masks.trigger, base_hits=base_hits)
     )
-    before = first_audit.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert bool(before.acting) is bool(before.suspicions) is is_shown
 
 
 def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
-    before = first_audit.FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+    before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
     assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).known] == ["found:mask,class=banana"]

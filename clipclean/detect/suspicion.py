@@ -1,23 +1,34 @@
-"""What an audit shows to a cleaning, and suspicions side by side."""
+"""Suspicions: triggers with the classes that they lead to, before anything proves it; and several of them side by side."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from clipclean import checkpoint, detect
-from clipclean.detect import Place, Suspicion
+from torch import Generator, Tensor
+
+from clipclean import checkpoint
+from clipclean.detect.families import InvertedTrigger
 
 
-class Shown(NamedTuple):
-    """What an audit of a model shows to its cleaning."""
+class TriggerLike(Protocol):
+    """The interface of a trigger: its name, and a call that puts it on images (B, 3, H, W) in [0, 1]."""
 
-    known: tuple[Suspicion[int], ...] = ()  # triggers that act, unlearned for as long as they do
-    beside: tuple[Suspicion[int], ...] = ()  # triggers that move images as well, of classes that may be the right ones
-    controls: Mapping[
-        str, tuple[float, ...]
-    ] = {}  # by family, the sizes that other classes need; none, nothing is searched for again
-    variants: tuple[
-        Suspicion[int], ...
-    ] = ()  # variants of known triggers that move images, unlearned in copies of their own
+    @property
+    def spec(self) -> str:
+        """Its name in reports."""
+
+    def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
+        """Triggered copies; ``generator`` draws random places."""
+
+
+Place = TypeVar("Place", bound=int | None)
+Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
+
+
+class Suspicion(NamedTuple, Generic[Place_co]):
+    """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
+
+    trigger: TriggerLike
+    target: Place_co
 
 
 def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:
@@ -44,6 +55,6 @@ def new_among(
 def identities(suspicions: Sequence[Suspicion[int | None]], /) -> list[list[str | int | None]]:
     """Triggers and their classes in JSON: names, numbers, and the digest of a found one, whose name has no parameters."""
     return [
-        [t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, detect.InvertedTrigger) else ""]
+        [t.spec, target, checkpoint.digest(t.parameters) if isinstance(t, InvertedTrigger) else ""]
         for t, target in suspicions
     ]
