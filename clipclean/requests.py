@@ -178,24 +178,6 @@ def places(paths: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
     return tuple(Path(part) for of_path in parts for part in of_path) or None
 
 
-SUFFIXES = {
-    ".txt": "text",
-    ".json": "json",
-    ".html": "html",
-    ".htm": "html",
-    ".sarif": "sarif",
-    ".sarif.json": "sarif",
-    ".xml": "junit",
-    ".md": "markdown",
-}
-
-
-def format_of(path: str, /) -> str:
-    """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
-    fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
-    return SUFFIXES[max(fitting, key=len)] if fitting else ""
-
-
 # Options of several commands; those of one stand above its request.
 
 # Written out, since what reads data imports torch; a test compares it with ``data/containers.py``.

@@ -57,7 +57,7 @@ def audited(job: tiny.Job, /) -> int:
     """A whole audit on labelled images: a report in every form, and the triggers that it saved."""
     importlib.import_module("clipclean.cli.audit")  # its help tells of searches as they are when it is first imported
     job.out.mkdir()
-    outputs = [part for form in report.FORMATS for part in ("--report", f"{form}={job.out / form}")]
+    outputs = [part for form in report.WRITERS for part in ("--report", f"{form}={job.out / form}")]
     shown = tiny.labelled(job.folder / "labelled", count=60)
     given = ("--effort", "quick", "--quiet", "--data", shown, "--save-triggers", job.folder / "found")
     with pytest.MonkeyPatch.context() as patch:

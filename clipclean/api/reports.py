@@ -8,6 +8,7 @@ from clipclean.api.arguments import explained, path_of, requested
 from clipclean.errors import UsageError
 from clipclean.progress import Progress
 from clipclean.requests import Model, Place
+from clipclean.schema.report_forms import FORM_BY_SUFFIX, form_of
 
 if TYPE_CHECKING:
     from clipclean.api import Names, Places, Texts
@@ -76,9 +77,9 @@ def save(report: "Report", path: Place, /) -> None:
         ResourceError: the file cannot be written.
     """
     place = path_of("path", path)
-    form = requests.format_of(str(place))
+    form = form_of(str(place))
     if not form:
-        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(requests.SUFFIXES)}.")
+        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(FORM_BY_SUFFIX)}.")
     from clipclean import report as reports
 
     if not isinstance(report, reports.Report):

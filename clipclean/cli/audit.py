@@ -15,6 +15,7 @@ from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Shell
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
 from clipclean.requests import called
+from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.untrusted import plural, printable
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def audit(request: requests.Audit, shell: Shell) -> int:
     roles.check(request, replace(shell, models=(*shell.models, *models)))
     job = Job.of(request)  # a wrong policy is refused before slow work
     roles.check_reports(
-        shell.report_dir, [f"{name}.{suffix}" for name in labels(models) for suffix in REPORT_SUFFIXES.values()]
+        shell.report_dir, [f"{name}{suffix}" for name in labels(models) for suffix in SUFFIX_BY_FORM.values()]
     )
     if len(models) > 1:
         return audit_all(job, shell, models)
@@ -60,8 +61,8 @@ def audit(request: requests.Audit, shell: Shell) -> int:
     return printing.show_report(shell, outcome, page=shell.report_dir)
 
 
-# Of --report-dir.
-REPORT_SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
+# Of --report-dir, by form.
+SUFFIX_BY_FORM = {name: form.suffixes[0] for name, form in REPORT_FORMS.items() if form.of_each_model}
 EXIT_CODES_BY_HARM = (0, 4, 1, 3, 2)  # the worst last: a model without any verdict is worse than one that failed
 
 
@@ -139,8 +140,8 @@ def write_reports(folder: Path | None, label: str, outcome: "Outcome", /) -> Non
     if folder is None:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for form, suffix in REPORT_SUFFIXES.items():
-        path = folder / f"{label}.{suffix}"
+    for form, suffix in SUFFIX_BY_FORM.items():
+        path = folder / f"{label}{suffix}"
         roles.check_report(f"--report-dir: {path.name}", path)
         report.write(outcome.report, form, path, outcome.images, outcome.paths)
 

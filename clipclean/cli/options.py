@@ -14,9 +14,9 @@ from click.types import convert_type
 from clipclean import requests, untrusted
 from clipclean.cli import process
 from clipclean.errors import UsageError
-from clipclean.requests import Opt, format_of
+from clipclean.requests import Opt
+from clipclean.schema.report_forms import REPORT_FORMS, form_of
 
-FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 FAIL_LEVELS = ("error", "inconclusive")  # of --fail-on
 
 
@@ -27,10 +27,10 @@ class Output(NamedTuple):
     path: Path
 
 
-def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
+def output(text: str, formats: Sequence[str] = tuple(REPORT_FORMS), /) -> Output:
     """``json=report.json``, or a path whose suffix names the format."""
     form, equals, path = text.partition("=")
-    if not equals and (by_suffix := format_of(text)) in formats:
+    if not equals and (by_suffix := form_of(text)) in formats:
         return Output(by_suffix, Path(text))
     if form not in formats:
         raise click.BadParameter(
@@ -51,7 +51,7 @@ def distinct(outputs: tuple[Output, ...], /) -> tuple[Output, ...]:
     return outputs
 
 
-def reports(text: str, formats: Sequence[str] = FORMATS, /) -> Opt:
+def reports(text: str, formats: Sequence[str] = tuple(REPORT_FORMS), /) -> Opt:
     """``--report`` of a command that has these formats."""
     kind = convert_type(lambda words: output(words, formats))
     return Opt(text.format(", ".join(formats)), "[FORMAT=]PATH", takes=kind, is_several=True, gather=distinct)

@@ -19,6 +19,7 @@ from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, Uns
 from clipclean.export.formats import FORMATS
 from clipclean.jobs import model_paths
 from clipclean.requests import Model
+from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.untrusted import plural, printable, without_commands
 
 if TYPE_CHECKING:
@@ -115,16 +116,9 @@ def exit_code(shell: Shell, result: "Report", /) -> int:
     return code if worse else 0
 
 
-# Another spelling of a colon and of a hash sign in each format, of the same meaning where the format has one.
-_ESCAPES_OF = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
-    ("html", "junit"), ("&#58;", "&#35;")
-)
-_ESCAPES_OF |= {"markdown": (r"\:", r"\#")} | dict.fromkeys(("text", "line"), (r"\x3a", r"\x23"))
-
-
 def echo(text: str, /, *, form: str) -> None:
     """Print a report of one format: names in it come from files, and no line may be a command to the CI system that reads it."""
-    colon, hash_ = _ESCAPES_OF[form]
+    colon, hash_ = REPORT_FORMS[form].escapes
     click.echo(without_commands(text, colon=colon, hash_=hash_), nl=False)
 
 

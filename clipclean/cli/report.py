@@ -11,9 +11,10 @@ from clipclean.api import reports as report_functions
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
-from clipclean.cli.options import FORMATS, RESULT_OPTIONS, Shell
+from clipclean.cli.options import RESULT_OPTIONS, Shell
 from clipclean.errors import UsageError
-from clipclean.requests import Opt, format_of
+from clipclean.requests import Opt
+from clipclean.schema.report_forms import REPORT_FORMS, form_of
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def report() -> None:
 
 FORM = Opt(
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
-    takes=click.Choice(FORMATS),
+    takes=click.Choice(tuple(REPORT_FORMS)),
     shown="by the suffix of --out",
 )
 OUT = Opt(
@@ -63,16 +64,18 @@ def convert(request: Convert, _shell: Shell) -> None:
     """
     from clipclean import report as reports
 
-    form, out = request.form or (format_of(str(request.out)) if request.out else ""), request.out
+    form, out = request.form or (form_of(str(request.out)) if request.out else ""), request.out
     if not form:
-        raise UsageError(f"Name the format by --to ({', '.join(FORMATS)}), or a file such as report.html by --out.")
+        raise UsageError(
+            f"Name the format by --to ({', '.join(REPORT_FORMS)}), or a file such as report.html by --out."
+        )
     if out is not None:
         roles.check_report(f"--out {out}", out)
     loaded = reports.read(request.file)
     if out is None and form == "text":
         printing.echo(reports.text(loaded, width=printing.terminal_width(), colour=False) + "\n", form=form)
     elif out is None:
-        printing.echo(reports.FORMATS[form](loaded), form=form)
+        printing.echo(reports.WRITERS[form](loaded), form=form)
     else:
         reports.write(loaded, form, out)
 

@@ -33,7 +33,7 @@ def json_text(value: object, /) -> str:
     return untrusted.escaped_json(jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-FORMATS: dict[str, Callable[[Report], str]] = {
+WRITERS: dict[str, Callable[[Report], str]] = {  # one for each of ``REPORT_FORMS``
     "text": plain_text,
     "line": line,
     "json": json,
@@ -45,14 +45,14 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 
 
 def write(report: Report, form: str, path: Path, /, images: PageImages = NO_IMAGES, paths: RunPaths = NO_PATHS) -> None:
-    """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``paths`` go into the HTML form only.
+    """Write a report in one of ``REPORT_FORMS``, whole or not at all; ``images`` and ``paths`` go into the HTML form only.
 
         report.write(result, "html", Path("report.html"))
 
     Raises:
         ResourceError: the disk is full, or the place not writable.
     """
-    write_text(path, html(report, images, paths) if form == "html" else FORMATS[form](report))
+    write_text(path, html(report, images, paths) if form == "html" else WRITERS[form](report))
 
 
 def read(path: Path, /) -> Report:

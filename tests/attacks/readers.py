@@ -195,7 +195,7 @@ def _pixels(place: Path) -> None:
 
 def _report(place: Path) -> None:
     found = report.read(place)
-    for make in report.FORMATS.values():
+    for make in report.WRITERS.values():
         make(found)
 
 

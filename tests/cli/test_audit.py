@@ -104,7 +104,7 @@ def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_repor
     page = Page((forms / "html").read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
-    assert all((forms / form).stat().st_size for form in report.FORMATS)  # what they hold: tests/report
+    assert all((forms / form).stat().st_size for form in report.WRITERS)  # what they hold: tests/report
     assert (shown.count("\n"), "inconclusive model.pt" in shown) == (1, True)
 
 

@@ -27,9 +27,9 @@ def saved(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("form", report.WRITERS)
 def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved, said, form):
-    made = report.FORMATS[form](FAILED)
+    made = report.WRITERS[form](FAILED)
     assert said(f"report convert report.json --to {form}") == made
     for more in (["--to", form, "--out", "page"], *([["-o", "page.html"]] if form == "html" else [])):
         assert said(["report", "convert", "report.json", *more]) == ""

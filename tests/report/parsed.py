@@ -25,7 +25,7 @@ class Parsed:
 
     def __getattr__(self, name):
         found = getattr(self.module, name)
-        if name == "FORMATS":
+        if name == "WRITERS":
             return {form: taking_json(function) for form, function in found.items()}
         if name in ("parse", "json_text") or not callable(found) or isinstance(found, type):
             return found

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from clipclean.report import RunPaths, compared_text, document, verdicts
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord, VocabularyRecord
+from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.schema.results import ComparedModels
 
 
@@ -43,10 +44,14 @@ FIGURES = [
 ]  # fmt: skip
 
 
+def test_every_form_has_a_writer():
+    assert set(report.WRITERS) == set(REPORT_FORMS)
+
+
 @pytest.mark.parametrize("form", ["html", "markdown"])
 @pytest.mark.parametrize(("made", "figures"), FIGURES)
 def test_forms_for_people_have_every_figure(made, figures, form):
-    shown = report.FORMATS[form](made())
+    shown = report.WRITERS[form](made())
     shown = Page(shown).text if form == "html" else shown.replace("\\", "")
     assert [each for each in figures.split("|") if each not in shown] == []
 

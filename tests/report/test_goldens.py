@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "goldens"  # an audit and a cleaning by tests/w
 OURS = re.compile(r"<style>.*?</style>|'sha256-\S+'|\"rules\": \[.*?\n {10}\]", re.DOTALL)  # files of the package
 
 
-@pytest.mark.parametrize("form", report.FORMATS)
+@pytest.mark.parametrize("form", report.WRITERS)
 @pytest.mark.parametrize("run", ["audit", "sanitize"])
 def test_a_report_is_written_as_it_was_approved_and_left_as_it_is(tmp_path, run, form):
     source = FOLDER / f"{run}.json"

@@ -25,7 +25,7 @@ ATTACKS = [
 ]
 FIXED = {"schema_version", "command", "verdict", "rule", "level", "sha256", "tensor_sha256", "digest"}
 FIXED |= {"kind", "method", "effort"}
-FORMS = sorted(report.FORMATS)
+FORMS = sorted(report.WRITERS)
 
 
 def poisoned(value, attack, key=""):
@@ -103,7 +103,7 @@ def test_no_form_has_other_markup_elements_or_cells_than_for_a_benign_report_and
 @pytest.mark.parametrize("form", FORMS)
 def test_no_form_holds_a_control_character_or_half_a_pair(hostile, form):
     for made in hostile:
-        text = report.FORMATS[form](made)
+        text = report.WRITERS[form](made)
         text.encode()
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
         if form != "json":

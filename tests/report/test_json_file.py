@@ -24,7 +24,7 @@ def test_unknown_numbers_stay_valid_and_writable(tmp_path):
     made["measurements"] = made["after"]["measurements"]
     report.write(report.parse(findings.plain(made)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
-    assert not [form for form in report.FORMATS if "nan" in report.FORMATS[form](loaded).lower().split()]
+    assert not [form for form in report.WRITERS if "nan" in report.WRITERS[form](loaded).lower().split()]
 
 
 @pytest.mark.parametrize("form", ["json", "sarif"])
@@ -33,7 +33,7 @@ def test_nothing_in_json_drives_a_terminal_and_its_values_stay(form):
     made = samples.audited()
     made["model"]["name"] = hostile
     made["labels"] = {"key": hostile}
-    text = report.FORMATS[form](made)
+    text = report.WRITERS[form](made)
     assert [char for char in text if not (char.isprintable() or char == "\n")] == []
     if form == "json":
         assert json.loads(text)["model"]["name"] == hostile
@@ -46,4 +46,4 @@ def test_a_report_of_an_earlier_version_is_read_with_its_trials_of_rates_and_its
     made["recipe"] |= {"name": "cleanclip@few", "resolved": {"scale": "few", "train": {"lr": 1e-4, "lr_trials": 4}}}
     read = report.parse(findings.plain(made))
     assert json.loads(report.json_text(read.as_json()))["training"]["rates"]["chosen"] == 1e-4
-    assert all(form(read) for form in report.FORMATS.values())
+    assert all(form(read) for form in report.WRITERS.values())
