@@ -8,7 +8,8 @@ from pathlib import Path
 import goldens
 
 import clipclean
-from clipclean import api, requests
+from clipclean import api
+from clipclean.requests import values
 
 FOLDER = Path(__file__).parent / "goldens"
 
@@ -42,5 +43,5 @@ def aliases(module):
 
 def test_the_signatures_are_as_they_were_approved():
     public = [line for name in clipclean.__all__ for line in described(name, getattr(clipclean, name))]
-    types = sorted(aliases(requests) + aliases(api))
+    types = sorted(aliases(values) + aliases(api))
     goldens.check(FOLDER / "signatures.txt", "\n\n".join([*types, *public]) + "\n")

@@ -1,0 +1,143 @@
+"""Options that several commands have; those of one stand above its request."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from click.types import convert_type
+
+from clipclean.requests.option import Opt
+from clipclean.requests.values import Finite, device, label, labels, places
+
+# Written out, since what reads data imports torch; a test compares it with ``data/containers.py``.
+SETS_HELP = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). Repeatable."
+
+
+SETS = Opt(metavar="CLEAN", takes=click.Path(path_type=Path), is_several=True, gather=places, reads="path")
+A_MODEL = Opt(metavar="MODEL", reads="path", is_model=True, has="state_dict")
+A_TRIGGER = Opt(metavar="SPEC|FILE", reads="text")
+A_SEARCH = ("search", "without a search nothing is found that could be saved or compared. Leave one of them out.")
+TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+CHECKPOINT = replace(A_MODEL, argument="MODEL", words="A checkpoint, or an open_clip module.")
+ONE_MODEL = replace(CHECKPOINT, argument="")  # of several, whose command asks the same of each
+ARCH = Opt(
+    "Architecture of the model, by name or as a file. An open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
+    "NAME|FILE",
+    reads="text",
+)
+DOWNLOAD = Opt(
+    "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
+    "cache. Without this flag no command uses a network."
+)
+WEIGHTS = Opt(
+    "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
+    "NAME",
+    shown="the only set",
+)
+EVAL_DATA = Opt(
+    "Labelled images to measure on. One folder per class, or any of the --data formats with class names as "
+    "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
+    "captions that name exactly one class serve as labels.",
+    "LABELLED",
+    gather=places,
+    reads="path",
+)
+IMAGE_KEY = Opt(
+    "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
+    "NAME",
+    shown="the known ones",
+)
+CAPTION_KEY = Opt("Column or JSON key of the captions, if it has an unusual name.", "NAME", shown="the known ones")
+CLASSES = Opt(
+    "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
+    "FILE",
+    words="A file of class names, one per line, or the names.",
+    takes=TEXT_FILE,
+    reads="path",
+    shown="ImageNet-1k",
+)
+TEMPLATES = Opt(
+    "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
+    "FILE",
+    words="A file of sentences with {} for the class name, or the sentences.",
+    takes=TEXT_FILE,
+    reads="path",
+    shown="open_clip's seven",
+)
+TRIGGER = replace(
+    A_TRIGGER,
+    help="A trigger that you suspect, by its spec or file. A spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
+    words="Triggers that you suspect, as specs or files; one, or several.",
+    is_several=True,
+)
+TARGET = Opt(
+    "The class that the triggers lead to.", "CLASS", shown="that of a found trigger, else whichever they lead to"
+)
+POLICY_FILE = Opt(
+    "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
+    "recipe's and --set.",
+    "FILE",
+    reads="path",
+    has="suppressions",
+    shown="none",
+)
+IGNORE = Opt(
+    "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
+    "Repeatable; a policy file does the same, with a reason.",
+    "CODE",
+    is_several=True,
+)
+OVERRIDES = Opt(
+    "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
+    "KEY=VALUE",
+    words="Values of the recipe, as {'train.epochs': 3} or ['train.epochs=3'].",
+    is_several=True,
+)
+KEEP_FAILED = Opt(
+    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor."
+)
+OUT = Opt(
+    "Folder to write into. It must be empty, unless --force is given.",
+    "DIR",
+    takes=click.Path(readable=False, path_type=Path),  # what else is there is told with what it is read as
+    writes="folder",
+)
+FORCE = Opt("Overwrite files that clipclean wrote before. Their contents are lost.")
+LABEL = Opt(
+    "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
+    "KEY=VALUE",
+    words="Names and values for the reports and records, such as {'commit': '0a1b2c'}.",
+    takes=convert_type(label),
+    is_several=True,
+    gather=labels,
+)
+SEED = Opt(
+    "Seed of every random choice: the same seed, data and machine give the same result.",
+    "N",
+    takes=click.IntRange(0, 2**63 - 1),
+)
+DEVICE = Opt(
+    "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
+    "auto|cpu|cuda[:N]",
+    words="auto, cpu, cuda or cuda:N; auto uses the first GPU if there is one.",
+    takes=convert_type(device),
+)
+MAX_MINUTES = Opt(
+    "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
+    "inconclusive if the rest could change it.",
+    "N",
+    takes=Finite(min=0, min_open=True),
+    shown="none",
+)
+STEPS = Opt("Steps of planting.", "N", takes=click.INT, shown="300")
+PLANTING_WALK = Opt(
+    "How far planting can go, in sizes of the weights, like train.walk of a recipe.",
+    "N",
+    takes=click.FLOAT,
+    shown="2.5",
+)
+PLANTING_BATCH = Opt("Pairs in a step.", "N", takes=click.INT, shown="256")
+PROGRESS_FUNCTION = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
