@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -18,40 +18,23 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import HELP_NAMES, process
 from clipclean.cli.options import FREE_OPTIONS, Shell, configure
-from clipclean.requests import Opt, Request
+from clipclean.requests import HelpGroup, Opt, Request
 
-# Where the help shows an option, by its name, in this order in every command. What is in none is of the help itself.
-GROUPS = {
-    "Data": ("data", "eval_data", "image_key", "caption_key", "classes", "templates", "workers"),
-    "Model": ("model", "reference", "references", "base", "download", "arch", "weights"),
-    "Cleaning": (
-        *("recipe", "set", "epochs", "lr", "rate", "attacks", "seeds", "steps", "walk", "batch_size"),
-        *("screen", "precision"),
-    ),
-    "Search": ("effort", "power", "drop", "false_drop_rate", "trusted", "trigger", "target", "panel", "search"),
-    "Verdict": (
-        *("policy", "ignore", "fail_on", "baseline", "exit_zero", "max_accuracy_loss", "keep_failed", "public_key"),
-    ),
-    "Output": (
-        *("form", "out", "unpack", "save_triggers", "save_kept", "top", "format", "normalize", "fp16", "onnx_preset"),
-        *("write", "add", "log_dir", "log_to", "resolved", "report_dir", "outputs", "as_json", "label", "force"),
-    ),
-    "Running": ("seed", "device", "max_minutes", "quiet", "config", "verbose", "dry_run"),
-}
-ORDER = [name for names in GROUPS.values() for name in names]
-# Those that --help shows of a command with more than so many; --help-all shows all.
-MANY_OPTIONS = 12
-BRIEF = (
-    *("data", "eval_data", "classes", "model", "reference", "base", "arch", "recipe", "screen", "effort", "power"),
-    *("drop", "trigger", "target", "fail_on", "keep_failed", "out", "save_kept", "format", "outputs", "dry_run"),
-)
-WITH_LETTER = ("data", "recipe", "out", "format", "quiet", "config", "verbose")  # their first letter stands for them
+MANY_OPTIONS = 12  # of a command with more --help shows those in_brief alone; --help-all shows all
 OTHER_VARIABLES = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
 
 
 def variable(name: str, /) -> str:
     """The variable of a parameter."""
     return f"CLIPCLEAN_{name.upper()}"
+
+
+class Option(click.Option):
+    """An option of ours, which knows its place in the help."""
+
+    def __init__(self, names: Sequence[str], *, opt: Opt, **settings: Any) -> None:  # Any: of click
+        super().__init__(names, help=opt.help, **settings)
+        self.opt = opt
 
 
 class Command(click.Command):
@@ -102,13 +85,13 @@ class Command(click.Command):
             visible = [
                 (names, requests.first_sentence(option.help or ""))
                 for option, (names, _) in records
-                if len(self.params) <= MANY_OPTIONS or option.required or field_of(option) not in {*ORDER} - {*BRIEF}
+                if len(self.params) <= MANY_OPTIONS or option.required or opt_of(option).in_brief
             ]
             with formatter.section("Options"):
                 formatter.write_dl(visible)
             return
-        for group in GROUPS:
-            if rows := [record for option, record in records if group_of(option) == group]:
+        for group in get_args(HelpGroup):
+            if rows := [record for option, record in records if opt_of(option).at[0] == group]:
                 with formatter.section(group):
                     formatter.write_dl(rows)
 
@@ -123,14 +106,9 @@ class Command(click.Command):
             formatter.write_text(f"\b\nExample{'s' if len(examples) > 1 else ''}:{lines}")
 
 
-def field_of(option: click.Parameter, /) -> str:
-    """The field that an option sets; one of the terminal alone has its name."""
-    return str(option.name).removeprefix("no_")
-
-
-def group_of(option: click.Parameter, /) -> str:
-    """The group of an option; that of the help itself is the last."""
-    return next((group for group, names in GROUPS.items() if field_of(option) in names), "Running")
+def opt_of(option: click.Option, /) -> Opt:
+    """The declaration of an option; click's own, which are of the help itself, come last and in every help."""
+    return option.opt if isinstance(option, Option) else Opt(in_brief=True)
 
 
 def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -203,8 +181,14 @@ def parameters(kind: object, shell: type[Shell], shell_options: Sequence[str], /
     """The arguments of a request and of the terminal, then the options of both in the order of the help."""
     known = requests.options(kind) | {name: requests.options(shell)[name] for name in shell_options}
     by_name = {field.name: field for source in (shell, kind) for field in fields(source)}  # type: ignore[arg-type] # dataclasses
-    params = [_parameter(opt, by_name[name]) for name, opt in known.items() if opt.argument or opt.help]
-    return sorted(params, key=lambda one: ORDER.index(field_of(one)) if isinstance(one, click.Option) else -1)
+    declared = ((name, opt) for name, opt in known.items() if opt.argument or opt.help)
+    return [_parameter(opt, by_name[name]) for name, opt in sorted(declared, key=lambda item: _place(item[1]))]
+
+
+def _place(opt: Opt) -> tuple[int, int]:
+    """What orders the parameters of a command: arguments as they are declared, then options as the help shows them."""
+    group, rank = opt.at
+    return (-1, 0) if opt.argument else (get_args(HelpGroup).index(group), rank)
 
 
 def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
@@ -228,8 +212,8 @@ def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
     if name in FREE_OPTIONS:
         settings |= {"envvar": variable(name), "show_envvar": True}
     settings |= {"show_default": opt.shown or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
-    flags = [requests.flag(name, is_negated=field.default is True), *([f"-{name[0]}"] if name in WITH_LETTER else [])]
-    return click.Option([*flags, f"no_{name}" if field.default is True else name], help=opt.help, **settings)
+    flags = [requests.flag(name, is_negated=field.default is True), *([f"-{name[0]}"] if opt.has_letter else [])]
+    return Option([*flags, f"no_{name}" if field.default is True else name], opt=opt, **settings)
 
 
 def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
@@ -285,4 +269,4 @@ COMPLETERS = {
     "arch": _completer(_architectures),
     "set": _completer(_settings, files=False),
 }
-as_json_option = click.option("--json", "as_json", is_flag=True, help=requests.options(Shell)["as_json"].help)
+as_json_option = click.option("--json", "as_json", cls=Option, opt=requests.options(Shell)["as_json"], is_flag=True)

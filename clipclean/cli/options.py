@@ -54,7 +54,15 @@ def distinct(outputs: tuple[Output, ...], /) -> tuple[Output, ...]:
 def reports(text: str, formats: Sequence[str] = tuple(REPORT_FORMS), /) -> Opt:
     """``--report`` of a command that has these formats."""
     kind = convert_type(lambda words: output(words, formats))
-    return Opt(text.format(", ".join(formats)), "[FORMAT=]PATH", takes=kind, is_several=True, gather=distinct)
+    return Opt(
+        text.format(", ".join(formats)),
+        "[FORMAT=]PATH",
+        takes=kind,
+        is_several=True,
+        gather=distinct,
+        at=("Output", 170),
+        in_brief=True,
+    )
 
 
 WORKERS = Opt(
@@ -62,37 +70,56 @@ WORKERS = Opt(
     "N",
     takes=click.IntRange(1, 256),
     shown="one per processor, 16 at most",
+    at=("Data", 70),
 )
 
 
-def short_form(key: str, metavar: str, kind: click.ParamType[float]) -> Opt:
+def short_form(key: str, metavar: str, kind: click.ParamType[float], *, rank: int) -> Opt:
     """An option that sets one value of a recipe."""
-    return Opt(f"Short for --set train.{key}={metavar}.", metavar, takes=kind, shown="the recipe's")
+    return Opt(
+        f"Short for --set train.{key}={metavar}.", metavar, takes=kind, shown="the recipe's", at=("Cleaning", rank)
+    )
 
 
 FAIL_ON = Opt(
     "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
     takes=click.Choice(FAIL_LEVELS),
+    at=("Verdict", 30),
+    in_brief=True,
 )
 BASELINE = Opt(
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
     "REPORT.JSON",
     reads="path",
+    at=("Verdict", 40),
 )
-EXIT_ZERO = Opt("Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.")
-REPORT_DIR = Opt("Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.", "DIR", writes="folder")
+EXIT_ZERO = Opt("Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.", at=("Verdict", 50))
+REPORT_DIR = Opt(
+    "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
+    "DIR",
+    writes="folder",
+    at=("Output", 160),
+)
 REPORT = reports(
     "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
 )
-QUIET = Opt("Show no progress on stderr, and a report as one line. Errors and other results still appear.")
+QUIET = Opt(
+    "Show no progress on stderr, and a report as one line. Errors and other results still appear.",
+    at=("Running", 40),
+    has_letter=True,
+)
 CONFIG = Opt(
     "File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
     "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
     "FILE|off",
     reads="path",
     shown="clipclean.yaml or pyproject.toml of the working folder",
+    at=("Running", 50),
+    has_letter=True,
 )
-DRY_RUN = Opt("Check everything, print steps and estimate, and stop. Nothing is written.")
+DRY_RUN = Opt(
+    "Check everything, print steps and estimate, and stop. Nothing is written.", at=("Running", 70), in_brief=True
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +128,20 @@ class Shell:
 
     models: Annotated[tuple[Path, ...], Opt(argument="MODEL...", reads="path", is_model=True)] = ()
     workers: Annotated[int | None, WORKERS] = None
-    epochs: Annotated[float | None, short_form("epochs", "N", click.FLOAT)] = None
-    lr: Annotated[float | None, short_form("lr", "RATE", click.FLOAT)] = None
-    batch_size: Annotated[int | None, short_form("batch_size", "N", click.INT)] = None
+    epochs: Annotated[float | None, short_form("epochs", "N", click.FLOAT, rank=30)] = None
+    lr: Annotated[float | None, short_form("lr", "RATE", click.FLOAT, rank=40)] = None
+    batch_size: Annotated[int | None, short_form("batch_size", "N", click.INT, rank=100)] = None
     fail_on: Annotated[str, FAIL_ON] = "inconclusive"
     baseline: Annotated[Path | None, BASELINE] = None
     exit_zero: Annotated[bool, EXIT_ZERO] = False
     report_dir: Annotated[Path | None, REPORT_DIR] = None
     outputs: Annotated[tuple[Output, ...], REPORT] = ()
-    as_json: Annotated[bool, Opt("Print the result as JSON.")] = False
+    as_json: Annotated[bool, Opt("Print the result as JSON.", at=("Output", 180))] = False
     quiet: Annotated[bool, QUIET] = False
     config: Annotated[Path | None, CONFIG] = None
-    verbose: Annotated[bool, Opt("Show more detail on stderr, and a traceback on errors.")] = False
+    verbose: Annotated[
+        bool, Opt("Show more detail on stderr, and a traceback on errors.", at=("Running", 60), has_letter=True)
+    ] = False
     dry_run: Annotated[bool, DRY_RUN] = False
 
 

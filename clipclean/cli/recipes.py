@@ -11,11 +11,12 @@ import click
 from clipclean import files, requests
 from clipclean.api import roles
 from clipclean.cli import printing, progress
-from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, as_json_option, command_of
+from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, Option, as_json_option, command_of
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
+from clipclean.requests import Opt
 
 if TYPE_CHECKING:
     from clipclean.attack.triggers import TriggerFamily
@@ -59,9 +60,12 @@ def _measurements(loaded: recipe.Recipe) -> list[str]:
     ]
 
 
+RESOLVED = Opt("Print every value, with defaults, as JSON.", at=("Output", 150))
+
+
 @recipes.command(examples=("recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved"))
 @click.argument("name", metavar="NAME|FILE", shell_complete=RECIPE_NAMES)
-@click.option("--resolved", is_flag=True, help="Print every value, with defaults, as JSON.")
+@click.option("--resolved", cls=Option, opt=RESOLVED, is_flag=True)
 def show(name: str, resolved: bool) -> None:
     """Print a recipe as it is in its file, or with every value."""
     loaded = recipe.load(name)

@@ -30,6 +30,7 @@ FORM = Opt(
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
     takes=click.Choice(tuple(REPORT_FORMS)),
     shown="by the suffix of --out",
+    at=("Output", 10),
 )
 OUT = Opt(
     "File to write. An existing file is replaced.",
@@ -37,6 +38,9 @@ OUT = Opt(
     takes=click.Path(dir_okay=False, path_type=Path),
     writes="file",
     shown="stdout",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
 )
 
 

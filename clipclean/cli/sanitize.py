@@ -122,16 +122,26 @@ def screen(request: requests.Screen, shell: Shell) -> None:
         printing.echo(text + "\n", form="text")
 
 
-OUT = Opt("Folder for weights and report. It must be empty, unless --force is given.", "DIR", writes="folder")
+OUT = Opt(
+    "Folder for weights and report. It must be empty, unless --force is given.",
+    "DIR",
+    writes="folder",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
+)
 UNPACK = Opt(
     "Only write the bundled model, pairs and images into DIR; with --base the finetune and its base as well.",
     "DIR",
     takes=click.Path(readable=False, path_type=Path, file_okay=False),
+    at=("Output", 30),
 )
 
 
 DEMO_BASE = Opt(
-    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes."
+    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes.",
+    at=("Model", 40),
+    in_brief=True,
 )
 
 

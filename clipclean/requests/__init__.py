@@ -1,8 +1,7 @@
 """What each command and each function of the package can be asked: a frozen dataclass for each, whose fields are its options.
 
 A field holds what a job gets. Its ``Opt`` says what it means and which values it takes: ``--help``, the pages, the keys of
-``clipclean.yaml`` and the help of the functions are read off it. ``clipclean.cli.command`` says by the names of the fields how the
-help is ordered. Nothing here imports torch.
+``clipclean.yaml`` and the help of the functions are read off it, and where the help shows it. Nothing here imports torch.
 """
 
 from typing import TypeVar
@@ -20,7 +19,7 @@ from clipclean.requests.commands import (
     Screen,
     Verify,
 )
-from clipclean.requests.option import Opt, called, first_sentence, flag, options
+from clipclean.requests.option import HelpGroup, Opt, called, first_sentence, flag, options
 from clipclean.requests.retired import GONE, instead
 from clipclean.requests.shared import FORCE, KEEP_FAILED, OVERRIDES, POLICY_FILE, SEED, SETS_HELP, TEXT_FILE
 from clipclean.requests.values import (

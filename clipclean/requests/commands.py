@@ -74,6 +74,7 @@ REFERENCE = replace(
     "triggers for a class do not count against the model. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
+    at=("Model", 20),
 )
 REFERENCES = Opt(
     "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
@@ -82,6 +83,7 @@ REFERENCES = Opt(
     is_several=True,
     reads="path",
     needs=A_SEARCH,
+    at=("Model", 30),
 )
 BASE = replace(
     A_MODEL,
@@ -90,28 +92,35 @@ BASE = replace(
     words="The model that this one was finetuned from.",
     is_several=True,
     needs=A_SEARCH,
+    at=("Model", 40),
 )
 EFFORT = Opt(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {effort.cost(LONG):,}" for name, effort in EFFORTS.items())
     + " at most.",
     takes=click.Choice(tuple(EFFORTS)),
+    at=("Search", 10),
+    in_brief=True,
 )
 SAVE_TRIGGERS = Opt(
     "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
     "DIR",
     writes="folder",
     needs=A_SEARCH,
+    at=("Output", 40),
 )
 POWER = Opt(
     "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
     needs=A_SEARCH,
+    at=("Search", 20),
+    in_brief=True,
 )
 SEARCH = Opt(
     "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
     "never pass.",
     words="Whether to search for unknown triggers at all; without a search the verdict is never pass.",
+    at=("Search", 90),
 )
 
 
@@ -190,6 +199,7 @@ SANITIZE_REFERENCE = replace(
     "cleaning that searches is never pass. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
+    at=("Model", 20),
 )
 SANITIZE_REFERENCES = replace(
     REFERENCES,
@@ -207,6 +217,9 @@ RECIPE = Opt(
     reads="text",
     has="method",
     shown="auto",
+    at=("Cleaning", 10),
+    in_brief=True,
+    has_letter=True,
 )
 SCREEN = Opt(
     "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
@@ -214,20 +227,25 @@ SCREEN = Opt(
     "report|N%|auto|off",
     words="Pairs to leave out: a share, auto, report for none, off.",
     takes=share("auto", "off", "report"),
+    at=("Cleaning", 110),
+    in_brief=True,
 )
 PRECISION = Opt(
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
     takes=click.Choice(get_args(PrecisionName)),
     shown="the recipe's",
+    at=("Cleaning", 120),
 )
 PANEL = Opt(
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
     words="Whether to try the panel of known triggers.",
+    at=("Search", 80),
 )
 SANITIZE_SEARCH = Opt(
     "Measure known triggers only, before and after: those of the panel, and of --trigger. This is faster, but misses every backdoor "
     "that neither has.",
     words="Whether to search for unknown triggers, before and after.",
+    at=("Search", 90),
 )
 MAX_ACCURACY_LOSS = Opt(
     "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
@@ -235,6 +253,7 @@ MAX_ACCURACY_LOSS = Opt(
     "SHARE",
     takes=Finite(0, 0.5),
     shown="the recipe's, 0.02",
+    at=("Verdict", 60),
 )
 FORMAT = Opt(
     f"Format of the weights. Formats: {'; '.join(f'{name}, {form.words}' for name, form in FORMATS.items())}. Repeatable: all of them go "
@@ -242,11 +261,15 @@ FORMAT = Opt(
     words="Formats of the weights; one, or several.",
     takes=click.Choice(tuple(FORMATS)),
     is_several=True,
+    at=("Output", 70),
+    in_brief=True,
+    has_letter=True,
 )
 LOG_DIR = Opt(
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
     "DIR",
     writes="log",
+    at=("Output", 130),
 )
 LOG_TO = Opt(
     "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
@@ -255,6 +278,7 @@ LOG_TO = Opt(
     takes=click.Choice(("tensorboard", "wandb")),
     is_several=True,
     needs=("log_dir", "name the folder that the logs go to."),
+    at=("Output", 140),
 )
 
 
@@ -311,6 +335,8 @@ DROP = Opt(
     words="Pairs to leave out of save_kept: a share, or auto.",
     takes=share("auto"),
     shown="nothing",
+    at=("Search", 30),
+    in_brief=True,
 )
 FALSE_DROP_RATE = Opt(
     "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
@@ -318,12 +344,14 @@ FALSE_DROP_RATE = Opt(
     "N%",
     words="Share of clean pairs that may be left out, judged by trusted.",
     takes=share(),
+    at=("Search", 40),
 )
 TRUSTED = Opt(
     "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
     "CLEAN",
     gather=places,
     reads="path",
+    at=("Search", 50),
 )
 SCREEN_TRIGGER = replace(
     A_TRIGGER,
@@ -336,6 +364,8 @@ SAVE_KEPT = Opt(
     "images, also for 'sanitize --data'; .txt, their keys.",
     "FILE",
     writes="file",
+    at=("Output", 50),
+    in_brief=True,
 )
 
 
@@ -358,7 +388,7 @@ class Screen:
     trusted: Annotated[tuple[Path, ...] | None, TRUSTED] = None
     trigger: Annotated[tuple[str, ...], SCREEN_TRIGGER] = ()
     save_kept: Annotated[Path | None, SAVE_KEPT] = None
-    top: Annotated[int, Opt("Number of pairs to list.", "N", takes=click.IntRange(1, 100_000))] = 100
+    top: Annotated[int, Opt("Number of pairs to list.", "N", takes=click.IntRange(1, 100_000), at=("Output", 60))] = 100
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
@@ -373,8 +403,14 @@ EXPORT_DATA = replace(
     "the activation, it is measured on them.",
     shown="the demo's",
 )
-FP16 = Opt("ONNX: store weights in half precision. Half the size; the parity check then has wider limits.")
-ONNX_PRESET = Opt("ONNX: name files, inputs and outputs as this consumer expects.", takes=click.Choice(tuple(PRESETS)))
+FP16 = Opt(
+    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.", at=("Output", 90)
+)
+ONNX_PRESET = Opt(
+    "ONNX: name files, inputs and outputs as this consumer expects.",
+    takes=click.Choice(tuple(PRESETS)),
+    at=("Output", 100),
+)
 
 
 @dataclass(frozen=True)
@@ -391,7 +427,7 @@ class Export:
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
-    normalize: Annotated[bool, Opt("ONNX: the graphs scale embeddings to length 1.")] = False
+    normalize: Annotated[bool, Opt("ONNX: the graphs scale embeddings to length 1.", at=("Output", 80))] = False
     fp16: Annotated[bool, FP16] = False
     onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
     force: Annotated[bool, FORCE] = False
@@ -405,7 +441,12 @@ PLANT_TRIGGER = replace(
     metavar="SPEC",
 )
 PLANT_OUT = Opt(
-    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.", "FILE", writes="file"
+    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
+    "FILE",
+    writes="file",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
 )
 
 
@@ -417,13 +458,14 @@ class Plant:
     data: Annotated[tuple[Path, ...], replace(SETS, help=f"Clean image-caption pairs to finetune on. {SETS_HELP}")]
     _: KW_ONLY
     trigger: Annotated[str, PLANT_TRIGGER]
-    target: Annotated[str, Opt("The class that triggered images lead to.", "CLASS")]
+    target: Annotated[str, Opt("The class that triggered images lead to.", "CLASS", at=("Search", 70), in_brief=True)]
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     out: Annotated[Path, PLANT_OUT]
     eval_data: Annotated[tuple[Path, ...] | None, EVAL_DATA] = None
     rate: Annotated[
-        float | None, Opt("Share of triggered pairs in a batch.", "SHARE", takes=click.FLOAT, shown="0.2")
+        float | None,
+        Opt("Share of triggered pairs in a batch.", "SHARE", takes=click.FLOAT, shown="0.2", at=("Cleaning", 50)),
     ] = None
     steps: Annotated[int | None, STEPS] = None
     walk: Annotated[float | None, PLANTING_WALK] = None
@@ -439,9 +481,23 @@ class Plant:
     progress: Annotated[Progress | None, PROGRESS_FUNCTION] = field(default=None, repr=False)
 
 
-REFERENCES_OUT = Opt("The file to write. It holds numbers only, no weights.", "FILE", writes="file")
+REFERENCES_OUT = Opt(
+    "The file to write. It holds numbers only, no weights.",
+    "FILE",
+    writes="file",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
+)
 REFERENCES_DATA = Opt(
-    "Images to search on, like those of later audits.", "IMAGES", gather=places, reads="path", shown="bundled images"
+    "Images to search on, like those of later audits.",
+    "IMAGES",
+    gather=places,
+    reads="path",
+    shown="bundled images",
+    at=("Data", 10),
+    in_brief=True,
+    has_letter=True,
 )
 REFERENCES_EFFORT = replace(EFFORT, help="Effort of the search. The file serves audits of the same effort.")
 
@@ -485,6 +541,7 @@ PUBLIC_KEY = Opt(
     "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
     "FILE",
     reads="path",
+    at=("Verdict", 80),
 )
 
 
@@ -504,8 +561,14 @@ ATTACKS = Opt(
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
     "N",
     takes=click.IntRange(1, 6),
+    at=("Cleaning", 60),
 )
-SEEDS = Opt("Seeds; each gets a victim and a run. A block of evidence pools them.", "N,N,...", gather=seeds_in)
+SEEDS = Opt(
+    "Seeds; each gets a victim and a run. A block of evidence pools them.",
+    "N,N,...",
+    gather=seeds_in,
+    at=("Cleaning", 70),
+)
 BENCH_DATA = replace(SETS, help="Clean pairs for planting and cleaning.")
 BENCH_OUT = Opt(
     "Folder for copies of the recipes with their evidence.",
@@ -513,8 +576,14 @@ BENCH_OUT = Opt(
     takes=click.Path(path_type=Path, file_okay=False),
     writes="file",
     shown="the current folder",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
 )
-ADD = Opt("Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.")
+ADD = Opt(
+    "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
+    at=("Output", 120),
+)
 
 
 @dataclass(frozen=True)
@@ -536,7 +605,8 @@ class Bench:
     batch_size: Annotated[int | None, PLANTING_BATCH] = None
     out: Annotated[Path | None, BENCH_OUT] = None
     write: Annotated[
-        bool, Opt("Write the evidence into the recipe files themselves. Their earlier evidence is lost.")
+        bool,
+        Opt("Write the evidence into the recipe files themselves. Their earlier evidence is lost.", at=("Output", 110)),
     ] = False
     add: Annotated[bool, ADD] = False
     device: Annotated[str, DEVICE] = "auto"

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from clipclean.requests.values import SWITCH, Kind
 
+HelpGroup = Literal["Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running"]  # in the order of every help
+
 
 @dataclass(frozen=True)
 class Opt:
@@ -28,6 +30,9 @@ class Opt:
     is_model: bool = False  # whether it names a model, which may be hostile, or fetched from a hub
     needs: tuple[str, str] = ("", "")  # the option without which it means nothing, and the words that say so
     has: str = ""  # the attribute of what Python may give in place of a text
+    at: tuple[HelpGroup, int] = ("Running", 0)  # its place in the help: below a title, the lowest number first
+    in_brief: bool = False  # whether --help of a command with many options shows it
+    has_letter: bool = False  # whether its first letter stands for it
 
     @property
     def is_path(self) -> bool:

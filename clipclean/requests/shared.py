@@ -13,9 +13,18 @@ from clipclean.requests.values import Finite, device, label, labels, places
 SETS_HELP = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). Repeatable."
 
 
-SETS = Opt(metavar="CLEAN", takes=click.Path(path_type=Path), is_several=True, gather=places, reads="path")
-A_MODEL = Opt(metavar="MODEL", reads="path", is_model=True, has="state_dict")
-A_TRIGGER = Opt(metavar="SPEC|FILE", reads="text")
+SETS = Opt(
+    metavar="CLEAN",
+    takes=click.Path(path_type=Path),
+    is_several=True,
+    gather=places,
+    reads="path",
+    at=("Data", 10),
+    in_brief=True,
+    has_letter=True,
+)
+A_MODEL = Opt(metavar="MODEL", reads="path", is_model=True, has="state_dict", at=("Model", 10), in_brief=True)
+A_TRIGGER = Opt(metavar="SPEC|FILE", reads="text", at=("Search", 60), in_brief=True)
 A_SEARCH = ("search", "without a search nothing is found that could be saved or compared. Leave one of them out.")
 TEXT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -26,15 +35,19 @@ ARCH = Opt(
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
     "NAME|FILE",
     reads="text",
+    at=("Model", 60),
+    in_brief=True,
 )
 DOWNLOAD = Opt(
     "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
-    "cache. Without this flag no command uses a network."
+    "cache. Without this flag no command uses a network.",
+    at=("Model", 50),
 )
 WEIGHTS = Opt(
     "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
     "NAME",
     shown="the only set",
+    at=("Model", 70),
 )
 EVAL_DATA = Opt(
     "Labelled images to measure on. One folder per class, or any of the --data formats with class names as "
@@ -43,13 +56,18 @@ EVAL_DATA = Opt(
     "LABELLED",
     gather=places,
     reads="path",
+    at=("Data", 20),
+    in_brief=True,
 )
 IMAGE_KEY = Opt(
     "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
     "NAME",
     shown="the known ones",
+    at=("Data", 30),
 )
-CAPTION_KEY = Opt("Column or JSON key of the captions, if it has an unusual name.", "NAME", shown="the known ones")
+CAPTION_KEY = Opt(
+    "Column or JSON key of the captions, if it has an unusual name.", "NAME", shown="the known ones", at=("Data", 40)
+)
 CLASSES = Opt(
     "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
     "FILE",
@@ -57,6 +75,8 @@ CLASSES = Opt(
     takes=TEXT_FILE,
     reads="path",
     shown="ImageNet-1k",
+    at=("Data", 50),
+    in_brief=True,
 )
 TEMPLATES = Opt(
     "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
@@ -65,6 +85,7 @@ TEMPLATES = Opt(
     takes=TEXT_FILE,
     reads="path",
     shown="open_clip's seven",
+    at=("Data", 60),
 )
 TRIGGER = replace(
     A_TRIGGER,
@@ -74,7 +95,11 @@ TRIGGER = replace(
     is_several=True,
 )
 TARGET = Opt(
-    "The class that the triggers lead to.", "CLASS", shown="that of a found trigger, else whichever they lead to"
+    "The class that the triggers lead to.",
+    "CLASS",
+    shown="that of a found trigger, else whichever they lead to",
+    at=("Search", 70),
+    in_brief=True,
 )
 POLICY_FILE = Opt(
     "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
@@ -83,29 +108,37 @@ POLICY_FILE = Opt(
     reads="path",
     has="suppressions",
     shown="none",
+    at=("Verdict", 10),
 )
 IGNORE = Opt(
     "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
     "Repeatable; a policy file does the same, with a reason.",
     "CODE",
     is_several=True,
+    at=("Verdict", 20),
 )
 OVERRIDES = Opt(
     "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
     "KEY=VALUE",
     words="Values of the recipe, as {'train.epochs': 3} or ['train.epochs=3'].",
     is_several=True,
+    at=("Cleaning", 20),
 )
 KEEP_FAILED = Opt(
-    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor."
+    "Write the weights even if they fail. Their audit failed, or they cost more accuracy than allowed; they may hold the backdoor.",
+    at=("Verdict", 70),
+    in_brief=True,
 )
 OUT = Opt(
     "Folder to write into. It must be empty, unless --force is given.",
     "DIR",
     takes=click.Path(readable=False, path_type=Path),  # what else is there is told with what it is read as
     writes="folder",
+    at=("Output", 20),
+    in_brief=True,
+    has_letter=True,
 )
-FORCE = Opt("Overwrite files that clipclean wrote before. Their contents are lost.")
+FORCE = Opt("Overwrite files that clipclean wrote before. Their contents are lost.", at=("Output", 200))
 LABEL = Opt(
     "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
     "KEY=VALUE",
@@ -113,17 +146,20 @@ LABEL = Opt(
     takes=convert_type(label),
     is_several=True,
     gather=labels,
+    at=("Output", 190),
 )
 SEED = Opt(
     "Seed of every random choice: the same seed, data and machine give the same result.",
     "N",
     takes=click.IntRange(0, 2**63 - 1),
+    at=("Running", 10),
 )
 DEVICE = Opt(
     "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
     "auto|cpu|cuda[:N]",
     words="auto, cpu, cuda or cuda:N; auto uses the first GPU if there is one.",
     takes=convert_type(device),
+    at=("Running", 20),
 )
 MAX_MINUTES = Opt(
     "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
@@ -131,13 +167,15 @@ MAX_MINUTES = Opt(
     "N",
     takes=Finite(min=0, min_open=True),
     shown="none",
+    at=("Running", 30),
 )
-STEPS = Opt("Steps of planting.", "N", takes=click.INT, shown="300")
+STEPS = Opt("Steps of planting.", "N", takes=click.INT, shown="300", at=("Cleaning", 80))
 PLANTING_WALK = Opt(
     "How far planting can go, in sizes of the weights, like train.walk of a recipe.",
     "N",
     takes=click.FLOAT,
     shown="2.5",
+    at=("Cleaning", 90),
 )
-PLANTING_BATCH = Opt("Pairs in a step.", "N", takes=click.INT, shown="256")
+PLANTING_BATCH = Opt("Pairs in a step.", "N", takes=click.INT, shown="256", at=("Cleaning", 100))
 PROGRESS_FUNCTION = Opt(words="Called with each stage, steps done and steps in all.", has="__call__")
