@@ -318,7 +318,7 @@ class CleanedCopy:
         """The same with what returns after a benign finetuning."""
         trial, bench = self.at(share), self.bench
         # Where a test backdoor is left, what returns decides nothing.
-        is_asked = bench.settings.rebound_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
+        is_asked = bench.settings.refinetune_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
             eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
@@ -395,7 +395,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
     audit = bench.audit(attempt.suspicions, pointed=pointed, what="after")
     attempt = replace(attempt, audit=audit)
-    if not bench.settings.rebound_steps:
+    if not bench.settings.refinetune_steps:
         return attempt
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
     try:
@@ -417,7 +417,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     images = len(bench.eval_set.pixels)
     by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
     by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
-    return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.rebound_steps)))
+    return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))
 
 
 def found_again(

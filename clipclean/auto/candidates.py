@@ -244,7 +244,7 @@ def _cleaned(
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
-    unlearned, least = trained.unlearned, recipe.unlearn.outlyingness
+    unlearned, least = trained.unlearned, recipe.unlearn.anomaly_index
     remaining = tuple(unlearned.findings(least=least)) if unlearned else ()
     finding_records = [finding.as_json() for finding in remaining]
     state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), finding_records])

@@ -245,10 +245,10 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
 
 def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
     """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
-    steps, started = bench.settings.rebound_steps, time.monotonic()
+    steps, started = bench.settings.refinetune_steps, time.monotonic()
     # A test of few steps would otherwise end before the rate is reached.
     warmup = min(planting_of(bench).warmup_steps, steps // 4)
-    values = {"steps": steps, "walk": bench.settings.rebound_walk, "warmup_steps": warmup}
+    values = {"steps": steps, "walk": bench.settings.refinetune_walk, "warmup_steps": warmup}
     benign = planting_of(bench).model_copy(update=values)
     _finetune(bench, benign, (), what="finetuning for the refinetune test")
     seconds = time.monotonic() - started

@@ -168,6 +168,7 @@ class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
     LATER = ("search", "towards")
+    FORMER: ClassVar = {"outlyingness": "anomaly_index"}
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
     )
@@ -183,8 +184,8 @@ class Unlearn(Section):
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
-    outlyingness: float = _anomaly(
-        2.5, "Anomaly index from which on a class is suspected and searched for again.", gt=0, le=100
+    anomaly_index: float = _anomaly(
+        2.5, "From this anomaly index on a class is suspected and searched for again.", gt=0, le=100
     )
     enough: float = _anomaly(1.0, "The rounds end when no suspect's anomaly index is larger.", gt=0, le=100)
     images: int = field(400, "Largest number of images for searching and judging.", "images", ge=8, le=10_000)
@@ -202,7 +203,12 @@ class Unlearn(Section):
 class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
-    FORMER: ClassVar = {"ladder": "candidates", "canaries": "test_backdoors"}
+    FORMER: ClassVar = {
+        "ladder": "candidates",
+        "canaries": "test_backdoors",
+        "rebound_steps": "refinetune_steps",
+        "rebound_walk": "refinetune_walk",
+    }
     candidates: Annotated[tuple[Text, ...], Strict(False)] = field(
         (),
         "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
@@ -217,8 +223,8 @@ class Auto(Section):
     plant_share: float = _share(
         0.3, "Share of triggered pairs in a batch, for all test backdoors together.", gt=0, le=0.9
     )
-    rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
-    rebound_walk: float = field(
+    refinetune_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
+    refinetune_walk: float = field(
         0.75, "How far the refinetune test can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK
     )
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
@@ -384,7 +390,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     problems: list[str] = []
     for assignment in assignments:
         key, equals, value = (part.strip() for part in assignment.partition("="))
-        key = _FORMER_KEYS.get(key, key)
+        key = yaml_file.former_keys(Recipe).get(key, key)
         document = yaml_file.read(value, noun=_FORM.noun)
         if not equals:
             problems.append(f"--set {printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
@@ -510,7 +516,10 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
 
 
 def digest(recipe: Recipe, /) -> str:
-    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys."""
+    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys.
+
+    A key that was renamed counts under its first name: evidence stays that of the same values.
+    """
     # What only a recipe that chooses reads.
     idle = set() if METHODS[recipe.method].chooses else {"auto"}
     described = {"version", "name", "revision", "description", "evidence"}
@@ -518,7 +527,9 @@ def digest(recipe: Recipe, /) -> str:
     for name in {*_SETTABLE} - idle:
         section: Section = getattr(recipe, name)
         off = {key: type(section).model_fields[key].default for key in section.LATER}
-        values[name] = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
+        former = {now: earlier for earlier, now in section.FORMER.items()}
+        counted = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
+        values[name] = {former.get(key, key): value for key, value in counted.items()}
     return yaml_file.digest(values)
 
 
@@ -601,9 +612,9 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
     problems |= _contradictions_of_steps(recipe)
     if method.chooses and not recipe.auto.candidates:
         problems["auto", "candidates"] = f"{recipe.method} tries nothing; name recipes, as recipes/auto.yaml does"
-    if recipe.unlearn.enough > recipe.unlearn.outlyingness:
+    if recipe.unlearn.enough > recipe.unlearn.anomaly_index:
         problems["unlearn", "enough"] = (
-            f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
+            f"{recipe.unlearn.enough:g} is more than unlearn.anomaly_index, {recipe.unlearn.anomaly_index:g}: suspects would be left"
         )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"
@@ -660,7 +671,6 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
 
 STEPS = ("train", "loss", "augment", "unlearn")  # sections that decide the steps of a recipe
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
-_FORMER_KEYS = {f"auto.{earlier}": f"auto.{name}" for earlier, name in Auto.FORMER.items()}
 _FORM = Form(
     noun="recipe",
     named="a YAML file, or a shipped recipe",

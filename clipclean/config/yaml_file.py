@@ -290,6 +290,18 @@ def fields(model: type[BaseModel], /) -> dict[str, FieldInfo]:
     return dict(_walk(model, ""))
 
 
+@functools.cache
+def former_keys(model: type[BaseModel], /) -> dict[str, str]:
+    """What files of before call a key, dotted, with its name of now."""
+    sections = {key: _section(field.annotation) for key, field in fields(model).items()}
+    return {
+        f"{key}.{earlier}": f"{key}.{now}"
+        for key, section in sections.items()
+        if section and issubclass(section, Section)
+        for earlier, now in section.FORMER.items()
+    }
+
+
 def _walk(model: type[BaseModel], prefix: str) -> Iterable[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)

@@ -216,7 +216,7 @@ def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /
     """The work of all that ``auto`` may do with its candidates: each is tried on the copy, and one run."""
     settings = recipe.auto
     batch = min(settings.batch_size, size.pairs)
-    again = Work(pairs=settings.rebound_steps * batch) + measuring(
+    again = Work(pairs=settings.refinetune_steps * batch) + measuring(
         replace(size, panel=0, suspected=settings.test_backdoors)
     )
     tested = walking_back(size, triggers=settings.test_backdoors) + again

@@ -81,7 +81,7 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
         of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
         *of_audit,
-        *(unlearned.findings(least=inputs.recipe.unlearn.outlyingness) if unlearned else ()),
+        *(unlearned.findings(least=inputs.recipe.unlearn.anomaly_index) if unlearned else ()),
         *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
         *cleaning.notes(inputs),
     ]

@@ -152,7 +152,7 @@ def _stages_of_choosing(
     own, again = inputs.recipe.auto, ", and search it again" if inputs.shared.compares else ""
     trying = estimate.trying(inputs.recipe, candidates, size)
     planted = f"if a class is suspected and no trigger acts: plant {own.test_backdoors} test backdoors in a copy, to try candidates on"
-    tested = f"finetune a copy on the clean pairs for {own.rebound_steps} steps, and measure what returns"
+    tested = f"finetune a copy on the clean pairs for {own.refinetune_steps} steps, and measure what returns"
     ends = _ends(inputs, 2 * audit if again else audit)
     attempts = [
         Stage(
@@ -172,7 +172,7 @@ def _stages_of_choosing(
         ),
         *attempts,
         *(stage._replace(words=f"after each candidate: {stage.words}") for stage in ends),
-        *([Stage(f"after each candidate: {tested}{again}")] if own.rebound_steps else []),
+        *([Stage(f"after each candidate: {tested}{again}")] if own.refinetune_steps else []),
     ]
 
 

@@ -215,7 +215,7 @@ def begin(
     controls = controls_of(result)
     limits = policy.resolved(policy.DEFAULT, recipe.audit)
     named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
-    catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
+    catches = first_caught(result.targeted, anomaly_index=recipe.unlearn.anomaly_index, named=named)
     suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
@@ -234,7 +234,7 @@ def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
 
 
 def first_caught(
-    targeted: Sequence[detect.TargetedResult], /, *, outlyingness: float, named: Set[str] = frozenset()
+    targeted: Sequence[detect.TargetedResult], /, *, anomaly_index: float, named: Set[str] = frozenset()
 ) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
 
@@ -247,7 +247,7 @@ def first_caught(
         RecoveredTrigger(0, t.trigger, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in targeted
         if t.candidate.is_reached
-        and t.anomaly_index >= outlyingness
+        and t.anomaly_index >= anomaly_index
         and (detect.FAMILIES[t.candidate.family].facts.is_general or t.evidence > 0)
         and t.probe.excess >= SUCCEEDS
     ]

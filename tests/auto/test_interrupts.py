@@ -20,7 +20,7 @@ SEARCH = {"steps": 2, "restarts": 1, "suspects": 2, "controls": 4, "images": 2, 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.eps=0.001, train.max_steps="
 CHANGES = [
     f"auto.candidates={json.dumps([f'mmcl({SHORT}2)', f'mmcl({SHORT}2) + par({SHORT}3)'])}",
-    "auto.test_backdoors=2", "auto.plant_steps=4", "auto.batch_size=16", "auto.rebound_steps=2", "auto.effort=quick",
+    "auto.test_backdoors=2", "auto.plant_steps=4", "auto.batch_size=16", "auto.refinetune_steps=2", "auto.effort=quick",
 ]  # fmt: skip
 WEIGHTS = "open_clip_model.safetensors"
 

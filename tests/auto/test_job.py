@@ -22,9 +22,9 @@ def command(job, *more, candidates=CANDIDATES):
         "test_backdoors": 2,
         "plant_steps": 4,
         "batch_size": 16,
-        "rebound_steps": 2,
+        "refinetune_steps": 2,
     }
-    settings |= {"plant_walk": 0.05, "rebound_walk": 0.05}
+    settings |= {"plant_walk": 0.05, "refinetune_walk": 0.05}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
     given = ["--data", job.data, "--out", job.out, "--arch", job.arch, *job.words(), "--recipe", "auto", "--quiet"]
     return [*map(str, ["sanitize", job.model, *given, *changes, *more])]

@@ -28,9 +28,9 @@ SHORT = [
     "auto.test_backdoors=2",
     "auto.plant_steps=2",
     "auto.plant_walk=0.05",
-    "auto.rebound_walk=0.05",
+    "auto.refinetune_walk=0.05",
     "auto.batch_size=8",
-    "auto.rebound_steps=2",
+    "auto.refinetune_steps=2",
 ]
 
 

@@ -98,6 +98,23 @@ def test_keys_of_before_are_read_by_their_names_of_now(tmp_path):
     assert (changed.candidates, changed.test_backdoors) == (("par",), 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "earlier", "now"),
+    [
+        ("auto", "auto.rebound_steps", "auto.refinetune_steps"),
+        ("auto", "auto.rebound_walk", "auto.refinetune_walk"),
+        ("unlearn", "unlearn.outlyingness", "unlearn.anomaly_index"),
+    ],
+)
+def test_a_renamed_key_is_set_by_either_name(name, earlier, now):
+    own = recipe.load(name)
+    assert recipe.override(own, [f"{earlier}=5"]) == recipe.override(own, [f"{now}=5"]) != own
+
+
+def test_a_renamed_key_leaves_the_evidence_of_a_recipe():
+    assert all(recipe.own_evidence(recipe.load(name)) for name in ("unlearn", "surgery", "surgery-wide"))
+
+
 def test_a_key_under_both_of_its_names_is_refused(tmp_path):
     place = tmp_path / "own.yaml"
     place.write_text(
@@ -309,7 +326,7 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
         # what the method does not read
         ("cleanclip", ["augment.mixed=0.5"], ["augment.mixed"]),
         ("auto", ["train.walk=1", "unlearn.steps=9", "audit.images=99"], ["train.walk", "unlearn.steps"]),
-        ("unlearn", ["unlearn.enough=3", "unlearn.outlyingness=2.5"], ["unlearn.enough=3"]),
+        ("unlearn", ["unlearn.enough=3", "unlearn.anomaly_index=2.5"], ["unlearn.enough=3"]),
         # a recovery would leave the texts moved
         ("mmcl", ["train.moves=model", "train.recover_steps=3"], ["train.recover_steps"]),
         ("unlearn", ["train.moves=image tower", "train.recover_steps=3"], ["train.recover_steps"]),
@@ -422,6 +439,8 @@ def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_r
         for key in getattr(own, "LATER", ()):
             if section[key] == type(own).model_fields[key].default:
                 del section[key]  # off, and younger than the first evidence
+        for earlier, now in getattr(own, "FORMER", {}).items():
+            section[earlier] = section.pop(now)  # renamed, which changes no run
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(PLAIN) == hashlib.sha256(text.encode()).hexdigest()
     known = recipe.names()

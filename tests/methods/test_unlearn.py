@@ -110,7 +110,7 @@ def test_where_nothing_is_found_nothing_is_changed_the_verdict_is_open_and_no_we
     planted, tmp_path, hasty
 ):
     clean = planted._replace(model=planted.folder / "model.pt")
-    assert cleaned(clean, tmp_path / "out", "--no-panel", "--set", "unlearn.outlyingness=100") == 4
+    assert cleaned(clean, tmp_path / "out", "--no-panel", "--set", "unlearn.anomaly_index=100") == 4
     found = tiny.result(tmp_path / "out")
     assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC023"]
     assert found["training"]["steps"] == 0
@@ -119,7 +119,7 @@ def test_where_nothing_is_found_nothing_is_changed_the_verdict_is_open_and_no_we
 
 @pytest.mark.slow
 def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
-    cleaned(planted, tmp_path / "out", "--no-panel", "--set", "unlearn.outlyingness=1", "--set", "unlearn.enough=1")
+    cleaned(planted, tmp_path / "out", "--no-panel", "--set", "unlearn.anomaly_index=1", "--set", "unlearn.enough=1")
     found = tiny.result(tmp_path / "out")
     measured = [[p["trigger"] for p in probes(found, side, "found:")] for side in ("before", "after")]
     assert measured[0] == measured[1]
@@ -155,7 +155,7 @@ FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share 
 )  # fmt: skip
 def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(found, named, targets):
     given = {} if named is None else {"named": named}
-    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5, **given)] == targets
+    assert [catch.target for catch in unlearning.first_caught(found, anomaly_index=2.5, **given)] == targets
 
 
 @pytest.mark.slow
