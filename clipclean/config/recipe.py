@@ -25,7 +25,6 @@ DEFAULT = "auto"  # the recipe of a cleaning that names none
 STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
 RATES = ("walk", "lr")  # keys of train: one of them sets the rate
-UNDOING = ("undo",)  # candidates of a run with a base, before all others
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -203,6 +202,7 @@ class Unlearn(Section):
 class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
+    LATER = ("candidates_with_base",)
     FORMER: ClassVar = {
         "ladder": "candidates",
         "canaries": "test_backdoors",
@@ -213,6 +213,9 @@ class Auto(Section):
         (),
         "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
         "several run in sequence, each with KEY=VALUE in brackets if values differ.",
+    )
+    candidates_with_base: Annotated[tuple[Text, ...], Strict(False)] | None = field(
+        None, "Candidates beside a --base as well, which come before all others; null takes those of recipe auto."
     )
     control: Text = field("mmcl", "Recipe whose optimizer plants, and finetunes in the refinetune test.")
     test_backdoors: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
@@ -442,8 +445,10 @@ def chosen(
 
 def undoing(auto: Recipe, /) -> Recipe:
     """The recipe with the candidates that only a model's base allows, before its own: they cost least."""
-    own = auto.auto.candidates
-    candidates = (*(entry for entry in UNDOING if entry not in own), *own)
+    own, beside_base = auto.auto.candidates, auto.auto.candidates_with_base
+    if beside_base is None:
+        beside_base = load(DEFAULT).auto.candidates_with_base or ()
+    candidates = (*(entry for entry in beside_base if entry not in own), *own)
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": candidates})})
 
 

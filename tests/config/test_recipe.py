@@ -84,7 +84,8 @@ def test_relatives_of_cleanclip_differ_in_one_loss():
 
 
 def test_auto_has_the_defaults_but_for_its_candidates():
-    assert recipe.load("auto").auto.model_copy(update={"candidates": ()}) == recipe.Auto()
+    unset = {"candidates": (), "candidates_with_base": None}
+    assert recipe.load("auto").auto.model_copy(update=unset) == recipe.Auto()
 
 
 def test_keys_of_before_are_read_by_their_names_of_now(tmp_path):
@@ -556,10 +557,16 @@ def test_a_run_is_placed_in_the_measured_range(blocks, left, lost, words):
     assert all(word in told for word in words)
 
 
+def test_a_recipe_that_names_no_candidates_with_a_base_takes_those_of_auto():
+    auto = recipe.load("auto")
+    own = recipe.override(auto, ["auto.candidates_with_base=null"])
+    assert recipe.undoing(own).auto.candidates == recipe.undoing(auto).auto.candidates
+
+
 def test_with_a_base_the_candidate_that_needs_it_comes_first_and_once():
     auto = recipe.load("auto")
     first = recipe.undoing(auto)
-    assert first.auto.candidates == (*recipe.UNDOING, *auto.auto.candidates)
+    assert first.auto.candidates == (*auto.auto.candidates_with_base, *auto.auto.candidates)
     assert recipe.undoing(first) == first
 
 
