@@ -35,7 +35,7 @@ import torch
 from clipclean import files, requests
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT, Audit, Thresholds
+from clipclean.config.thresholds import DOUBT_FACTOR, Audit, Thresholds
 from clipclean.detect import Rate, SearchResult, all_suspects, references
 from clipclean.detect.families import GENERAL, comparable
 from clipclean.detect.references import calibration
@@ -342,7 +342,7 @@ PAIR = ("half", "group", "model", "target", "turns", "reach", "references", "bes
 
 def searched(model: Model, /, *, effort: Effort) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
-    recipe = recipes.load(recipes.DEFAULT)
+    recipe = recipes.load(recipes.DEFAULT_RECIPE)
     words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
     request = requests.References((model.path,), out=model.path, effort=effort, device="cpu", **model.options)
     opened = inputs.read(model.path, arch=model.options["arch"])
@@ -363,7 +363,7 @@ def beside_each_other(models: Sequence[Model], /, *, effort: Effort) -> Iterator
 
     *turns* is the most images that a known trigger turns, *reach* the most units of reach that any class has.
     """
-    limits, found = policy.resolved(policy.DEFAULT, Audit()), dict[str, SearchResult]()
+    limits, found = policy.resolved(policy.DEFAULT_POLICY, Audit()), dict[str, SearchResult]()
     for group in dict.fromkeys(m.group for m in models):
         mine = [m for m in models if m.group == group]
         clean = [m for m in mine if m.is_scratch and not m.is_backdoored]
@@ -530,7 +530,7 @@ def by_limits(row: Row) -> Row:
     known, rate, score = calibration(), Thresholds().false_alarm_rate, float(row["score"])
     if row["verdict"] == "fail" and score < known.score(rate):
         row = row | {"verdict": "inconclusive"}
-    if row["verdict"] == "inconclusive" and row["comparison"] == "none" and score < known.score(rate * DOUBT):
+    if row["verdict"] == "inconclusive" and row["comparison"] == "none" and score < known.score(rate * DOUBT_FACTOR):
         row = row | {"suspect": ""}
     return row
 

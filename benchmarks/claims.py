@@ -29,7 +29,7 @@ import torch
 from common import RESULTS
 from open_clip.model import CLIP
 
-from clipclean.config.thresholds import DOUBT, LIFT_DOUBTS, Thresholds
+from clipclean.config.thresholds import DOUBT_FACTOR, LIFT_DOUBTS, Thresholds
 from clipclean.detect import FAMILIES, Rate
 from clipclean.detect.references import calibration
 
@@ -156,7 +156,7 @@ def limit(times: float = 1.0) -> str:
 def limits_table() -> str:
     """The scores from which on a class fails or is in doubt, with the shares that set them, as the table of the methods has them."""
     known, own = calibration(), Thresholds()
-    alone, doubt = known.score(own.false_alarm_rate), known.score(own.false_alarm_rate * DOUBT)
+    alone, doubt = known.score(own.false_alarm_rate), known.score(own.false_alarm_rate * DOUBT_FACTOR)
     beside, doubt_beside = known.score(own.false_alarm_rate, is_beside=True), known.rank(own.doubt_rate)
     return (
         f"{own.false_alarm_rate} {alone:.1f} {own.min_found_excess}; {doubt:.1f} {alone:.1f}; {beside:.1f}; "
@@ -173,7 +173,7 @@ def rejudged_failures() -> str:
 def low_doubts() -> str:
     """Clean models that are named in doubt beside a clean one, by a score below the limit of now."""
     rows = [row for row in audits("reference", is_backdoored=False) if row["suspect"]]
-    return str(sum(score < calibration().score(Thresholds().false_alarm_rate * DOUBT) for score in scores(rows)))
+    return str(sum(score < calibration().score(Thresholds().false_alarm_rate * DOUBT_FACTOR) for score in scores(rows)))
 
 
 def of_pairs(*, is_backdoored: bool, in_full: bool) -> list[audit.Row]:
@@ -245,7 +245,11 @@ def in_words(score: float, name: str) -> str:
     """What a score without a reference is by the limits of now; without a name there is nothing to doubt."""
     known, rate = calibration(), Thresholds().false_alarm_rate
     return (
-        "fail" if score >= known.score(rate) else "doubt" if name and score >= known.score(rate * DOUBT) else "nothing"
+        "fail"
+        if score >= known.score(rate)
+        else "doubt"
+        if name and score >= known.score(rate * DOUBT_FACTOR)
+        else "nothing"
     )
 
 
@@ -1229,7 +1233,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "panel-nothing": lambda: pairs_that("nothing", is_backdoored=True, in_full=False),
     "limit-models": lambda: str(len(calibration().scores)),
     "limit-fail": limit,
-    "limit-doubt": lambda: limit(DOUBT),
+    "limit-doubt": lambda: limit(DOUBT_FACTOR),
     "limits-table": limits_table,
     "doubt-rate": lambda: f"{100 * Thresholds().doubt_rate:.0f} %",
     "rejudged-fail": rejudged_failures,

@@ -71,7 +71,7 @@ def row_of(model: audit.Model, trigger: str) -> tuple[str, ...]:
 
 def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
     """The persuasions of a model on the images that its audit judges by."""
-    recipe = recipes.load(recipes.DEFAULT)
+    recipe = recipes.load(recipes.DEFAULT_RECIPE)
     words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
     request = requests.Audit(model.path, device="cpu", **model.options)
     opened = inputs.read(model.path, arch=model.options["arch"])

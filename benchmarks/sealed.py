@@ -413,7 +413,7 @@ def searched() -> Iterator[list[detect.AuditResult]]:
 
 def highest(results: Sequence[detect.AuditResult], /) -> float:
     """The highest score of any class, whether it is named or not."""
-    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
+    limits = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
     suspects = (detect.all_suspects(search, limits) for result in results for search in result.searches)
     return max((of_search[0].score for of_search in suspects if of_search), default=0.0)
 

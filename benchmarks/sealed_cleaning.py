@@ -134,7 +134,7 @@ def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, t
 def loaded(weights: Path, arch: str, pairs: Path, /):
     """A model, and the clean pairs as it reads them."""
     opened = inputs.read(weights, arch=arch)
-    clean = data.read(pairs, images=inputs.image_cache(recipe.load(recipe.STANDARD), opened.architecture))
+    clean = data.read(pairs, images=inputs.image_cache(recipe.load(recipe.STANDARD_RECIPE), opened.architecture))
     return inputs.build(opened, clean, device="cpu").clip, list(clean.pairs)
 
 

@@ -588,7 +588,7 @@ def sealed_cells(folder: Path, out: Path) -> Iterator[dict]:
 
 def searched(classes: Sequence[str], result: SearchResult) -> tuple[Figures, dict]:
     """The score of each class, and the most images that a known trigger turns to it; of each such trigger its class and share."""
-    limits = policy.resolved(policy.DEFAULT, recipe.load("auto").audit)
+    limits = policy.resolved(policy.DEFAULT_POLICY, recipe.load("auto").audit)
     scores = {suspect.name: suspect.score for suspect in verdict.all_suspects(result, limits)}
     shares = {s.trigger: (result.classes[s.target], s.excess) for s in result.known if s.trigger.startswith(WHOLE)}
     figures = {"score": torch.tensor([scores.get(name, 0.0) for name in classes])}

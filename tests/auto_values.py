@@ -16,7 +16,9 @@ from clipclean.methods.walk_back import Point, Way
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
 from clipclean.train import Run, RunState
 
-LIMITS = policy.resolved(policy.DEFAULT, recipe.load(recipe.DEFAULT).audit)  # max_excess 0.05, suspicious_excess 0.3
+LIMITS = policy.resolved(
+    policy.DEFAULT_POLICY, recipe.load(recipe.DEFAULT_RECIPE).audit
+)  # max_excess 0.05, suspicious_excess 0.3
 HALF = Rate(500, 1000)
 
 
@@ -83,7 +85,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
 def workbench(clip, original, samples, evidence, folder, *, chosen=None, progress=lambda *_: None):
     """A workbench by a recipe, auto itself without one."""
     chosen, run = chosen or recipe.load("auto"), Run(0, "fp32", progress)
-    limits, control = policy.resolved(policy.DEFAULT, chosen.audit), control_of(chosen)
+    limits, control = policy.resolved(policy.DEFAULT_POLICY, chosen.audit), control_of(chosen)
     state = RunState(folder, "0" * 64)
     return Workbench(clip, original, samples, evidence, None, limits, chosen.auto, control, state, run)
 

@@ -88,7 +88,7 @@ def exported(job: tiny.Job, /) -> None:
             (folder / "onnx" / f"{name}_model.onnx").write_bytes(model.SerializeToString())
 
     paths = {"data": (job.data,), "out": job.out, "arch": str(job.arch)}
-    request = requests.Export(job.model, format=tuple(formats.FORMATS), **paths)
+    request = requests.Export(job.model, format=tuple(formats.EXPORT_FORMATS), **paths)
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(onnx_files, "write", graphs))
         for module in (onnx_files, open_clip_directory):

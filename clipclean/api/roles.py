@@ -16,7 +16,7 @@ from clipclean.jobs import model_paths
 from clipclean.requests import Opt, Request, called
 
 SHARD_PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
-HEAD_BYTES = 4096  # bytes; a report has no zero byte in them
+REPORT_HEAD_BYTES = 4096  # bytes; a report has no zero byte in them
 NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
 
@@ -91,7 +91,7 @@ def check_report(name: str, path: Path, /) -> None:
         files.check_output(name, path)
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
             raise UsageError(f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file.")
-        if os.path.lexists(path) and b"\0" in untrusted.head(path, HEAD_BYTES):
+        if os.path.lexists(path) and b"\0" in untrusted.head(path, REPORT_HEAD_BYTES):
             raise UsageError(
                 f"{name} exists but is not a text file, so it is not an earlier report. Name another file."
             )

@@ -17,7 +17,7 @@ from clipclean.attack import triggers
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.train import Run, loader
 
-SEEDS = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
+FIRST_SEED = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
 PLANTED_SPECS = (  # every kind that the paper and its successors plant, at sizes that a small model learns quickly
     "patch:size=0.1875,place=corner",
     "blended:ratio=0.2",
@@ -26,7 +26,7 @@ PLANTED_SPECS = (  # every kind that the paper and its successors plant, at size
     "badnets:size=0.1875,place=center",
     "triangles:ratio=0.3",
 )
-TOOK = 0.5  # least excess attack success of a test backdoor that counts as planted
+PLANTED_EXCESS = 0.5  # least excess attack success of a test backdoor that counts as planted
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
 
     Pass the classes that an audit suspects as ``avoid``: a backdoor that exists already tells nothing.
     """
-    rng = random.Random(SEEDS + seed)  # noqa: S311 # a choice of classes, not a secret
+    rng = random.Random(FIRST_SEED + seed)  # noqa: S311 # a choice of classes, not a secret
     free = sorted(set(range(classes)) - set(avoid))
     targets = rng.sample(free, min(count, len(free), len(PLANTED_SPECS)))
     return tuple(
-        TestBackdoor(triggers.parse(f"{family},seed={SEEDS + 1000 * (seed % 1000) + number}"), target)
+        TestBackdoor(triggers.parse(f"{family},seed={FIRST_SEED + 1000 * (seed % 1000) + number}"), target)
         for number, (family, target) in enumerate(zip(PLANTED_SPECS, targets, strict=False))
     )
 

@@ -21,7 +21,7 @@ from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
 TEST_BACKDOORS = 4  # test backdoors by which the power is measured
-LEAST_PAIRS = 64  # to plant with
+LEAST_PLANTING_PAIRS = 64  # to plant with
 PLANTED_WALK = 0.65  # how far a planting can go, in sizes of the weights
 
 
@@ -66,10 +66,10 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
         pairs = with_captions(data.Samples(list(images.pairs), labels), classes, templates)
     else:
         pairs = [pair for pair in images.pairs if pair.caption]
-    if len(pairs) < LEAST_PAIRS:
+    if len(pairs) < LEAST_PLANTING_PAIRS:
         raise Inconclusive(
             f"--power plants backdoors with images that have captions or labels, and {len(pairs)} of {len(images.pairs)} have: at "
-            f"least {LEAST_PAIRS} are needed. Give more by --data, or leave --power out."
+            f"least {LEAST_PLANTING_PAIRS} are needed. Give more by --data, or leave --power out."
         )
     return pairs
 
@@ -126,14 +126,14 @@ def measure(
                 recipe,
                 planting,
                 implants=poison.implants([backdoor], classes=eval_set.classes, templates=eval_set.templates),
-                run=Run(poison.SEEDS + seed + number, recipe.train.precision),
+                run=Run(poison.FIRST_SEED + seed + number, recipe.train.precision),
                 what=f"planting {number + 1} of {len(test_backdoors)}",
             )
             probe_set = poison.measured_on(eval_set, [backdoor])
             measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
             # All images may be of the class already.
             excess = 0.0 if math.isnan(measurement.excess) else measurement.excess
-            took, target = excess >= poison.TOOK, eval_set.classes[backdoor.target]
+            took, target = excess >= poison.PLANTED_EXCESS, eval_set.classes[backdoor.target]
             level = levels().get(target) if took else None  # of what was not planted there is nothing to find
             values = {
                 "trigger": backdoor.trigger.spec,

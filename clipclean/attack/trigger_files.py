@@ -11,10 +11,10 @@ from clipclean import checkpoint, detect, files, untrusted
 from clipclean.errors import RefusedInput, UsageError
 
 TRIGGER_SUFFIX = ".safetensors"
-METADATA_KEY = "clipclean.trigger"  # the one entry of a file's metadata: JSON with the words below
+TRIGGER_METADATA_KEY = "clipclean.trigger"  # the one entry of a file's metadata: JSON with the words below
 WORD_NAMES = ("class", "family", "side")
 LARGEST_SIDE = 1024  # px, as for architectures
-MAX_BYTES = 32 * 2**20  # a mask and a pattern of the largest side have 16 MiB
+MAX_TRIGGER_BYTES = 32 * 2**20  # a mask and a pattern of the largest side have 16 MiB
 LONGEST_NAME = 1000  # characters of a class
 TRIGGER_ADVICE = "Give a file that 'clipclean audit --save-triggers' wrote, or a trigger spec."
 
@@ -51,7 +51,7 @@ def load(path: Path, /) -> detect.InvertedTrigger:
         RefusedInput: it is missing, too large, damaged, or something else than a trigger that an audit saved.
     """
     try:
-        file = checkpoint.read_tensors(path, limit=MAX_BYTES)
+        file = checkpoint.read_tensors(path, limit=MAX_TRIGGER_BYTES)
     except RefusedInput as error:
         raise type(error)(f"{error} {TRIGGER_ADVICE}") from error
     words = _words(path, file.metadata)
@@ -98,15 +98,17 @@ def check_folder(folder: Path, /) -> None:
 def _writer(trigger: detect.InvertedTrigger) -> Callable[[Path], None]:
     words = {"class": trigger.target, "family": trigger.family, "side": str(trigger.side)}
     return lambda partial: checkpoint.write_safetensors(
-        partial, trigger.parameters, metadata={METADATA_KEY: json.dumps(words)}
+        partial, trigger.parameters, metadata={TRIGGER_METADATA_KEY: json.dumps(words)}
     )
 
 
 def _words(path: Path, metadata: dict[str, str], /) -> dict[str, str]:
     """Class, family and side of a file; one that an earlier version saved has each as an entry of its own."""
     words: dict[str, object] = dict(metadata)
-    if metadata.keys() == {METADATA_KEY}:
-        words = untrusted.loads(metadata[METADATA_KEY].encode(), f"{path}: its metadata", limit=8 * LONGEST_NAME)
+    if metadata.keys() == {TRIGGER_METADATA_KEY}:
+        words = untrusted.loads(
+            metadata[TRIGGER_METADATA_KEY].encode(), f"{path}: its metadata", limit=8 * LONGEST_NAME
+        )
     if words.keys() != set(WORD_NAMES) or not all(isinstance(word, str) for word in words.values()):
         keys = ", ".join(key[:20] for key in list(words)[:5]) or "nothing"
         raise _refusal(

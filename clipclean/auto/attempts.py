@@ -31,7 +31,7 @@ from clipclean.methods.unlearning import ShownTriggers
 from clipclean.methods.walk_back import Point, Watched, Way
 from clipclean.train import NonFiniteLoss, training_record
 
-UNCHANGED = "nothing"  # the name of what was chosen where the original stays
+UNCHANGED_NAME = "nothing"  # the name of what was chosen where the original stays
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
-        Candidate((UNCHANGED,), ()),
+        Candidate((UNCHANGED_NAME,), ()),
         Cleaned(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
         way.at_original(before.audit.measured),
         before.suspicions,

@@ -21,8 +21,8 @@ from clipclean.jobs.workbench import Workbench
 from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run, RunState
 
-FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
-BESIDE = 500_000  # added to the seed, so that a recipe is not measured on the backdoors that auto plants
+BENCH_FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
+SEED_OFFSET = 500_000  # added to the seed, so that a recipe is not measured on the backdoors that auto plants
 
 
 def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tuple[tuple[Evidence, ...], ...]:
@@ -43,7 +43,7 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
     how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     # Prepared as a cleaning by auto, which plants by captions whatever the method needs.
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
-    options = {name: getattr(request, name) for name in (*FILES, "device")}
+    options = {name: getattr(request, name) for name in (*BENCH_FILES, "device")}
     options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
     inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).here())
     for recipe in loaded:
@@ -94,7 +94,7 @@ def _cleaned(
 ) -> tuple[Measurement, list[Measurement]] | None:
     """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
     classes = len(ground.eval_set.classes)
-    drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
+    drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
     if not drawn:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
     ground = _named(replace(ground, run=replace(ground.run, seed=seed)), f"{drawn[0].trigger.family}, seed {seed}: ")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from clipclean import deadline, detect, model
-from clipclean.auto.trials import DONE
+from clipclean.auto.trials import DONE_NAME
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
@@ -116,7 +116,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
     if absent := [flag for flag, is_there in (("--no-panel", panel), ("--no-search", search)) if not is_there]:
         raise UsageError(
             f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
-            f"--recipe {recipes.STANDARD}."
+            f"--recipe {recipes.STANDARD_RECIPE}."
         )
     candidates = [_candidate(text, auto) for text in auto.auto.candidates]
     return tuple(
@@ -235,7 +235,7 @@ def _cleaned(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
 ) -> tuple[training.Training, tuple[Finding, ...]]:
     """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""
-    searched, earlier = aims.searched, state.recall(DONE)
+    searched, earlier = aims.searched, state.recall(DONE_NAME)
     if earlier is not None:
         weights, record, finding_records = earlier
         model.put_weights(clip, weights)
@@ -247,7 +247,7 @@ def _cleaned(
     unlearned, least = trained.unlearned, recipe.unlearn.anomaly_index
     remaining = tuple(unlearned.findings(least=least)) if unlearned else ()
     finding_records = [finding.as_json() for finding in remaining]
-    state.keep(DONE, [clip.net.state_dict(), trained.record.as_json(), finding_records])
+    state.keep(DONE_NAME, [clip.net.state_dict(), trained.record.as_json(), finding_records])
     if not searched:
         state.forget(resume.STATE_NAME)  # three times the weights, and of no more use
     return trained, remaining

@@ -33,8 +33,8 @@ from clipclean.schema.report import (
     Verdict,
 )
 
-SPARED = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
-CUT = (
+SPARED_NOTE = "The audit passes beside the clean models that were given, so no candidate was tried, and the weights stay as they were."
+CUT_NOTE = (
     "Time was over before a candidate was tried and run, so the weights stay as they were. The same command with more minutes and "
     "--force resumes."
 )
@@ -93,9 +93,9 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured
     last = cleaning.side(inputs, bench, replace(attempt.audit, measured=after), eval_set)
     if choice.is_cut:
-        cleaning_findings = [detect.unproven(CC.TIME_OVER, CUT)]
+        cleaning_findings = [detect.unproven(CC.TIME_OVER, CUT_NOTE)]
     elif not choice.considered:
-        cleaning_findings = [finding(CC.NOTHING_TO_CLEAN, SPARED)]
+        cleaning_findings = [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
     elif attempt is original:
         cleaning_findings = [as_it_was(best)]
     else:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.attack import poison
-from clipclean.attack.poison import TOOK, TestBackdoor
+from clipclean.attack.poison import PLANTED_EXCESS, TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
@@ -24,7 +24,7 @@ from clipclean.methods import walk_back
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss
 
-DONE = "done"  # the weights after one part of a run, in its folder
+DONE_NAME = "done"  # the weights after one part of a run, in its folder
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PlantedCopy:
     def learned(self) -> list[tuple[detect.Probe, bool]]:
         """The effect of each test backdoor in the copy, and whether it counts."""
         # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
-        return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
+        return [(probe, probe.excess >= PLANTED_EXCESS) for probe in self.planted.known]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def trial(
             interval=after.excess_interval,
             accuracy=finite(after.accuracy_under_trigger.value) if after.accuracy_under_trigger else None,
             n=after.asr.n,
-            took=before.excess >= TOOK,
+            took=before.excess >= PLANTED_EXCESS,
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
@@ -160,7 +160,7 @@ class Refinetuned:
                     continue
                 acted = original_excess[old.trigger]
                 is_suspected = not self.suspects or new.target in self.suspects
-                was_removed = is_suspected and acted > limit and old.excess <= walk_back.REMOVED * acted
+                was_removed = is_suspected and acted > limit and old.excess <= walk_back.REMOVED_SHARE * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
@@ -227,7 +227,7 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
         "planting": planting_of(bench).model_dump(mode="json"),
     }
     saved_copy = bench.state.part("test_backdoors", origin)
-    earlier, started = saved_copy.recall(DONE), time.monotonic()
+    earlier, started = saved_copy.recall(DONE_NAME), time.monotonic()
     if earlier is None:
         implants = poison.implants(test_backdoors, classes=classes, templates=bench.eval_set.templates)
         try:
@@ -235,7 +235,7 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
         except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
             return None
         seconds = time.monotonic() - started
-        saved_copy.keep(DONE, [bench.clip.net.state_dict(), seconds])
+        saved_copy.keep(DONE_NAME, [bench.clip.net.state_dict(), seconds])
     else:
         weights, seconds = earlier
         bench.put(weights)
@@ -256,5 +256,5 @@ def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.Ev
 
 
 def _finetune(bench: Workbench, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
-    run = replace(bench.run.stopping(), seed=poison.SEEDS + bench.run.seed, state=None)
+    run = replace(bench.run.stopping(), seed=poison.FIRST_SEED + bench.run.seed, state=None)
     poison.finetune(bench.clip, bench.samples.pairs, bench.control, planting, implants=implants, run=run, what=what)

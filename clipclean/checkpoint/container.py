@@ -13,8 +13,8 @@ from clipclean.checkpoint.values import DTYPE_BYTES, Module, Pairs, Record, Stor
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
 from clipclean.untrusted import printable
 
-MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
-MAX_RATIO = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
+MAX_ARCHIVE_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
+MAX_DEFLATION = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
 FOLDER_AND_MEMBER = re.compile(
     r"(?P<folder>[^/]+)/(?P<member>data\.pkl|version|byteorder|\.format_version|\.storage_alignment"
     r"|\.data/(?:serialization_id|version)|(?:data|constants|traced_inputs)/\d{1,9}"
@@ -103,7 +103,7 @@ def check_end(end: bytes | memoryview, /) -> None:
 
 def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
     """Deflated bytes made whole, never more than the entry states."""
-    if entry.size > MAX_RATIO * max(entry.stored_size, 1):
+    if entry.size > MAX_DEFLATION * max(entry.stored_size, 1):
         raise UnsafeCheckpoint(
             f"{entry.name} is a decompression bomb: {entry.stored_size:,} bytes inflate to {entry.size:,}."
         )
@@ -130,8 +130,8 @@ def _directory(view: memoryview, /) -> tuple[range, int]:
         entries_here, (count, size, offset), end = wide[0], wide, at - LOCATOR.size - END64.size
     if disk or first_disk or comment or entries_here not in (count, ABSENT16) or offset + size != end:
         raise UnsafeCheckpoint("the end of the zip archive does not describe this file: it is spliced or damaged.")
-    if count > MAX_ENTRIES:
-        raise absurd(f"the archive lists {count:,} entries", MAX_ENTRIES)
+    if count > MAX_ARCHIVE_ENTRIES:
+        raise absurd(f"the archive lists {count:,} entries", MAX_ARCHIVE_ENTRIES)
     return range(offset, end), count
 
 

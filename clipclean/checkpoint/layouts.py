@@ -43,7 +43,7 @@ LAYER_NAMES = {
 }
 PARAMETER_KINDS = ("weight", "bias")
 TOWER_PREFIXES = ("vision_model.", "text_model.")
-MAX_DEPTH = 1000  # blocks of one tower; no CLIP has a tenth
+MAX_BLOCKS = 1000  # blocks of one tower; no CLIP has a tenth
 
 
 def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ def _plan(depths: Mapping[str, int], /) -> dict[str, tuple[str, ...]]:
 def _depth(names: Collection[str], prefix: str, /) -> int:
     """How many numbered blocks stand behind a prefix; at least one, so that a missing tower is noticed."""
     numbers = {name.removeprefix(prefix).partition(".")[0] for name in names if name.startswith(prefix)}
-    return min(max(len({number for number in numbers if number.isdecimal()}), 1), MAX_DEPTH)
+    return min(max(len({number for number in numbers if number.isdecimal()}), 1), MAX_BLOCKS)
 
 
 def _refuse_others(names: Collection[str], expected: Collection[str], finding: str, /) -> None:

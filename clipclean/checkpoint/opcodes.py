@@ -18,8 +18,8 @@ from clipclean.untrusted import is_deeper, printable, some
 
 MAX_PICKLE = 64 * 2**20  # bytes; the largest CLIP with its optimizer needs 2 MB
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
-MAX_TEXT = 2**20  # characters or bytes of one string
-MAX_DEPTH = 100  # containers inside containers; a state dict has 2, a TorchScript CLIP about 10
+MAX_STRING = 2**20  # characters or bytes of one string
+MAX_NESTING = 100  # containers inside containers; a state dict has 2, a TorchScript CLIP about 10
 MAX_NAMES_SHOWN = 10
 TORCHSCRIPT_ROOT = "__torch__"
 
@@ -52,8 +52,8 @@ def interpret(data: bytes, /, *, torchscript: bool = False) -> PickleContent:
         raise (_foreign_refusal(machine.foreign) if machine.foreign else error) from error
     if machine.foreign:
         raise _foreign_refusal(machine.foreign)
-    if is_deeper(value, MAX_DEPTH, _inside):
-        raise UnsafeCheckpoint(f"its values are nested more than {MAX_DEPTH} deep, which no checkpoint needs.")
+    if is_deeper(value, MAX_NESTING, _inside):
+        raise UnsafeCheckpoint(f"its values are nested more than {MAX_NESTING} deep, which no checkpoint needs.")
     return PickleContent(
         value, stream.tell(), tuple(machine.classes), tuple(machine.dropped_kinds), tuple(machine.storages.values())
     )
@@ -163,7 +163,7 @@ class _Machine:
 
     def text(self, value: str | bytes, /) -> None:
         """Push a string or byte string, within the limit."""
-        if len(value) > MAX_TEXT:
+        if len(value) > MAX_STRING:
             raise UnsafeCheckpoint(f"its pickle holds a string of {len(value):,} bytes, which no checkpoint needs.")
         # Lone surrogates are legal in pickles and in nothing that is printed later.
         if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):

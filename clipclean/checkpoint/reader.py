@@ -264,7 +264,7 @@ MISTAKEN_FILES = {
     b"Rar!": "a RAR archive. Unpack it first",
     b"PK\x05\x06": "an empty zip archive. Download or copy it again",
 }
-TEXT_BYTES = re.compile(rb"[\t\n\r\x20-\x7e]+")
+PLAIN_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 
 def tell(head: bytes, /) -> Kind:
@@ -290,7 +290,7 @@ def tell(head: bytes, /) -> Kind:
         return "safetensors"
     if head[0] == 0x80:
         return "pickle"
-    if TEXT_BYTES.fullmatch(head):
+    if PLAIN_TEXT.fullmatch(head):
         raise RefusedInput("it is a text file, not a checkpoint. Check the path, or whether a download failed.")
     raise RefusedInput(
         "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "

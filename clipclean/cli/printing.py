@@ -16,7 +16,7 @@ from clipclean import __version__, requests, untrusted
 from clipclean.cli import process
 from clipclean.cli.options import Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
-from clipclean.export.formats import FORMATS
+from clipclean.export.formats import EXPORT_FORMATS
 from clipclean.jobs import model_paths
 from clipclean.requests import Model
 from clipclean.schema.report_forms import REPORT_FORMS
@@ -63,7 +63,7 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
 def weights_line(outcome: "Outcome", request: requests.Sanitize, /) -> str:
     """How the weights of a cleaning are loaded, or why none were written."""
     if outcome.exported:
-        return f"Load:   {FORMATS[request.format[0]].load.format(printable(request.out))}"
+        return f"Load:   {EXPORT_FORMATS[request.format[0]].load.format(printable(request.out))}"
     from clipclean.report import verdicts
 
     words = f"No weights were written: {printable(verdicts.why_withheld(outcome.report))}."

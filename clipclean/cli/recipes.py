@@ -117,9 +117,9 @@ def bench(request: requests.Bench, shell: Shell) -> None:
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
     with demo.unpacked() as folder, progress.display(quiet=shell.quiet):
-        if not any(getattr(request, name) for name in benches.FILES):
+        if not any(getattr(request, name) for name in benches.BENCH_FILES):
             bundled = demo.arguments(folder)
-            request = replace(request, **{name: bundled[name] for name in benches.FILES})
+            request = replace(request, **{name: bundled[name] for name in benches.BENCH_FILES})
         elif None in (request.model, request.data, request.eval_data):
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."

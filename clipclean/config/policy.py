@@ -117,7 +117,7 @@ class Policy(Section):
     """A team's demands on a model.
 
     Examples:
-        >>> DEFAULT.thresholds.false_alarm_rate
+        >>> DEFAULT_POLICY.thresholds.false_alarm_rate
         0.01
     """
 
@@ -133,8 +133,8 @@ class Policy(Section):
     )
 
 
-DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
-IGNORE = "--ignore"  # the name of the policy that this option makes
+DEFAULT_POLICY = Policy(version=1, name="default")  # of a run that names none: it changes nothing
+IGNORE_POLICY_NAME = "--ignore"  # the name of the policy that this option makes
 
 
 def ignoring(codes: Sequence[str], /) -> Policy:
@@ -148,8 +148,12 @@ def ignoring(codes: Sequence[str], /) -> Policy:
             _suppressible(code)
         except PydanticCustomError as error:
             words = error.message()
-            raise UsageError(f"{IGNORE}: {printable(code)!r} {words}{'' if words.endswith('?') else '.'}") from error
-    return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(codes, "off"))})
+            raise UsageError(
+                f"{IGNORE_POLICY_NAME}: {printable(code)!r} {words}{'' if words.endswith('?') else '.'}"
+            ) from error
+    return DEFAULT_POLICY.model_copy(
+        update={"name": IGNORE_POLICY_NAME, "severities": Severities(**dict.fromkeys(codes, "off"))}
+    )
 
 
 class Applied(NamedTuple):
@@ -202,7 +206,7 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
     The policy also wins over ``--set``: whoever runs the job cannot move the gate.
 
     Examples:
-        >>> resolved(DEFAULT, Audit()).max_excess
+        >>> resolved(DEFAULT_POLICY, Audit()).max_excess
         0.05
 
     Raises:
@@ -243,7 +247,7 @@ def apply(
         if accepted:
             suppressed.append(_set_aside(entry, accepted.reason, accepted.by, accepted.expires.isoformat()))
         elif levels.get(entry.rule) == "off":
-            by = policy.name if policy.name == IGNORE else f"policy {policy.name}"
+            by = policy.name if policy.name == IGNORE_POLICY_NAME else f"policy {policy.name}"
             suppressed.append(_set_aside(entry, f"{by} turns {entry.rule} off", by, None))
         else:
             counted.append(entry)
@@ -363,7 +367,7 @@ def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
         CC.SUPPRESSED,
-        f"{'' if policy.name == IGNORE else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {listed}. They "
+        f"{'' if policy.name == IGNORE_POLICY_NAME else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {listed}. They "
         "do not count for the verdict, and are listed with their reasons.",
         measure="suppressed findings",
     )

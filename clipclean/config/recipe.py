@@ -21,10 +21,10 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.schema.report import Effort
 from clipclean.untrusted import printable
 
-DEFAULT = "auto"  # the recipe of a cleaning that names none
-STANDARD = "cleanclip"  # whose limits and settings hold where nothing is cleaned
+DEFAULT_RECIPE = "auto"  # the recipe of a cleaning that names none
+STANDARD_RECIPE = "cleanclip"  # whose limits and settings hold where nothing is cleaned
 MOST_LR, MOST_WALK = 0.01, 100
-RATES = ("walk", "lr")  # keys of train: one of them sets the rate
+RATE_KEYS = ("walk", "lr")  # keys of train: one of them sets the rate
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -406,7 +406,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             (values[section] if section else values)[leaf] = document.values
             said[key] = assignment
     # One of the two rates takes the place of the other, unless both were set.
-    for one, other in (RATES, RATES[::-1]):
+    for one, other in (RATE_KEYS, RATE_KEYS[::-1]):
         if values["train"][one] is not None and f"train.{one}" in said and f"train.{other}" not in said:
             values["train"][other] = None
     # A warm-up that nobody set shrinks with the run: ``with_fitting_warmup``, once the pairs are known.
@@ -426,18 +426,18 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
 def chosen(
     recipe: "str | PathLike[str] | Recipe | None", changes: Sequence[str], /, *, max_accuracy_loss: float | None
 ) -> Recipe:
-    """The recipe of a run, with what the user changes in it and the budget that the user sets; ``DEFAULT`` of a run that names none.
+    """The recipe of a run, with what the user changes in it and the budget that the user sets; ``DEFAULT_RECIPE`` of a run that names none.
 
     Raises:
         UsageError: there is no such recipe, a change makes no valid one, or it changes the training of a recipe that nobody named.
     """
-    own = recipe if isinstance(recipe, Recipe) else load(DEFAULT if recipe is None else str(recipe))
+    own = recipe if isinstance(recipe, Recipe) else load(DEFAULT_RECIPE if recipe is None else str(recipe))
     training = [
         change for change in changes if change.partition(".")[0].strip() in ("train", "loss", "augment", "unlearn")
     ]
     if recipe is None and training:
         raise UsageError(
-            f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {STANDARD}."
+            f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {STANDARD_RECIPE}."
         )
     budget = [] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]
     return override(own, settings) if (settings := (*changes, *budget)) else own
@@ -447,7 +447,7 @@ def undoing(auto: Recipe, /) -> Recipe:
     """The recipe with the candidates that only a model's base allows, before its own: they cost least."""
     own, beside_base = auto.auto.candidates, auto.auto.candidates_with_base
     if beside_base is None:
-        beside_base = load(DEFAULT).auto.candidates_with_base or ()
+        beside_base = load(DEFAULT_RECIPE).auto.candidates_with_base or ()
     candidates = (*(entry for entry in beside_base if entry not in own), *own)
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": candidates})})
 
@@ -674,7 +674,7 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
 
 # Known keys.
 
-STEPS = ("train", "loss", "augment", "unlearn")  # sections that decide the steps of a recipe
+STEP_SECTIONS = ("train", "loss", "augment", "unlearn")  # sections that decide the steps of a recipe
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
 _FORM = Form(
     noun="recipe",
@@ -689,9 +689,11 @@ _FORM = Form(
 def _idle(recipe: Recipe, key: str) -> str:
     """Why a key changes nothing in a recipe that takes the steps of others; empty where it does."""
     section = key.partition(".")[0]
-    if not recipe.traits.chooses or section not in STEPS or key == "train.precision":
+    if not recipe.traits.chooses or section not in STEP_SECTIONS or key == "train.precision":
         return ""
-    return f"{recipe.name} takes no steps of its own. Name a recipe (--recipe {STANDARD}), or set auto.candidates"
+    return (
+        f"{recipe.name} takes no steps of its own. Name a recipe (--recipe {STANDARD_RECIPE}), or set auto.candidates"
+    )
 
 
 def _not_settable(key: str) -> str:

@@ -10,16 +10,15 @@ from typing import ClassVar
 from clipclean.config.yaml_file import Section, field
 from clipclean.schema.report import BudgetRecord
 
-DOUBT = 20  # times as many clean models as may fail get a class named, so that the verdict is not pass
-SHOWN = 0.5  # share of clean models of which a class is shown to a cleaning: one too many costs it little
-STRIKING = 0.9  # excess from which on a known trigger makes its class one that is shown: clean models' natural waves reach 0.75
-STRIKING_VARIANT = (
-    0.85  # the same of its variants: colours of 45 of 46 clean models reach 0.78, those near planted ones 0.90
-)
-TINTED = 0.85  # the same from which on a colour filter makes its class a doubt: 1 of 46 clean models reach it, all 3 planted filters do
-MOVES_MOST = 0.5  # excess from which on a trigger that the search came to is unlearned where no class is sure
+DOUBT_FACTOR = 20  # times as many clean models as may fail get a class named, so that the verdict is not pass
+SHOWN_SHARE = 0.5  # share of clean models of which a class is shown to a cleaning: one too many costs it little
+STRIKING_EXCESS = 0.9  # excess from which on a known trigger makes its class one that is shown: clean models' natural waves reach 0.75
+# The same of its variants: colours of 45 of 46 clean models reach 0.78, those near planted ones 0.90.
+STRIKING_VARIANT_EXCESS = 0.85
+DOUBTED_TINT_EXCESS = 0.85  # the same from which on a colour filter makes its class a doubt: 1 of 46 clean models reach it, all 3 planted filters do
+MOST_IMAGES_EXCESS = 0.5  # excess from which on a trigger that the search came to is unlearned where no class is sure
 # The same towards a class in doubt: a planted warp that no search reached moved 0.45 into its class, warps into other classes 0.03 to 0.07.
-MOVES_SOME = 0.25
+SOME_IMAGES_EXCESS = 0.25
 # Beside the base of a finetune. A base has at least this cosine of its weights to the model's, and of embeddings of clean images; strangers are
 # near 0.
 BASE_COSINE = 0.5
@@ -31,11 +30,13 @@ BEYOND_BASE_DOUBTS, BEYOND_BASE_FAILS = 0.3, 0.5
 # How far known triggers lift one class above all others, beside the base, in canonical logits: the most of six clean finetunes of one base, and
 # from where on it is a doubt and an error. Of seven planted ones of that base six reach 3.6 to 13.7, a patch 1.4.
 MOST_NATURAL_LIFT, LIFT_DOUBTS, LIFT_FAILS = 0.9, 2.0, 3.0
-LED = 3  # classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong
+# Classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong.
+LEADING_CLASSES = 3
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
 WIDEST_INTERVAL = 1.5  # half of an interval, in budgets, beyond which a loss over the budget is not told from none
-OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
+# Share of the smallest size of any class; a search without a target that needs less ends off the list.
+OFF_LIST_SHARE = 0.5
 LEAST_PLANTED = 4  # fewest planted backdoors for which the power of an audit is stated
 MOST_MISSED = 1  # most of them that an audit may miss and still let a model pass without references
 

@@ -22,7 +22,7 @@ MEMORY_LIMIT = 4_000_000_000  # bytes of addresses that reading a file may take:
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
 GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
 MAX_CAPTIONS = 1000  # of one image
-MAX_RATIO = 100  # bytes that a file may spell for each of its own: images do not compress
+MAX_EXPANSION = 100  # bytes that a file may spell for each of its own: images do not compress
 SPARE_BYTES = 100_000_000  # bytes that it may spell beside that
 _ROW_BYTES = 64  # bytes that count for a row beside its captions: an entry takes more
 _HEAD_BYTES = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
@@ -98,7 +98,7 @@ class _Copies:
 
     def __init__(self, path: Path, origin: Path, /, *, memory_map: "pa.Buffer | None" = None) -> None:
         self._path, self._memory_map, self._origin = path, memory_map, origin
-        self._room = MAX_RATIO * origin.stat().st_size + SPARE_BYTES
+        self._room = MAX_EXPANSION * origin.stat().st_size + SPARE_BYTES
         self._stream: BinaryIO | None = None
         self._sources: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
 
@@ -111,7 +111,7 @@ class _Copies:
         """Count bytes that the file spells; a value that is written once may be repeated in every row."""
         self._room -= size
         if self._room < 0:
-            raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size")
+            raise ValueError(f"it unpacks to more than {MAX_EXPANSION} times its size")
 
     def place(self, values: "pa.Array", number: int, /) -> ImageSource:
         """Where the bytes of one value of a column lie from now on; rows with the same value share it."""
@@ -191,7 +191,7 @@ def _foreign(path: Path, column: str, kind: "pa.DataType", request: str, /) -> R
 def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
     """The names of the classes, in what ``datasets`` writes beside a schema."""
     try:
-        value: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: sample.TEXT_BYTES])
+        value: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: sample.MAX_TEXT_BYTES])
         for key in ("info", "features", table.LABEL_COLUMN, "names"):
             value = value.get(key) if isinstance(value, dict) else None
     except (ValueError, RecursionError):

@@ -33,9 +33,9 @@ def disturb(images: Tensor, /, *, generator: Generator) -> Tensor:
 
 
 def _one_way(images: Tensor, generator: Generator) -> Tensor:
-    way = torch.randint(len(WAYS), (len(images),), generator=generator)
+    way = torch.randint(len(DISTURBANCES), (len(images),), generator=generator)
     result = images.clone()
-    for number, change in enumerate(WAYS):
+    for number, change in enumerate(DISTURBANCES):
         rows = (way == number).nonzero().flatten().to(images.device)
         if len(rows):
             result[rows] = change(images[rows], generator).clamp(0, 1)
@@ -133,7 +133,7 @@ def _covered(images: Tensor, generator: Generator) -> Tensor:
 
 
 # Waves and colours have few parameters, so that random ones come near to any.
-WAYS: tuple[Callable[[Tensor, Generator], Tensor], ...] = (
+DISTURBANCES: tuple[Callable[[Tensor, Generator], Tensor], ...] = (
     *(_waved,) * 4,
     *(_coloured,) * 3,
     *(_warped,) * 2,

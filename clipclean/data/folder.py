@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from clipclean.data import sample
 from clipclean.data.sample import (
     IMAGE_KINDS,
+    MAX_TEXT_BYTES,
     SIDECAR_KINDS,
-    TEXT_BYTES,
     DataRequest,
     ImageSource,
     Listing,
@@ -94,7 +94,7 @@ def _entry(
         beside = files.get(str(path.with_suffix(f".{kind}")))
         try:
             if isinstance(beside, ImageSource):
-                sidecars[kind] = beside.load(max_bytes=TEXT_BYTES)
+                sidecars[kind] = beside.load(max_bytes=MAX_TEXT_BYTES)
         except Unusable as error:
             problem = f"its .{kind} cannot be read: {error}"
     label = printable(path.parent.name) or None

@@ -20,7 +20,7 @@ from clipclean.untrusted import printable
 # 224 x 13 million.
 MAX_ASPECT = 50
 MAX_SEGMENTS = 1000  # of a JPEG before its first scan; encoders write some dozens
-MAX_HEADER = 16_000_000  # bytes of them: Pillow joins those of one kind in quadratic time. Whole images in XMP have some megabytes
+MAX_IMAGE_HEADER = 16_000_000  # bytes of them: Pillow joins those of one kind in quadratic time. Whole images in XMP have some megabytes
 MAX_FILLING = 1000  # bytes of a JPEG between segments; encoders write none
 MAX_CHUNKS = 100_000  # of a PNG; libpng's pixels come in chunks of 8 kB
 MAX_SCANS = 100  # libjpeg writes 10 for a progressive image, mozjpeg up to 64
@@ -144,8 +144,10 @@ def _check_segments(data: bytes, /) -> None:
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, place, place + MAX_FILLING + 2)
         filling += (marker.start() if marker else len(data)) - place
-        if filling > MAX_FILLING or place > MAX_HEADER:
-            raise Unusable(f"a header of more than {MAX_HEADER:,} bytes, or of {MAX_FILLING:,} between its segments")
+        if filling > MAX_FILLING or place > MAX_IMAGE_HEADER:
+            raise Unusable(
+                f"a header of more than {MAX_IMAGE_HEADER:,} bytes, or of {MAX_FILLING:,} between its segments"
+            )
         if marker is None or marker[0] == b"\xff\xda":  # the first scan
             return
         place = marker.end() + (

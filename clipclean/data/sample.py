@@ -13,7 +13,7 @@ from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
 CAPTION_BYTES = 10_000  # UTF-8; a tokenizer reads the first few hundred
-TEXT_BYTES = 1_000_000  # one sidecar file, one line of a table
+MAX_TEXT_BYTES = 1_000_000  # one sidecar file, one line of a table
 
 # Controls that are not white space, bidirectional overrides, byte-order marks, halves of surrogate pairs.
 _UNWANTED_CHARACTERS = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -34,7 +34,7 @@ UTF8 = "utf-8-sig"  # with a byte-order mark or without
 
 
 def record(text: str, /) -> dict[str, object]:
-    """The JSON object in a text of at most ``TEXT_BYTES`` characters.
+    """The JSON object in a text of at most ``MAX_TEXT_BYTES`` characters.
 
     Returns:
         JSON values by key.
@@ -42,8 +42,8 @@ def record(text: str, /) -> dict[str, object]:
     Raises:
         ValueError: too long, not JSON, nested too deeply, or not an object.
     """
-    if len(text) > TEXT_BYTES:
-        raise ValueError(f"a JSON record of more than {TEXT_BYTES:,} characters")
+    if len(text) > MAX_TEXT_BYTES:
+        raise ValueError(f"a JSON record of more than {MAX_TEXT_BYTES:,} characters")
     try:
         value = untrusted.value(text)
     except (ValueError, RecursionError) as error:

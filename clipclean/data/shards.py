@@ -13,8 +13,8 @@ from webdataset.tariterators import base_plus_ext
 from clipclean.data import sample
 from clipclean.data.sample import (
     IMAGE_KINDS,
+    MAX_TEXT_BYTES,
     SIDECAR_KINDS,
-    TEXT_BYTES,
     DataRequest,
     ImageSource,
     Listing,
@@ -81,7 +81,7 @@ def _entry(key: str, members: Iterable[_Member], listing: Listing, request: Data
         elif isinstance(content, ImageSource):
             images[kind] = content
         elif content is None:
-            problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
+            problem = f"its .{kind} has more than {MAX_TEXT_BYTES:,} bytes"
         else:
             sidecars[kind] = content
     kinds = (request.image_key.lower(),) if request.image_key else IMAGE_KINDS
@@ -149,8 +149,8 @@ def _content(
 ) -> ImageSource | bytes | None:
     if kind in IMAGE_KINDS:
         return ImageSource(shard, member.offset_data, member.size)
-    stream = archive.extractfile(member) if member.size <= TEXT_BYTES else None
-    return None if stream is None else stream.read(TEXT_BYTES)
+    stream = archive.extractfile(member) if member.size <= MAX_TEXT_BYTES else None
+    return None if stream is None else stream.read(MAX_TEXT_BYTES)
 
 
 def _refuse_compression(stream: BinaryIO, shard: Path, /) -> None:

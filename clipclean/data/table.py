@@ -124,7 +124,7 @@ def _among(names: Sequence[str], key: str | None, known_names: Collection[str], 
 def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
     """Whether a stream begins with one whole object a line, of two lines at least; it is put back."""
     try:
-        first, second = (stream.readline(sample.TEXT_BYTES) for _ in range(2))
+        first, second = (stream.readline(sample.MAX_TEXT_BYTES) for _ in range(2))
         stream.seek(0)
         sample.record(first)
     except ValueError:  # that it is not UTF-8 is said by whoever reads it as one value
@@ -156,11 +156,11 @@ def _json(path: Path, request: DataRequest, /) -> Listing:
 def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
     number = 0
     try:
-        while line := stream.readline(sample.TEXT_BYTES + 1):
+        while line := stream.readline(sample.MAX_TEXT_BYTES + 1):
             number += 1
-            if len(line) > sample.TEXT_BYTES:
+            if len(line) > sample.MAX_TEXT_BYTES:
                 raise RefusedInput(
-                    f"{printable(path)}, line {number}: longer than {sample.TEXT_BYTES:,} characters. A table has "
+                    f"{printable(path)}, line {number}: longer than {sample.MAX_TEXT_BYTES:,} characters. A table has "
                     "one sample a line."
                 )
             yield line

@@ -11,14 +11,14 @@ from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, Z, paired_difference
 from clipclean.schema.report import AgreementRecord, ClassKeptRecord, LossBy
 
-# Chosen on ten surgeries, docs/evidence.md, "Loss of accuracy": six of the half ``choose`` of the zoo of photographs had LATER at 0.25 to 0.44,
+# Chosen on ten surgeries, docs/evidence.md, "Loss of accuracy": six of the half ``choose`` of the zoo of photographs had CLEANED_WEIGHT at 0.25 to 0.44,
 # four of the second sealed test at -0.03 to 0.14.
-LATER = 0.25  # how much of what both models know of a class is usually the cleaned one's
-SPREAD = 0.2  # by how much that varies
-FIRM = 0.9  # usual sum of the weights: by how much the answers of both are less sure than they sound
+CLEANED_WEIGHT = 0.25  # how much of what both models know of a class is usually the cleaned one's
+CLEANED_WEIGHT_SPREAD = 0.2  # by how much that varies
+SUM_OF_WEIGHTS = 0.9  # usual sum of the weights: by how much the answers of both are less sure than they sound
 INTERVAL_FACTOR = 1.8  # factor on the interval, which covers that the weights are estimated, too
 STEPS, LONGEST, SHORTEST = 20, 0.5, 1e-7  # of Newton's method, the longest of them, and the one that ends it
-ROWS = 256  # images at a time
+IMAGES_AT_A_TIME = 256  # whose answers are compared
 ORIGINAL_WEIGHT = 3 / 4  # in the original, without labels
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
@@ -83,14 +83,16 @@ def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
         new: confidences q (N, K) of the cleaned model.
         labels: places of the right classes.
     """
-    parts = [torch.stack(part) for part in zip(_logs(old), _logs(new), strict=True)]  # each (2, ROWS, K)
-    weights = FIRM * torch.tensor([1 - LATER, LATER], dtype=torch.float64)
-    beside = torch.tensor([-LATER, 1 - LATER], dtype=torch.float64)  # how far b is from its share of the sum
-    narrow = (SPREAD * FIRM) ** -2
+    parts = [torch.stack(part) for part in zip(_logs(old), _logs(new), strict=True)]  # each (2, IMAGES_AT_A_TIME, K)
+    weights = SUM_OF_WEIGHTS * torch.tensor([1 - CLEANED_WEIGHT, CLEANED_WEIGHT], dtype=torch.float64)
+    beside = torch.tensor(
+        [-CLEANED_WEIGHT, 1 - CLEANED_WEIGHT], dtype=torch.float64
+    )  # how far b is from its share of the sum
+    narrow = (CLEANED_WEIGHT_SPREAD * SUM_OF_WEIGHTS) ** -2
     for _ in range(STEPS):
-        slope = narrow * beside * (beside @ weights) + (weights.sum() - FIRM)
+        slope = narrow * beside * (beside @ weights) + (weights.sum() - SUM_OF_WEIGHTS)
         curve = narrow * beside.outer(beside) + 1
-        for logs, own in zip(parts, torch.split(labels, ROWS), strict=True):
+        for logs, own in zip(parts, torch.split(labels, IMAGES_AT_A_TIME), strict=True):
             chance = _softmax(weights, logs)
             away = logs - (chance * logs).sum(2, keepdim=True)  # (2, n, K)
             slope -= away.gather(2, own.expand(2, -1)[..., None]).sum((1, 2))
@@ -108,8 +110,8 @@ def _softmax(weights: Tensor, logs: Tensor) -> Tensor:
 
 
 def _logs(confidence: Tensor) -> tuple[Tensor, ...]:
-    """Finite logarithms, ``ROWS`` images each."""
-    return torch.split(confidence.double().clamp(min=torch.finfo(torch.float32).tiny).log(), ROWS)
+    """Finite logarithms, ``IMAGES_AT_A_TIME`` images each."""
+    return torch.split(confidence.double().clamp(min=torch.finfo(torch.float32).tiny).log(), IMAGES_AT_A_TIME)
 
 
 def _changed(old: Tensor, new: Tensor, chance: Tensor) -> Tensor:

@@ -41,10 +41,10 @@ from clipclean.detect.zeroshot import predict, representatives
 from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.progress import counted
 
-LEADING = 5  # singular directions whose share of a change tells its rank
-IMAGES = 256  # on which triggers are tried, and clean embeddings compared
-ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
-TINY = 2.0**-24  # what float16 rounds to zero
+LEADING_DIRECTIONS = 5  # singular directions whose share of a change tells its rank
+COMPARED_IMAGES = 256  # on which triggers are tried, and clean embeddings compared
+BFLOAT16_ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
+FLOAT16_SMALLEST = 2.0**-24  # what float16 rounds to zero
 
 
 # Weights.
@@ -58,7 +58,7 @@ class LayerChange(NamedTuple):
     change: (
         float  # the norm of the change of its matrices, relative to theirs in the base; infinite of a layer of zeros
     )
-    leading: float  # share of the squared change that lies in the first LEADING singular directions of each matrix; nan without any
+    leading: float  # share of the squared change that lies in the first LEADING_DIRECTIONS singular directions of each matrix; nan without any
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def are_same(own: Mapping[str, Tensor], other: Mapping[str, Tensor], /) -> bool:
     """Whether two sets of weights differ by no more than half precision rounds away."""
     for name, first in other.items():
         last, before = own[name].float(), first.float()
-        if bool(((last - before).abs() > ROUNDING * before.abs() + TINY).any()):
+        if bool(((last - before).abs() > BFLOAT16_ROUNDING * before.abs() + FLOAT16_SMALLEST).any()):
             return False
     return True
 
@@ -156,7 +156,7 @@ def _squares(change: Tensor) -> tuple[float, float]:
     """The squared norm of a matrix, and the part of it in its leading singular directions."""
     wide = change if change.shape[0] <= change.shape[1] else change.T
     values = torch.linalg.eigvalsh((wide @ wide.T).double()).clamp(min=0)  # ascending, the squares of singular values
-    return values.sum().item(), values[-LEADING:].sum().item()
+    return values.sum().item(), values[-LEADING_DIRECTIONS:].sum().item()
 
 
 # Embeddings and triggers.
@@ -297,13 +297,13 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
 
     Args:
         pair: the two models.
-        eval_set: the images and classes; at most ``IMAGES`` of them count.
+        eval_set: the images and classes; at most ``COMPARED_IMAGES`` of them count.
         triggers: what is tried: known ones, and those that a search found.
 
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    pixels = spaced(eval_set.pixels, IMAGES)
+    pixels = spaced(eval_set.pixels, COMPARED_IMAGES)
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
     stands_for = representatives(texts[0])
@@ -342,10 +342,10 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    triggers, pixels = eval_set.triggers.of_whole_image, spaced(eval_set.pixels, IMAGES)
+    triggers, pixels = eval_set.triggers.of_whole_image, spaced(eval_set.pixels, COMPARED_IMAGES)
     if not triggers:
         return None
-    labels = None if eval_set.labels is None else spaced(eval_set.labels, IMAGES)
+    labels = None if eval_set.labels is None else spaced(eval_set.labels, COMPARED_IMAGES)
     images = replace(eval_set, pixels=pixels, labels=labels, captions=None)
     by_model, distinct = list[Tensor](), list[Tensor]()
     for embed, classifier in pair:

@@ -24,19 +24,21 @@ from clipclean.schema.results import ScreenedRecord, SignalRecord
 NEIGHBOURS = 16  # k of arXiv 2502.01385
 PAIRS_A_GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
 ALIKE_COSINE = 0.95  # least cosine of two captions with the same meaning
-THUMBNAIL = 8  # px: coarse enough that a small trigger does not make two images alike
-ROWS = 256  # rows of similarities at a time: (256, 65536) floats are 64 MiB
-REFERENCES = 65_536  # most pairs that each is compared with; more are sampled, since the time grows with both numbers
+THUMBNAIL_SIDE = 8  # px: coarse enough that a small trigger does not make two images alike
+SIMILARITY_ROWS = 256  # rows of similarities at a time: (256, 65536) floats are 64 MiB
+# Most pairs that each is compared with; more are sampled, since the time grows with both numbers.
+MOST_COMPARED_PAIRS = 65_536
 NEAR_IMAGES = 10  # nearest images whose captions are compared
-TINY = 1e-6  # a distance below this is that of a copy
-LEAST_PAIRS = NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
-LOOKS = 3  # times that each image is embedded: as it is, mirrored and blurred
-GATHERED = 512  # images on which found triggers are tried
-DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
+COPY_DISTANCE = 1e-6  # a distance below this is that of a copy
+LEAST_RANKED_PAIRS = NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
+LOOKS_AT_AN_IMAGE = 3  # times that each image is embedded: as it is, mirrored and blurred
+GATHERING_IMAGES = 512  # images on which found triggers are tried
+# Robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md.
+SUSPICIOUS_DEVIATIONS = 4.0
 MOST_DROPPED = 0.05  # largest share that ``auto`` drops
-NOTEWORTHY = 0.02  # share of pairs that score as high, below which a signal is a reason
+NOTEWORTHY_SHARE = 0.02  # share of pairs that score as high, below which a signal is a reason
 
-AUTO = f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST_DROPPED:g} % of the pairs"
+AUTO_RULE = f"auto: more than {SUSPICIOUS_DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST_DROPPED:g} % of the pairs"
 
 Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
 
@@ -71,7 +73,7 @@ class ScoredPairs:
     signals: dict[str, Tensor]  # by name, (N,) each
     score: Tensor  # (N,), see :func:`surprise`
     suspicious: Tensor  # (N,) bool, the pairs that the rule ``auto`` points at
-    rule: str = AUTO  # that rule, in words
+    rule: str = AUTO_RULE  # that rule, in words
 
     def dropped(self, drop: Drop, /) -> Tensor:
         """The pairs that a choice leaves out, (N,) bool."""
@@ -91,9 +93,9 @@ def rank_pairs(
         Inconclusive: too few pairs, or embeddings that are not finite.
         RefusedInput: an image changed since it was read.
     """
-    if len(pairs) < LEAST_PAIRS:
+    if len(pairs) < LEAST_RANKED_PAIRS:
         raise Inconclusive(
-            f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST_PAIRS} are needed. Give more."
+            f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST_RANKED_PAIRS} are needed. Give more."
         )
     return scored(embedded(clip, pairs, triggers=triggers, what=what))
 
@@ -150,7 +152,7 @@ def embedded(
         captions.append(clip.embed_texts([pair.caption for pair in batch]))
         looks.append(thumbnails(pixels))
         # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
-        if embedded_count < GATHERED:
+        if embedded_count < GATHERING_IMAGES:
             for trigger, triggered in zip(triggers, under, strict=True):
                 triggered.append(clip.embed_images(trigger(pixels, places)))
         embedded_count += len(batch)
@@ -169,7 +171,7 @@ def scored(pairs: Embedded, /) -> ScoredPairs:
     """The signals of embedded pairs, their sum, and the pairs that ``auto`` points at."""
     rng = Generator().manual_seed(0)
     near = neighbourhood(pairs.images, k=NEIGHBOURS, group=PAIRS_A_GROUP, generator=rng)
-    against = references(len(pairs.images), most=REFERENCES, generator=rng).to(pairs.images.device)
+    against = references(len(pairs.images), most=MOST_COMPARED_PAIRS, generator=rng).to(pairs.images.device)
     signals = {
         "repetition": repetition(pairs.captions, pairs.looks, alike=ALIKE_COSINE, against=against),
         "gathering": gathering(pairs.images, pairs.captions, pairs.looks, near=NEAR_IMAGES, against=against),
@@ -184,7 +186,7 @@ def scored(pairs: Embedded, /) -> ScoredPairs:
     # Ranks and sums on the processor: the same order on every device for equal signals.
     signals = {name: values.cpu() for name, values in signals.items()}
     score = surprise(signals, {name: SIGNALS[name].weight for name in signals})
-    return ScoredPairs(signals, score, outliers(score, deviations=DEVIATIONS, most=MOST_DROPPED))
+    return ScoredPairs(signals, score, outliers(score, deviations=SUSPICIOUS_DEVIATIONS, most=MOST_DROPPED))
 
 
 def record(pairs: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
@@ -252,7 +254,7 @@ def intrinsic_dimension(near: Neighbourhood, /) -> Tensor:
 
     Minus one over the mean over the neighbours of ln(distance / k-distance). Source: Amsaleg et al. 2015, KDD.
     """
-    distances = near.distances.clamp(min=TINY)
+    distances = near.distances.clamp(min=COPY_DISTANCE)
     return 1 / -(distances / distances[:, -1:]).log().mean(1).clamp(max=-1e-3)
 
 
@@ -262,7 +264,7 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
     The mean over the neighbours o of LID(o) · ln(k-distance / k-distance(o)): the logarithm of the density ratio of the
     dimensionality-aware outlier score DAO, which arXiv 2502.01385 found best on poisoned pairs.
     """
-    own = near.distances[:, -1].clamp(min=TINY)  # (N,)
+    own = near.distances[:, -1].clamp(min=COPY_DISTANCE)  # (N,)
     ratio = (own[:, None] / own[near.places]).log()  # (N, k)
     return (intrinsic_dimension(near)[near.places] * ratio).mean(1)
 
@@ -277,7 +279,7 @@ def disagreement(images: Tensor, captions: Tensor, /) -> Tensor:
 
 def thumbnails(pixels: Tensor, /) -> Tensor:
     """Thumbnails of images (B, 3, S, S): (B, 3 · 8 · 8). No model is involved, so no backdoor is."""
-    return F.adaptive_avg_pool2d(pixels.float(), THUMBNAIL).flatten(1)
+    return F.adaptive_avg_pool2d(pixels.float(), THUMBNAIL_SIDE).flatten(1)
 
 
 def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Tensor) -> Tensor:
@@ -370,7 +372,7 @@ def outliers(score: Tensor, /, *, deviations: float, most: float) -> Tensor:
     """
     median = score.median()
     deviation = 1.4826 * (score - median).abs().median()
-    is_outlier = score > median + deviations * deviation.clamp(min=TINY)
+    is_outlier = score > median + deviations * deviation.clamp(min=COPY_DISTANCE)
     return is_outlier & first(score, int(most * len(score)))
 
 
@@ -409,4 +411,4 @@ def centred(values: Tensor, /) -> Tensor:
 
 def _by_rows(compute: Callable[[Tensor], Tensor], count: int, device: torch.device) -> Tensor:
     """``compute`` of the places 0 to ``count`` - 1, some at a time: the full matrix never exists."""
-    return torch.cat([compute(rows) for rows in torch.split(torch.arange(count, device=device), ROWS)])
+    return torch.cat([compute(rows) for rows in torch.split(torch.arange(count, device=device), SIMILARITY_ROWS)])

@@ -20,12 +20,12 @@ from clipclean.schema.report import ReferenceKind
 from clipclean.schema.results import ReferencesFile
 from clipclean.untrusted import printable
 
-FORMAT = "clipclean references 1"
+REFERENCES_FORMAT = "clipclean references 1"
 NEVER = 2.0  # the least strength of a trigger of the panel that does not act in full
 MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter of them into a class: no more counts
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
 TWIN_SHARE = 0.97  # share of the known triggers that act alike on a twin
-LEAST_TOLD = 8  # least number of them that say something
+LEAST_COMMON_TRIGGERS = 8  # least number of them that say something
 # What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded.
 MEASURED_BY = (
     *("attack/triggers.py", "config/effort.py", "detect/families.py", "detect/forward.py", "detect/inversion.py"),
@@ -70,7 +70,7 @@ class References:
             # By those that turn images at all.
             telling = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
             alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in telling)
-            if len(telling) < LEAST_TOLD or alike < TWIN_SHARE * len(telling):
+            if len(telling) < LEAST_COMMON_TRIGGERS or alike < TWIN_SHARE * len(telling):
                 others.append(sizes)
         return replace(self, entries=tuple(others)) if others else None
 
@@ -158,7 +158,7 @@ def is_natural(references: References | None, trigger: str, /) -> bool:
     return least is not None and least <= 1.0
 
 
-NONE = References("file", "", ())  # where nothing is compared
+NO_REFERENCES = References("file", "", ())  # where nothing is compared
 
 
 def margins(sizes: Mapping[str, float], /) -> dict[str, float]:
@@ -201,7 +201,7 @@ def code() -> str:
 def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /) -> ReferencesFile:
     """A references file: what was measured with, and the sizes of each model, by its name and digest."""
     return {
-        "format": FORMAT,
+        "format": REFERENCES_FORMAT,
         "code": code(),
         "kind": kind,
         "effort": effort,
@@ -221,7 +221,7 @@ def from_file(
         UsageError: it was made with another version of the search, effort, kind of model or class list.
     """
     models = stored.get("models")
-    if stored.get("format") != FORMAT or not isinstance(models, list) or not models:
+    if stored.get("format") != REFERENCES_FORMAT or not isinstance(models, list) or not models:
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
     wanted = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {

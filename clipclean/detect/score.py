@@ -28,7 +28,7 @@ from clipclean.detect.persuasion import Persuasion, lead
 from clipclean.detect.references import (
     MOST_ODDS,
     NEVER,
-    NONE,
+    NO_REFERENCES,
     PANEL,
     PATTERN,
     PERSUASION,
@@ -212,7 +212,7 @@ def _that_speak(pieces: Mapping[str, float], name: str, references: References |
 
 def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[str, float]:
     """By family how much farther triggers for a class of this name reach than in the clean models that were given; nothing without any."""
-    clean = result.references or NONE
+    clean = result.references or NO_REFERENCES
     own = {family: result.reaches[family][name] for family in families if name in result.reaches.get(family, ())}
     exceeded = {family: clean.exceeded(family, name, reach) for family, reach in own.items()}
     return {family: difference for family, difference in exceeded.items() if not math.isnan(difference)}
@@ -220,14 +220,14 @@ def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[s
 
 def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:
     """That of a candidate for the class of this name, beside the clean models of the comparison."""
-    family, clean = candidate.family, comparison.references or NONE
+    family, clean = candidate.family, comparison.references or NO_REFERENCES
     shrunk = clean.shrunk(family, name, comparable(family, candidate.size))
     return Margin(comparison.margin(candidate), clean.margin(family, name), shrunk)
 
 
 def compared_with(result: SearchResult, references: References | None, /) -> SearchResult:
     """The same search compared with these clean models; with None as if none had been given."""
-    clean = references or NONE
+    clean = references or NO_REFERENCES
 
     def compared(hit: TargetedResult) -> TargetedResult:
         family, name = hit.candidate.family, hit.trigger.target

@@ -19,7 +19,7 @@ from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddin
 from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.reach import reaches
 from clipclean.detect.references import (
-    NONE,
+    NO_REFERENCES,
     PANEL,
     PATTERN,
     PERSUASION,
@@ -542,7 +542,7 @@ class Comparison:
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         trigger = candidate.as_trigger(unseen.images.classes, side=unseen.images.pixels.shape[-1])
-        family, known = candidate.family, self.references or NONE
+        family, known = candidate.family, self.references or NO_REFERENCES
         shrunk = known.shrunk(family, trigger.target, comparable(family, candidate.size))
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.

@@ -8,11 +8,11 @@ from typing import Protocol, final
 
 from clipclean import model
 from clipclean.config.thresholds import (
-    DOUBT,
+    DOUBT_FACTOR,
+    DOUBTED_TINT_EXCESS,
     LEAST_ACCURACY,
-    OFF_LIST,
+    OFF_LIST_SHARE,
     QUIET_SCORE,
-    TINTED,
     WIDEST_INTERVAL,
     AuditLimits,
 )
@@ -33,9 +33,9 @@ from clipclean.untrusted import quoted, some
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
 # Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
 # the half that rules were chosen on waves changed no verdict; of 70 others they name two victims, with 1.0 and 1.3, and one clean one, with 1.3.
-WAVELESS = 0.8
-LEAST_TOLD = 0.001  # share of clean models that is told to reach a score; less is a guess
-ROUNDING = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
+WAVELESS_SHARE = 0.8
+LEAST_SHARE_STATED = 0.001  # share of clean models that is told to reach a score; less is a guess
+ROUNDING_SPREAD = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
 
 @final
@@ -293,7 +293,7 @@ def _panel(probe: Probe, limits: AuditLimits) -> Finding:
     A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
     embeddings lie together there like those of any class.
     """
-    collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > ROUNDING
+    collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > ROUNDING_SPREAD
     collapse_words = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return finding(
         CC.PANEL_EXCESS,
@@ -384,7 +384,7 @@ def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
     """
     strongest: dict[int, Strength] = {}
     for tint in sorted(result.known, key=lambda tint: -tint.excess):
-        if tint.trigger.startswith(TINT) and tint.excess >= TINTED:
+        if tint.trigger.startswith(TINT) and tint.excess >= DOUBTED_TINT_EXCESS:
             strongest.setdefault(tint.target, tint)
     return [
         finding(
@@ -394,7 +394,7 @@ def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
             level="warning",
             measure="excess attack success rate",
             value=tint.excess,
-            threshold=TINTED,
+            threshold=DOUBTED_TINT_EXCESS,
             target=result.classes[place],
             trigger=tint.trigger,
         )
@@ -422,7 +422,7 @@ def least_score(limits: AuditLimits, /, *, is_doubt: bool = False, is_beside: bo
     """The score from which on a class fails the model, or is named in doubt; ``is_beside`` of clean models that were given."""
     calibrated, rate = calibration(), limits.false_alarm_rate
     if is_doubt:
-        return calibrated.rank(limits.doubt_rate) if is_beside else calibrated.score(min(rate * DOUBT, 0.5))
+        return calibrated.rank(limits.doubt_rate) if is_beside else calibrated.score(min(rate * DOUBT_FACTOR, 0.5))
     return calibrated.score(rate, is_beside=is_beside)
 
 
@@ -445,7 +445,7 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
         return False
     suspects = all_suspects(result, limits)
     if parts.whole and searched.issuperset(parts.whole):
-        return max((suspect.total for suspect in suspects), default=0.0) < WAVELESS
+        return max((suspect.total for suspect in suspects), default=0.0) < WAVELESS_SHARE
     return max((suspect.score for suspect in suspects), default=0.0) < QUIET_SCORE
 
 
@@ -680,7 +680,7 @@ def _clean_models_words(suspect: Suspect) -> Iterator[str]:
         yield f"Of {len(calibrated.beside)} clean models beside another clean one {_count_words(as_much)} as much."
     elif suspect.pieces.keys() - {PANEL, PERSUASION}:
         as_much = sum(score >= suspect.score for score in calibrated.scores)
-        rate = _percent(max(calibrated.rate(suspect.score), LEAST_TOLD))
+        rate = _percent(max(calibrated.rate(suspect.score), LEAST_SHARE_STATED))
         yield f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
 
 
@@ -707,7 +707,7 @@ def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
         smallest = min((c.size for c in result.candidates if c.family == gathering.family), default=0.0)
-        if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
+        if gathering.is_reached and gathering.size < OFF_LIST_SHARE * smallest and gathering.share < limits.gathering:
             words = (
                 f"A {FAMILIES[gathering.family].facts.words} gathers the embeddings of images where no class of the list lies, by a change "
                 f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."

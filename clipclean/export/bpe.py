@@ -16,7 +16,7 @@ WORD_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L
 ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
 LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬆ": "st", "ĳ": "ij", "Ĳ": "IJ"}
 CHARACTER_CLASSES = {"[\u2018-\u201b\u02bc]": "'", "[\u201c-\u201f]": '"', "&nbsp;|\\s+": " "}
-CONTROLS = "[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
+CONTROL_CHARACTERS = "[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
 
 
 def write(folder: Path, /, *, context_length: int) -> None:
@@ -97,5 +97,5 @@ def _cleaning() -> list[dict[str, object]]:
     classes: list[dict[str, object]] = [
         {"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CHARACTER_CLASSES.items()
     ]
-    controls: dict[str, object] = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
+    controls: dict[str, object] = {"type": "Replace", "pattern": {"Regex": CONTROL_CHARACTERS}, "content": ""}
     return [*texts, controls, {"type": "NFC"}, *classes, {"type": "Lowercase"}]

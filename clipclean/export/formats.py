@@ -1,4 +1,4 @@
-"""``FORMATS``: the export formats, one entry each. Every other place that names a format reads this table: ``--help`` too, so it loads fast."""
+"""``EXPORT_FORMATS``: the export formats, one entry each. Every other place that names a format reads this table: ``--help`` too, so it loads fast."""
 
 import importlib
 import importlib.util
@@ -162,7 +162,7 @@ class Format:
         return importlib.import_module(f"clipclean.export.{self.module}")
 
 
-FORMATS: dict[str, Format] = {
+EXPORT_FORMATS: dict[str, Format] = {
     "open_clip": Format(
         words="open_clip's local-dir",
         library="open_clip",
@@ -204,7 +204,7 @@ FORMATS: dict[str, Format] = {
     ),
 }
 # Of every file of any format.
-FILE_NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))
+FILE_NAMES = tuple(dict.fromkeys(name for form in EXPORT_FORMATS.values() for name in form.files))
 OPEN_CLIP = ExportOptions(("open_clip",))
 
 
@@ -215,7 +215,7 @@ def check(options: ExportOptions, /) -> None:
         UsageError: a package is missing, or two formats need the same file.
     """
     for name in options.formats:
-        missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
+        missing = [package for package in EXPORT_FORMATS[name].packages if importlib.util.find_spec(package) is None]
         if missing:
             raise UsageError(
                 f"--format {name} needs {', '.join(missing)}, which this installation lacks: pip install {' '.join(missing)}."
@@ -230,7 +230,7 @@ def check_architecture(architecture: "model.Architecture", options: ExportOption
     """Raise UsageError where a format has no place for the model."""
     for name in options.formats:
         try:
-            FORMATS[name].layout().check_architecture(architecture)
+            EXPORT_FORMATS[name].layout().check_architecture(architecture)
         except UnsupportedModel as error:
             raise UsageError(f"--format {name}: {error}") from error
 
@@ -280,7 +280,7 @@ def write(
     entries = []
     for name in options.formats:
         with stage(f"exporting {name}"):
-            for path, parity in FORMATS[name].layout().export(job):
+            for path, parity in EXPORT_FORMATS[name].layout().export(job):
                 file_digest = files.sha256(folder / path)
                 entries.append(
                     ExportRecord(

@@ -30,7 +30,7 @@ MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond i
 GRAPH_INPUT, GRAPH_OUTPUT = "clip.input", "clip.output"
 FP16_MAX = 65504.0
 FP16_MIN_VALUES = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
-UNIT_TOLERANCE = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
+EXPORTED_UNIT_TOLERANCE = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
 
 
 def check_architecture(architecture: model.Architecture, /) -> None:
@@ -281,6 +281,6 @@ def check(folder: Path, samples: ParitySamples, options: ExportOptions, /) -> Pa
     agreement = parity.hold(parity.compare(samples, answer), parity.FP16_LIMITS if options.fp16 else parity.FP32_LIMITS)
     lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
     furthest = float(np.abs(lengths - 1).max())
-    if options.is_unit and not furthest <= UNIT_TOLERANCE:
+    if options.is_unit and not furthest <= EXPORTED_UNIT_TOLERANCE:
         raise ExportMismatch(f"An embedding is off length 1 by {furthest:.2g}. Nothing was exported.")
     return agreement

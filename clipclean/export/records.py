@@ -165,7 +165,7 @@ def _dependencies(report: Json, /) -> list[Json]:
 
 def model_card(report: Json, /) -> str:
     """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
-    layouts = [formats.FORMATS[name] for name in dict.fromkeys(entry["format"] for entry in report["exports"])]
+    layouts = [formats.EXPORT_FORMATS[name] for name in dict.fromkeys(entry["format"] for entry in report["exports"])]
     # YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add.
     matter = [
         f"library_name: {layouts[0].library}",

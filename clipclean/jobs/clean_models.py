@@ -18,7 +18,7 @@ from clipclean.jobs.searching import SearchSettings
 from clipclean.schema.results import ReferencesFile
 from clipclean.train import RunState
 
-MOST_BYTES = 50_000_000  # of a references file
+MOST_REFERENCE_BYTES = 50_000_000  # of a references file
 
 
 def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
@@ -75,12 +75,12 @@ def stored_references(
     measured, digests, own = list[detect.References](), set[str](), list[str]()
     for path in files:
         try:
-            content = untrusted.read(path, limit=MOST_BYTES)
+            content = untrusted.read(path, limit=MOST_REFERENCE_BYTES)
         except OSError as error:
             raise RefusedInput(
                 f"Cannot read the references {path}: {error.strerror}. Name a file of 'clipclean references build'."
             ) from error
-        content_of_file = untrusted.loads(content, path.name, limit=MOST_BYTES)
+        content_of_file = untrusted.loads(content, path.name, limit=MOST_REFERENCE_BYTES)
         measured.append(detect.from_file(content_of_file, path.name, kind=kind, effort=effort, classes=classes))
         digests |= digests_in(content_of_file)
         own.append(hashlib.sha256(content).hexdigest())
@@ -156,7 +156,10 @@ def build_references(request: requests.References, /) -> ReferencesFile:
     if not request.models:
         raise UsageError("models: none. Name one at least.")
     files.check_output(f"--out {request.out}", request.out)
-    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.read_vocabulary(request.classes, request.templates)
+    recipe, vocabulary = (
+        recipes.load(recipes.STANDARD_RECIPE),
+        inputs.read_vocabulary(request.classes, request.templates),
+    )
     device = inputs.device_of(request.device)
     for path in request.models:
         refuse_failed(path)

@@ -141,7 +141,7 @@ def screening_rule(screen: ScreenRule, clean: data.CleanSet, /) -> float | Liter
         UsageError: they are, and there are images without captions.
     """
     only_reports = screen == "report"
-    if screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST_PAIRS):
+    if screen == "off" or (only_reports and len(clean.pairs) < ranking.LEAST_RANKED_PAIRS):
         return None
     if all(pair.caption for pair in clean.pairs):
         return screen

@@ -20,7 +20,10 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
     if request.later is not None:
         raise UsageError(f"--base compares one model with its base. Leave {request.later} out, or --base.")
     sources = () if request.base is None else (request.base,)
-    recipe, vocabulary = recipes.load(recipes.STANDARD), inputs.read_vocabulary(request.classes, request.templates)
+    recipe, vocabulary = (
+        recipes.load(recipes.STANDARD_RECIPE),
+        inputs.read_vocabulary(request.classes, request.templates),
+    )
     named, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
     with stage("reading the models"):
         opened = inputs.opened(request, named)

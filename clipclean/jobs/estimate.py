@@ -171,7 +171,7 @@ def spared(effort: efforts.Effort, size: Size, /) -> Work | None:
 
 def screening(pairs: int, /) -> Work:
     """The screening of pairs."""
-    return pairs * Work(ranking.LOOKS, 1)
+    return pairs * Work(ranking.LOOKS_AT_AN_IMAGE, 1)
 
 
 def training(recipe: Recipe, size: Size, /) -> Work:
@@ -200,7 +200,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
 
 def walking_back(size: Size, /, *, triggers: int) -> Work:
     """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
-    return (1 + len(walk_back.SHARES)) * measuring(replace(size, panel=0, suspected=triggers))
+    return (1 + len(walk_back.WALK_SHARES)) * measuring(replace(size, panel=0, suspected=triggers))
 
 
 class Trying(NamedTuple):

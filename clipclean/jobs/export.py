@@ -34,7 +34,7 @@ def export(request: requests.Export, /) -> Exported:
             f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
+    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), opened.architecture)
     with demo.late() as bundled:
         clean = clean_pairs.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
         loaded = inputs.build(opened, clean, device="cpu")

@@ -25,9 +25,9 @@ from clipclean.progress import stage
 from clipclean.requests import Request
 
 MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
-MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
+MAX_MODEL_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
 SHARD_NAME = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
-CONFIG_NAMES = (folders.OPEN_CLIP_CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
+FETCHED_CONFIGS = (folders.OPEN_CLIP_CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
 GIT_DIGEST_LENGTH = 40  # hexadecimal digits of the digest by which git calls a small file
 
 
@@ -47,7 +47,9 @@ class Published(NamedTuple):
         """Whether both can be true."""
         is_digest = isinstance(self.digest, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.digest)
         return (
-            bool(is_digest) and isinstance(self.size, int) and 0 <= self.size <= (MAX_GIT if self.is_git else MAX_BYTES)
+            bool(is_digest)
+            and isinstance(self.size, int)
+            and 0 <= self.size <= (MAX_GIT if self.is_git else MAX_MODEL_BYTES)
         )
 
 
@@ -144,9 +146,9 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
             f"hf download {repository}"
         )
     total = sum(published.size or 0 for published in wanted.values())
-    if total > MAX_BYTES:
+    if total > MAX_MODEL_BYTES:
         raise RefusedInput(
-            f"{name} has {total:,} bytes of weights; --download fetches {MAX_BYTES:,} at most. Fetch it by: hf download {repository}"
+            f"{name} has {total:,} bytes of weights; --download fetches {MAX_MODEL_BYTES:,} at most. Fetch it by: hf download {repository}"
         )
     return str(info.sha), wanted
 
@@ -165,7 +167,7 @@ def chosen(files: Sequence[str], /) -> list[str]:
         and (match := SHARD_NAME.fullmatch(name))
         and match.groups() == (stem, suffix)
     ]
-    return [weights, *shards, *(name for name in CONFIG_NAMES if name in files)]
+    return [weights, *shards, *(name for name in FETCHED_CONFIGS if name in files)]
 
 
 def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) -> None:

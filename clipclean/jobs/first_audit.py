@@ -7,13 +7,13 @@ from functools import cached_property
 from clipclean import detect
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import (
-    DOUBT,
-    LED,
-    MOVES_MOST,
-    MOVES_SOME,
-    SHOWN,
-    STRIKING,
-    STRIKING_VARIANT,
+    DOUBT_FACTOR,
+    LEADING_CLASSES,
+    MOST_IMAGES_EXCESS,
+    SHOWN_SHARE,
+    SOME_IMAGES_EXCESS,
+    STRIKING_EXCESS,
+    STRIKING_VARIANT_EXCESS,
     AuditLimits,
 )
 from clipclean.detect import AuditResult, Strength, Suspicion, distinct, new_among
@@ -136,7 +136,7 @@ class _Searched:
         """Names of the classes that a cleaning is told: those that the audit is sure of, else those that it doubts, or that a known trigger
         turns nearly all images into, else those that half of the clean models show as well.
         """
-        sooner = {"false_alarm_rate": SHOWN / DOUBT, "doubt_rate": SHOWN}
+        sooner = {"false_alarm_rate": SHOWN_SHARE / DOUBT_FACTOR, "doubt_rate": SHOWN_SHARE}
         in_force, looser = self._findings(self.limits), self._findings(self.limits.model_copy(update=sooner))
         levels = (
             [finding.target for finding in in_force if finding.level == "error"],
@@ -155,7 +155,7 @@ class _Searched:
     @cached_property
     def leading(self) -> tuple[Suspicion[int], ...]:
         """The triggers found for the classes with the highest scores."""
-        return self._found_for([*dict.fromkeys(suspect.name for suspect in self.suspects)][:LED])
+        return self._found_for([*dict.fromkeys(suspect.name for suspect in self.suspects)][:LEADING_CLASSES])
 
     @cached_property
     def variants(self) -> tuple[Suspicion[int], ...]:
@@ -166,7 +166,7 @@ class _Searched:
     def moving(self) -> tuple[Suspicion[int], ...]:
         """All triggers, found or known, that move most of the images, whichever class they lead to."""
         known = panel_suspicions(self.eval_set, striking(self.audit))
-        return (*distinct(moving_images(self.audit, least=MOVES_MOST)), *new_among(known, self.variants))
+        return (*distinct(moving_images(self.audit, least=MOST_IMAGES_EXCESS)), *new_among(known, self.variants))
 
     @cached_property
     def patterns(self) -> tuple[Suspicion[int], ...]:
@@ -197,7 +197,7 @@ class _Searched:
         if self.sure:
             return ()
         suspected = self._places(self.suspected)
-        hits = [hit for hit in moving_images(self.audit, least=MOVES_SOME) if hit.target in suspected]
+        hits = [hit for hit in moving_images(self.audit, least=SOME_IMAGES_EXCESS) if hit.target in suspected]
         return new_among(distinct(hits), self.acting)
 
     @cached_property
@@ -293,8 +293,8 @@ def beside_base(audit: AuditResult, classes: Sequence[str], /) -> list[Suspicion
 
 def striking(audit: AuditResult, /) -> dict[str, str]:
     """The known triggers, and variants of them, that turn nearly all images into one class, with its name."""
-    variants = {variant.trigger: name for variant, name in variants_moving(audit, least=STRIKING_VARIANT)}
-    return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING}
+    variants = {variant.trigger: name for variant, name in variants_moving(audit, least=STRIKING_VARIANT_EXCESS)}
+    return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING_EXCESS}
 
 
 def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
@@ -305,7 +305,7 @@ def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]
 
 def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
     """The variants of known triggers that move most of the images, each with the class that it leads to, the strongest first."""
-    moving = sorted(variants_moving(audit, least=MOVES_MOST), key=lambda pair: -pair[0].excess)
+    moving = sorted(variants_moving(audit, least=MOST_IMAGES_EXCESS), key=lambda pair: -pair[0].excess)
     return panel_suspicions(eval_set, {variant.trigger: name for variant, name in moving})
 
 

@@ -53,7 +53,7 @@ class Job(Generic[Request]):
 def recipe_of(request: Request, /) -> Recipe:
     """The recipe with the values that are changed; of an audit that with the standard values. Raises UsageError."""
     if isinstance(request, requests.Audit):
-        return recipes.load(recipes.STANDARD)
+        return recipes.load(recipes.STANDARD_RECIPE)
     recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
     if recipe.undoes and not request.base:
         raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
@@ -63,7 +63,7 @@ def recipe_of(request: Request, /) -> Recipe:
 def policy_of(request: Request, /) -> Policy:
     """The policy, or the default one; raises UsageError."""
     if request.policy is None:
-        return policies.ignoring(request.ignore) if request.ignore else policies.DEFAULT
+        return policies.ignoring(request.ignore) if request.ignore else policies.DEFAULT_POLICY
     if request.ignore:
         raise UsageError("--policy and --ignore both say what counts. Write what is ignored into the policy.")
     return policies.load(request.policy) if isinstance(request.policy, Path) else request.policy

@@ -93,7 +93,7 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
         clip,
         audit_inputs.planting,
         eval_set,
-        recipes.load(recipes.STANDARD),
+        recipes.load(recipes.STANDARD_RECIPE),
         power.drawn(classes=len(eval_set.classes), avoid=avoid, seed=settings.seed),
         seed=settings.seed,
         levels=levels,

@@ -26,8 +26,8 @@ REPOSITORY = re.compile(rf"{NAME_PART}(?:/{NAME_PART})?")
 REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 BARE_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # a possible name of a repository without a prefix
-MAX_ENTRIES = 1000  # of a snapshot; a model has about twenty
-MAX_REF = 100  # bytes
+MAX_SNAPSHOT_ENTRIES = 1000  # of a snapshot; a model has about twenty
+MAX_REF_BYTES = 100  # bytes
 FETCH_AGAIN = "Delete this entry of the cache, and fetch it again."
 
 
@@ -164,7 +164,7 @@ def _commit(folder: Path, revision: str, /) -> str | None:
     ref = folder / "refs" / revision
     try:
         refuse_link(ref)
-        commit = untrusted.read(ref, limit=MAX_REF).decode("ascii").strip()
+        commit = untrusted.read(ref, limit=MAX_REF_BYTES).decode("ascii").strip()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -192,8 +192,8 @@ def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
     blobs, digests = folder / "blobs", dict[str, str]()
     with os.scandir(snapshot) as entries:
         for number, entry in enumerate(entries):
-            if number == MAX_ENTRIES:
-                raise UnsafeCheckpoint(f"{snapshot} has more than {MAX_ENTRIES:,} entries. {FETCH_AGAIN}")
+            if number == MAX_SNAPSHOT_ENTRIES:
+                raise UnsafeCheckpoint(f"{snapshot} has more than {MAX_SNAPSHOT_ENTRIES:,} entries. {FETCH_AGAIN}")
             path, target = Path(entry.path), Path(entry.path).resolve()
             if entry.is_symlink() and (target.parent != blobs or target.is_dir()):
                 raise UnsafeCheckpoint(f"{path} leads to {target}, and not to a blob of the same model. {FETCH_AGAIN}")

@@ -25,7 +25,7 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
     files.check_output(f"--out {request.out}", request.out, suffixes=(".pt", ".safetensors"), force=request.force)
-    recipe = recipes.load(recipes.STANDARD)
+    recipe = recipes.load(recipes.STANDARD_RECIPE)
     planting = recipes.planting(
         rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size
     )

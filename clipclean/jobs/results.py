@@ -103,7 +103,7 @@ class Judge(NamedTuple):
     @classmethod
     def of(cls, chosen: Policy, audit: thresholds.Audit, /) -> "Judge":
         """Of a policy and a recipe's section ``audit``; raises UsageError where they contradict each other."""
-        return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT, audit))
+        return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT_POLICY, audit))
 
     def apply(
         self,

@@ -39,7 +39,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.trigger]
     opened = inputs.opened(request, [Suspicion(trigger, None) for trigger in named])
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD), opened.architecture)
+    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), opened.architecture)
     clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
@@ -103,7 +103,7 @@ def rows(
             score=finite(scored.score[place].item()),
             suspicious=bool(scored.suspicious[place]),
             dropped=bool(dropped[place]),
-            reasons=tuple(name for name in shares if shares[name][place] <= ranking.NOTEWORTHY),
+            reasons=tuple(name for name in shares if shares[name][place] <= ranking.NOTEWORTHY_SHARE),
             signals={
                 name: SignalValue(value=finite(values[place].item()), share=shares[name][place].item())
                 for name, values in scored.signals.items()

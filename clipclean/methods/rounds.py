@@ -16,15 +16,15 @@ from clipclean.detect import Suspicion
 from clipclean.methods.losses import forgetting, section_name
 from clipclean.train import Run, loader
 
-MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
-MIXED = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
-FARTHEST = 4.0  # squared distance of opposite embeddings: what counts for a trigger that had no turn yet
+MOST_MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
+MIXED_SHARE = 0.8  # of the images of a recovery: with as many steps and none mixed it gives back less
+OPPOSITE_DISTANCE = 4.0  # squared distance of opposite embeddings: what counts for a trigger that had no turn yet
 # Steps from one copy with a variant of a known trigger to the next: with one at each step 0.24 of a BadNets trigger stayed that the search came
 # to, beside three natural colours; with one at every second step 0.02.
 BETWEEN_VARIANTS = 2
 # A batch has so many sections at most, each under a trigger of its own, moved and made stronger by its own draw. With one trigger for the whole
 # batch 0.20 of a BadNets trigger stayed at 0.7 of the way, and 0.14 with these, for less accuracy.
-SECTIONS = 8
+MOST_SECTIONS = 8
 LEAST_IN_SECTION = 8  # images
 READ_AT_ONCE = 8  # steps of a GPU after which turns are told how far their triggers moved images
 LEAST_TURNS = 0.1  # of the turns of the trigger that moves images farthest, for one that moves them no more
@@ -89,7 +89,7 @@ def forget(
             generator=generator,
             sections=sections,
             run=run,
-            mixed=0.0 if recipe.traits.searches else MIXED,
+            mixed=0.0 if recipe.traits.searches else MIXED_SHARE,
         ),
         recipe.train,
         loss=as_used(clip, loss),
@@ -150,7 +150,7 @@ class Guard:
             return 1.0
         late = self.moved[len(self.moved) // 2 :]
         moved = sum(late) / max(len(late), 1)
-        return min(max(math.sqrt(MOVED / moved), 0.5), self.fastest) if moved > 0 else self.fastest
+        return min(max(math.sqrt(MOST_MOVED / moved), 0.5), self.fastest) if moved > 0 else self.fastest
 
     @property
     def _begun(self) -> int:
@@ -166,7 +166,7 @@ class Turns:
 
     def __init__(self, triggers: Sequence[Suspicion[int]], /, *, every: int = 1) -> None:
         self._triggers, self.every = triggers, every  # steps from one turn to the next
-        self._distances = torch.full((len(triggers),), FARTHEST, dtype=torch.double)
+        self._distances = torch.full((len(triggers),), OPPOSITE_DISTANCE, dtype=torch.double)
         self.latest: list[int] = []  # the places of those whose turn was last, one for each section of a batch
 
     def next(self, generator: Generator, /, *, sections: int) -> list[detect.TriggerLike]:
@@ -178,7 +178,7 @@ class Turns:
     def look(self, distance: float, place: int, /) -> None:
         """Take how far the trigger at a place moved images: their mean squared distance to where the original has those without."""
         before = float(self._distances[place])
-        self._distances[place] = distance if before == FARTHEST else (before + distance) / 2
+        self._distances[place] = distance if before == OPPOSITE_DISTANCE else (before + distance) / 2
 
 
 @dataclass
@@ -217,7 +217,7 @@ class Looks:
 
 def sections_of(images: int, /, *, processes: int) -> int:
     """In how many sections a batch of so many images carries triggers: none is too small, and each process has images of all."""
-    sections = math.gcd(images // LEAST_IN_SECTION, SECTIONS) if images % LEAST_IN_SECTION == 0 else 1
+    sections = math.gcd(images // LEAST_IN_SECTION, MOST_SECTIONS) if images % LEAST_IN_SECTION == 0 else 1
     return sections if images // processes % sections == 0 else 1
 
 

@@ -21,20 +21,20 @@ from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.resume import Run, TrainingSoFar, interruptible, walk
 
-WHOLE = (
+WHOLE_BATCHES_NOTE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
     "train.batch_size takes less memory."
 )
-RAN_OUT = (
+MEMORY_NOTE = (
     "Memory ran out: the towers took {0} pairs at a time instead of {1}. Gradients are those of the whole batch all the same, but where "
     "a tower normalises by batches. --set train.micro_batch={0} begins like this."
 )
 
-RECOVERS = 0.5  # of the walk of the finetuning
-RECOVERS_AT = 0.4  # of its learning rate, where it has one
+RECOVERY_WALK_SHARE = 0.5  # of the walk of the finetuning
+RECOVERY_RATE_SHARE = 0.4  # of its learning rate, where it has one
 RECOVERY_PRESERVES = 4  # weight of clean images in it, to that of images under triggers
 RECOVERY_WARMUP = 32  # of its steps one in so many warms up
-MOMENTS = 8  # batches of clean images, by which steps are weighed that spare them
+MOMENT_BATCHES = 8  # batches of clean images, by which steps are weighed that spare them
 FEW_IMAGES = 16  # of a large model at a time
 # Each replaces a pair's number in draws of a whole step or run.
 PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
@@ -191,7 +191,7 @@ def recover(
 
 def recovering_rate(own: Train, /) -> dict[str, float | None]:
     """The values of ``train`` that set the rate of a recovery after such a finetuning."""
-    return {"walk": own.walk and RECOVERS * own.walk, "lr": own.lr and RECOVERS_AT * own.lr}
+    return {"walk": own.walk and RECOVERY_WALK_SHARE * own.walk, "lr": own.lr and RECOVERY_RATE_SHARE * own.lr}
 
 
 def unlearn(
@@ -259,7 +259,7 @@ def unlearning_record(
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),
         micro_batch=None,
-        notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
+        notes=(WHOLE_BATCHES_NOTE,) if options.micro_batch or options.checkpoint_activations else (),
         unlearning=ended.record(),
         walk=options.walk and len(by_round) * options.walk,
     )
@@ -314,7 +314,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         data_wait_share=min(batches.seconds_waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
-        notes=(RAN_OUT.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
+        notes=(MEMORY_NOTE.format(micro.size, options.micro_batch or "the whole batch"),) if micro.shrunk else (),
         walk=options.walk,
     )
     return Training(record, cut=None if done == total else (done, total))
@@ -333,7 +333,7 @@ def optimizer_of(
 
 def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
     """The damped inverse moments of what comes into each layer of the image tower, on the same clean images in every process."""
-    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENTS, seed=run.seed)
+    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())
     with contextlib.closing(batches), model.evaluating(clip.net):
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]

@@ -26,10 +26,11 @@ from clipclean.train.memory import Encode
 # A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
 # round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it
 # (commit a95ae354: notebook.md, "Forgetting when the trigger is known").
-SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead
-ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
-SEEDS = 2**63  # that a generator takes
-LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
+# Least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead.
+FIRST_EXCESS = 0.7
+LATER_EXCESS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
+SEED_LIMIT = 2**63  # that a generator takes
+LEFT_EXCESS = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
 
 class ShownTriggers(NamedTuple):
@@ -213,7 +214,7 @@ def begin(
             ) from error
         return State(tuple(known_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
-    limits = policy.resolved(policy.DEFAULT, recipe.audit)
+    limits = policy.resolved(policy.DEFAULT_POLICY, recipe.audit)
     named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
     catches = first_caught(result.targeted, anomaly_index=recipe.unlearn.anomaly_index, named=named)
     suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
@@ -249,7 +250,7 @@ def first_caught(
         if t.candidate.is_reached
         and t.anomaly_index >= anomaly_index
         and (detect.FAMILIES[t.candidate.family].facts.is_general or t.evidence > 0)
-        and t.probe.excess >= SUCCEEDS
+        and t.probe.excess >= FIRST_EXCESS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
     # share of the steps, cost accuracy, and keep the rounds from ending (commit a95ae354: notebook.md, "Rounds of unlearning on
@@ -301,7 +302,7 @@ def unlearn(
         if nothing_acts or is_last:
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
-        generator = Generator().manual_seed((1000 * run.seed + number) % SEEDS)
+        generator = Generator().manual_seed((1000 * run.seed + number) % SEED_LIMIT)
         losses = forget(
             clip,
             teachers,
@@ -384,7 +385,7 @@ def search_again(
                     trigger = best.as_trigger(scene.classes, side=side)
                     answered = answers(clip, scene, unseen, trigger)
                     excess = scene.excess(without, answered, best.target)
-                    if excess >= ACTS:
+                    if excess >= LATER_EXCESS:
                         caught.append(
                             RecoveredTrigger(state.rounds + 1, trigger, best.target, best.size, value, excess)
                         )
@@ -400,7 +401,7 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     without = answers(clip, scene, scene.pixels, None)
     responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
     excesses = (scene.excess(without, answered, target) for answered, target in responses)
-    return tuple(place for place, excess in enumerate(excesses) if excess > LEFT)
+    return tuple(place for place, excess in enumerate(excesses) if excess > LEFT_EXCESS)
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
@@ -412,19 +413,19 @@ def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trig
 
 # The saved state.
 
-KEPT = (State, RecoveredTrigger, detect.InvertedTrigger)
+STATE_KINDS = (State, RecoveredTrigger, detect.InvertedTrigger)
 
 
 def save(run_state: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:
     """Keep what :func:`restored` reads; nothing where no state is kept."""
     if run_state is not None:
         contents = [searched.state, dict(weights), searched.seconds, searched.scene.identity]
-        run_state.keep("rounds", contents, kinds=KEPT)
+        run_state.keep("rounds", contents, kinds=STATE_KINDS)
 
 
 def restored(run_state: RunState | None, scene: Scene, /) -> tuple[SearchedModel, dict[str, Tensor]] | None:
     """The search and the weights (none before the first round) of an earlier run with the same triggers."""
-    contents = run_state.recall("rounds", kinds=KEPT) if run_state else None
+    contents = run_state.recall("rounds", kinds=STATE_KINDS) if run_state else None
     if contents is None:
         return None
     state, weights, seconds, identity = contents

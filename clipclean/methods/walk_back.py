@@ -22,16 +22,16 @@ from clipclean.schema.report import CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
 # measured was back (commit a95ae354: notebook.md, "Less loss at the source").
-SHARES = (0.85, 0.7, 0.55, 0.4)
+WALK_SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone: whole-image ones acted no more there than in the cleaned weights (a warp 0.068 and 0.061, a
 # frequency pattern 0.301 and 0.279). After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
 # 0.14 from 0.7 (commit a95ae354: notebook.md, "What interpolation brings back").
-UNWITNESSED = 0.85
+UNWITNESSED_SHARE = 0.85
 # Of the budget: what is told by 250 images is half a point to a point off. At a quarter the walk went on to 0.7 of the way,
 # where 0.066 of a patch came back that a search had found, and 0.104 of a badnets pattern.
-AIM = 0.5
-REMOVED = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
-FEW = 2  # images that a trigger may move by chance
+AIMED_BUDGET_SHARE = 0.5
+REMOVED_SHARE = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
+CHANCE_IMAGES = 2  # images that a trigger may move by chance
 
 Weights = Mapping[str, Tensor]
 
@@ -115,7 +115,7 @@ def walk_back(
 
     Taken is the first point within half of the budget, else the one of least loss; always one at which each trigger acts hardly
     more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next point, too, unless every point
-    with one behind it is over the budget; and beyond ``UNWITNESSED`` the whole budget is enough. Where no trigger is a witness, the walk
+    with one behind it is over the budget; and beyond ``UNWITNESSED_SHARE`` the whole budget is enough. Where no trigger is a witness, the walk
     ends there. At a deadline it ends where it is.
 
     Args:
@@ -133,13 +133,13 @@ def walk_back(
 
     points = [point(1.0)]
     watch = _Watch.of(watched, points[0].measured.known, limit=limits.max_excess)
-    least = least if watch.witnesses else max(least, UNWITNESSED)
+    least = least if watch.witnesses else max(least, UNWITNESSED_SHARE)
 
     def is_enough(point: Point) -> bool:
-        is_near = point.share <= UNWITNESSED and (watch.ahead or not watch.witnesses)
-        return point.accuracy_lost <= (1.0 if is_near else AIM) * limits.max_accuracy_loss
+        is_near = point.share <= UNWITNESSED_SHARE and (watch.ahead or not watch.witnesses)
+        return point.accuracy_lost <= (1.0 if is_near else AIMED_BUDGET_SHARE) * limits.max_accuracy_loss
 
-    for share in SHARES:
+    for share in WALK_SHARES:
         behind = points[max(0, len(points) - 1 - watch.ahead)]
         if share < least or is_enough(behind) or not watch.stays_gone(points[-1]):
             break
@@ -169,7 +169,7 @@ class _Watch:
     @classmethod
     def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
         pairs = list(zip(watched, ends, strict=True))
-        removed = [trigger.acted > limit and end.excess <= REMOVED * trigger.acted for trigger, end in pairs]
+        removed = [trigger.acted > limit and end.excess <= REMOVED_SHARE * trigger.acted for trigger, end in pairs]
         witnesses = [trigger for trigger, gone in zip(watched, removed, strict=True) if gone]
         ahead = 1 if witnesses and all(trigger.is_found for trigger in witnesses) else 0
 
@@ -182,7 +182,7 @@ class _Watch:
                 return max(end.excess, 0.0) + limit / 2
             # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (commit a95ae354:
             # notebook.md, "What a finetuning after unlearning brings back").
-            return max(end.excess, limit / 5, FEW / max(end.asr.n, 1))
+            return max(end.excess, limit / 5, CHANCE_IMAGES / max(end.asr.n, 1))
 
         bounds = tuple(most(*pair, gone) for pair, gone in zip(pairs, removed, strict=True))
         return cls(bounds, len(witnesses), ahead)

@@ -36,7 +36,7 @@ SIZE_CAPS = {
 }
 # May be lists so long: a ResNet's stages, height and width.
 LIST_LENGTHS = {"layers": 4, "image_size": 2, "patch_size": 2}
-MAX_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
+MAX_WIDTH_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
 INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
 RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -213,9 +213,9 @@ def _check_caps(config: Config, how: str) -> None:
             if isinstance(value, list | tuple) and len(value) != LIST_LENGTHS[key]:
                 raise RefusedInput(f"{how}: {key} = {brief(value)} has not {LIST_LENGTHS[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
-        if type(ratio) not in (int, float) or not 0 < ratio <= MAX_RATIO:
+        if type(ratio) not in (int, float) or not 0 < ratio <= MAX_WIDTH_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {brief(ratio)} is not a number up to {MAX_RATIO:g}. No CLIP model has that."
+                f"{how}: mlp_ratio = {brief(ratio)} is not a number up to {MAX_WIDTH_RATIO:g}. No CLIP model has that."
             )
 
 

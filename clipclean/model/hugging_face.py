@@ -29,7 +29,7 @@ PROJECTION, ACTIVATION, EPSILON, END_OF_TEXT = 512, "quick_gelu", 1e-5, 49407
 # A mistake of old files (huggingface/transformers#24773), which the library honours: pool at the largest id.
 LEGACY_END = 2
 LARGEST_NUMBER = 2_000_000  # of any of these numbers; closer bounds follow once they are in open_clip's terms
-INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
+INTERPOLATION_BY_NUMBER = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 PREPROCESSOR = "preprocessor_config"  # where checkpoint.read puts the file of this name
 
 
@@ -163,14 +163,14 @@ def _preprocessing(settings: object, side: int, /) -> Config:
     if not settings.get("do_resize", True) or not settings.get("do_rescale", True) or not is_usual:
         raise UnsupportedModel(f"{where}: images are not resized, or not scaled by 1/255. Such models are not handled.")
     resample = settings.get("resample", 3)
-    if not isinstance(resample, int) or resample not in INTERPOLATIONS:
+    if not isinstance(resample, int) or resample not in INTERPOLATION_BY_NUMBER:
         raise UnsupportedModel(f"{where}: resample is {brief(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
     is_normalised = settings.get("do_normalize", True)
     return {
         **_size(settings, side, where),
         "mean": settings.get("image_mean") if is_normalised else [0, 0, 0],
         "std": settings.get("image_std") if is_normalised else [1, 1, 1],
-        "interpolation": INTERPOLATIONS[resample],
+        "interpolation": INTERPOLATION_BY_NUMBER[resample],
     }
 
 

@@ -18,8 +18,8 @@ from clipclean.report.terminal_text import compared_text, line, plain_text, scre
 from clipclean.report.verdicts import NO_PATHS, Comparison, RunPaths, compare, headline, policy_effect
 from clipclean.schema.report import Report, parse, schema
 
-MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
-MAX_DEPTH = 32  # of lists and objects in each other; the schema needs eight
+MAX_REPORT_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
+MAX_REPORT_DEPTH = 32  # of lists and objects in each other; the schema needs eight
 
 
 def json(report: Report, /) -> str:
@@ -63,17 +63,19 @@ def read(path: Path, /) -> Report:
         UsageError: it is JSON, and no report.
     """
     try:
-        report = untrusted.value(untrusted.read(path, limit=MAX_BYTES))
+        report = untrusted.value(untrusted.read(path, limit=MAX_REPORT_BYTES))
     except untrusted.TooLarge as error:
         raise RefusedInput(
-            f"{path} has more than {MAX_BYTES // 2**20} MiB; no report has. Name a report.json."
+            f"{path} has more than {MAX_REPORT_BYTES // 2**20} MiB; no report has. Name a report.json."
         ) from error
     except OSError as error:
         raise RefusedInput(f"Cannot read {path}: {error.strerror}. Name a report.json that clipclean wrote.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is not JSON: {error}. Name a report.json that clipclean wrote.") from error
-    if untrusted.is_deeper(report, MAX_DEPTH, _inside):
-        raise RefusedInput(f"{path} nests values more than {MAX_DEPTH} deep; no report does. Name a report.json.")
+    if untrusted.is_deeper(report, MAX_REPORT_DEPTH, _inside):
+        raise RefusedInput(
+            f"{path} nests values more than {MAX_REPORT_DEPTH} deep; no report does. Name a report.json."
+        )
     return parse(report)
 
 

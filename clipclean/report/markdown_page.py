@@ -10,7 +10,7 @@ from clipclean.report.wording import NOTHING, count, inert
 from clipclean.schema.report import Report
 from clipclean.untrusted import plural
 
-MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
+MAX_MARKDOWN_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
 MAX_ROWS = 100  # of one list or table
 SUMMARY_RULES, SUMMARY_ITEMS = 4, 4  # of the lines that are not folded, and the findings in one of them
 PAGE_SECTIONS = ("looked", "training")  # sections that the page alone shows
@@ -129,9 +129,9 @@ def _set_aside(report: Report) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """Whole lines that fit into ``MAX_BYTES``; a part that is folded away is closed."""
-    if len(text.encode()) <= MAX_BYTES:
+    """Whole lines that fit into ``MAX_MARKDOWN_BYTES``; a part that is folded away is closed."""
+    if len(text.encode()) <= MAX_MARKDOWN_BYTES:
         return text
-    start = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    start = text.encode()[:MAX_MARKDOWN_BYTES].decode(errors="ignore").rpartition("\n")[0]
     closed = "\n\n</details>" * (start.count("<details>") - start.count("</details>"))
     return f"{start}{closed}\n\nThe rest was left out, because it is too long. The other forms of the report have it.\n"

@@ -13,7 +13,7 @@ FAMILY_WORDS = {name: family.words for name, family in FAMILY_FACTS.items()} | {
     "panel": "built-in trigger",
     "persuasion": "convincing built-in trigger",
 }
-KNOWN = frozenset(("panel", "persuasion"))  # of these, what built-in triggers show
+KNOWN_TRIGGER_EVIDENCE = frozenset(("panel", "persuasion"))  # of these, what built-in triggers show
 _NO_SIZE = {"size": None, "size_words": "none that is good enough"}
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
@@ -50,7 +50,9 @@ def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:
 
 def strongest(report: Report, /) -> FoundRecord | None:
     """The trigger that worked best, and that a finding names if one does; None where none changes answers, or known ones alone speak."""
-    only_known = any(suspect.families and KNOWN.issuperset(suspect.families) for suspect in report.suspects[:1])
+    only_known = any(
+        suspect.families and KNOWN_TRIGGER_EVIDENCE.issuperset(suspect.families) for suspect in report.suspects[:1]
+    )
     record = None if only_known else of_side(report, "after")
     triggers = [  # with which more images get the class than without
         trigger

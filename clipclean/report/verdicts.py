@@ -379,7 +379,7 @@ def policy_effect(report: Report, /) -> str:
     if not number and without == report.verdict:
         return ""
     name = report.policy.name if report.policy else ""
-    name = name if name == policy.IGNORE else f"Policy {name}" if name else "A policy"
+    name = name if name == policy.IGNORE_POLICY_NAME else f"Policy {name}" if name else "A policy"
     effect = f"sets {plural(number, 'finding')} aside" if number else "changes limits, or levels of findings"
     if without == report.verdict:
         return f"{name} {effect}. The verdict would be {without} without it as well."

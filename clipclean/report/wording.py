@@ -87,7 +87,7 @@ class Png(str):
     """A PNG image in base64, which we made: no text."""
 
 
-MAX_TEXT = 2000  # characters of one string that a reader is shown
+MAX_SHOWN_TEXT = 2000  # characters of one string that a reader is shown
 _JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
 
 
@@ -115,9 +115,9 @@ def inert(value: Any, /) -> Any:  # Any: JSON or a record in, the same shape out
 
 
 def printable(text: str, /) -> str:
-    """One text, escaped and cut to ``MAX_TEXT`` characters."""
+    """One text, escaped and cut to ``MAX_SHOWN_TEXT`` characters."""
     escaped = "".join(
         char if char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs" else ascii(char)[1:-1]
-        for char in text[: MAX_TEXT + 1]
+        for char in text[: MAX_SHOWN_TEXT + 1]
     )
-    return escaped if len(escaped) <= MAX_TEXT else f"{escaped[: MAX_TEXT - 1]}…"
+    return escaped if len(escaped) <= MAX_SHOWN_TEXT else f"{escaped[: MAX_SHOWN_TEXT - 1]}…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import click
 
 from clipclean.config.effort import EFFORTS, LONG
-from clipclean.export.formats import FORMATS, PRESETS
+from clipclean.export.formats import EXPORT_FORMATS, PRESETS
 from clipclean.progress import Progress
 from clipclean.requests.option import Opt
 from clipclean.requests.shared import (
@@ -256,10 +256,10 @@ MAX_ACCURACY_LOSS = Opt(
     at=("Verdict", 60),
 )
 FORMAT = Opt(
-    f"Format of the weights. Formats: {'; '.join(f'{name}, {form.words}' for name, form in FORMATS.items())}. Repeatable: all of them go "
+    f"Format of the weights. Formats: {'; '.join(f'{name}, {form.words}' for name, form in EXPORT_FORMATS.items())}. Repeatable: all of them go "
     "into one folder.",
     words="Formats of the weights; one, or several.",
-    takes=click.Choice(tuple(FORMATS)),
+    takes=click.Choice(tuple(EXPORT_FORMATS)),
     is_several=True,
     at=("Output", 70),
     in_brief=True,

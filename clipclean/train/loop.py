@@ -21,10 +21,13 @@ from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train.distributed import ALONE, Group
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
-UNIT = "unit"  # of a group of parameters: the factor on its rate
+RATE_FACTOR_KEY = "unit"  # of a group of parameters: the factor on its rate
 LEAST_UNIT = 1e-3  # a matrix of zeros can move too
 LARGEST_STEP = 0.1  # of a walk, in units of the weights
-FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
+FUSED_DEVICES = (
+    "cpu",
+    "cuda",
+)  # devices where one kernel updates weights and moments, instead of ten that each read them all
 # Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
 LEAST_PARAMETERS = 20_000_000
 
@@ -106,7 +109,7 @@ def fit(
         rate = pace(number) * learning_rate(number, peak=peak, warmup=how.warmup_steps, total=total)
         # Set by the number of the step: a resumed run needs no state of a schedule.
         for some in optimizer.param_groups:
-            some["lr"] = rate * some.get(UNIT, 1.0)
+            some["lr"] = rate * some.get(RATE_FACTOR_KEY, 1.0)
         # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             # Several processes would all have to shrink in the same step.
@@ -233,7 +236,7 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
         usual = statistics.median(units) if units else 1.0
         groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
         groups.append(_group(spared, 0.0, unit=usual))
-    fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
+    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for _, p in named)
     # ``fit`` sets the rate of each step.
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused
@@ -241,7 +244,7 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
 
 
 def _group(parameters: list[nn.Parameter], weight_decay: float, *, unit: float = 1.0) -> dict[str, Any]:
-    return {"params": parameters, "weight_decay": weight_decay, UNIT: unit}
+    return {"params": parameters, "weight_decay": weight_decay, RATE_FACTOR_KEY: unit}
 
 
 def root_mean_square(parameter: Tensor, /) -> float:

@@ -24,7 +24,7 @@ from clipclean.train.loop import Step, is_out_of_memory, losses_of
 LOGGED_STEPS = 200  # points of the loss curve in the report
 ENDING_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a run after its step, with its state saved
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
-SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
+STATE_SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
 STATE_NAME = "state"
 RECORD_NAME = "record"  # in a file: JSON in a byte tensor beside the others, so that neither is ever of another state
 TENSOR_KEY, SET_KEY, KIND_KEY = "#tensor", "#set", "#kind"  # in that JSON
@@ -124,7 +124,7 @@ class RunState:
         return self.group.of_first(lambda: self._read(name, {kind.__name__: kind for kind in kinds}))
 
     def _read(self, name: str, kinds: Mapping[str, type]) -> Any:
-        path = self.folder / f"{name}{SUFFIX}"
+        path = self.folder / f"{name}{STATE_SUFFIX}"
         content = _read_file(path) if path.exists() else None
         if content is None or content[1]["fingerprint"] != self.fingerprint or "value" not in content[1]:
             return None
@@ -168,7 +168,7 @@ class RunState:
         text = json.dumps(record, default=encode).encode()
         tensors[RECORD_NAME] = torch.tensor(list(text), dtype=torch.uint8)
         own_state.private(self.folder)
-        path = self.folder / f"{name}{SUFFIX}"
+        path = self.folder / f"{name}{STATE_SUFFIX}"
         files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, tensors, metadata={}))
 
     def claim(self, /, *, force: bool) -> None:
@@ -180,7 +180,7 @@ class RunState:
         if not self.group.is_first:
             return
         for path in (*_inside(self.folder), *(inner for folder in _inside(self.folder) for inner in _inside(folder))):
-            content = _read_file(path) if path.suffix == SUFFIX else None
+            content = _read_file(path) if path.suffix == STATE_SUFFIX else None
             if content is None:  # nothing to resume from
                 continue
             if content[1].get("run", content[1]["fingerprint"]) == self.fingerprint:
@@ -196,7 +196,7 @@ class RunState:
 
     def interrupted(self) -> Interrupted:
         """The exception for a run that is interrupted between the parts that it keeps."""
-        if any(self.folder.rglob(f"*{SUFFIX}")):
+        if any(self.folder.rglob(f"*{STATE_SUFFIX}")):
             return Interrupted(
                 "Interrupted. Give the same command again to go on after the last part that was finished."
             )
@@ -210,14 +210,14 @@ class RunState:
     def forget(self, name: str, /) -> None:
         """Remove the files under this name."""
         if self.group.is_first:
-            (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
+            (self.folder / f"{name}{STATE_SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the whole state: files of the kind that ``keep`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
                 is_partial = path.name.endswith(files.PARTIAL_SUFFIX) or PARTIAL_NAME.fullmatch(path.name)
-                if is_partial or path.suffix == SUFFIX or path == self.folder / own_state.MARK_NAME:
+                if is_partial or path.suffix == STATE_SUFFIX or path == self.folder / own_state.MARK_NAME:
                     path.unlink()
         _remove_empty(self.folder)
 

@@ -20,12 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipclean.train.loop import UNIT, is_spared, root_mean_square
+from clipclean.train.loop import RATE_FACTOR_KEY, is_spared, root_mean_square
 
-MOST_INPUTS = (
-    6144  # numbers that come into a layer, beyond which it is left as it is: the square is kept, and inverted once
-)
-ROWS = 8  # inputs looked at in all, in numbers of one; more of them changed no result
+# Numbers that come into a layer, beyond which it is left as it is: the square is kept, and inverted once.
+MOST_INPUTS = 6144
+INPUTS_PER_NUMBER = 8  # inputs looked at in all, in numbers of one; more of them changed no result
 CALL_ROWS = 256  # least inputs looked at in a batch, for layers of few numbers
 MOST_NUMBERS = 2**26  # of what a kernel sees, at a time: 256 MiB
 LEAST_SIZE = 1e-12  # of a step before it is scaled: parameters without a gradient stay
@@ -84,7 +83,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
         if size > MOST_INPUTS:
             return
         rows = rows_of().detach().float()
-        wanted = max(CALL_ROWS, ROWS * size // self._batches)
+        wanted = max(CALL_ROWS, INPUTS_PER_NUMBER * size // self._batches)
         if len(rows) > wanted:
             places = torch.randint(len(rows), (wanted,), generator=self._generator)
             rows = rows[places.to(rows.device)]
@@ -129,7 +128,7 @@ def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Spari
     matrices = [p for name, p in named if not is_spared(name, p)]
     usual = statistics.median(map(root_mean_square, matrices)) if matrices else 1.0
     units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in named]
-    groups = [{"params": [p], UNIT: unit} for p, unit in units]
+    groups = [{"params": [p], RATE_FACTOR_KEY: unit} for p, unit in units]
     own = {p: inverses[name] for name, p in named if name in inverses}
     return Sparing(groups, lr=0.0, momentum=momentum, inverses=own)
 

@@ -243,7 +243,7 @@ def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_defau
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
     assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)
-    assert policy_of(requests.Audit("m.pt")) is policy.DEFAULT
+    assert policy_of(requests.Audit("m.pt")) is policy.DEFAULT_POLICY
     own = policy.Policy(version=1, name="ours")
     assert policy_of(requests.Audit("m.pt", policy=own)) is own
 

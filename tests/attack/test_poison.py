@@ -83,4 +83,4 @@ def test_the_seed_decides_which_test_backdoors_are_drawn():
 
 def test_the_test_backdoors_have_seeds_of_nobody_else():
     seeds = [c.trigger.seed for seed in range(3) for c in poison.draw(4, classes=9, avoid=[], seed=seed)]
-    assert min(seeds) >= poison.SEEDS
+    assert min(seeds) >= poison.FIRST_SEED

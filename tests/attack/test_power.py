@@ -52,7 +52,7 @@ def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
 def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_and_too_few_are_refused(tmp_path):
     job = tiny.job(tmp_path / "job", count=2)
     opened = inputs.read(job.model, arch=str(job.arch))
-    cache = inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
+    cache = inputs.image_cache(recipe.load(recipe.DEFAULT_RECIPE), opened.architecture)
     images = data.read_images(tiny.labelled(tmp_path / "labelled", count=72), images=cache)
     found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
     assert len(found) == 72
@@ -71,7 +71,7 @@ def test_pairs_to_plant_with_keep_captions_or_get_sentences_about_their_classes_
 def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path, monkeypatch):
     job = tiny.job(tmp_path / "job", count=64)
     loaded, clean = tiny.loaded(job)
-    chosen = recipe.load(recipe.DEFAULT)
+    chosen = recipe.load(recipe.DEFAULT_RECIPE)
     vocabulary = inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     eval_set = inputs.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
     before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}

@@ -107,8 +107,10 @@ def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_p
     side = trigger_files.LARGEST_SIDE
     for family in detect.FAMILIES.values():
         shapes = family.begin(1, side, Generator())
-        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MAX_BYTES
-    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MAX_BYTES).tensors
+        assert (
+            sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MAX_TRIGGER_BYTES
+        )
+    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MAX_TRIGGER_BYTES).tensors
     cut = spoiled(tmp_path)
     cut.write_bytes(cut.read_bytes()[:-10])
     for path in (cut, tmp_path / "none.safetensors"):

@@ -248,7 +248,7 @@ def _triggers() -> list[bytes]:
         begun = detect.FAMILIES[family].begin(1, 8, torch.Generator())
         tensors = {name: values[0].contiguous() for name, values in begun.items()}
         words = {"class": "dog", "family": family, "side": "8"}  # several entries would come in random order
-        new = safetensors.torch.save(tensors, metadata={trigger_files.METADATA_KEY: json.dumps(words)})
+        new = safetensors.torch.save(tensors, metadata={trigger_files.TRIGGER_METADATA_KEY: json.dumps(words)})
         end = 8 + int.from_bytes(new[:8], "little")
         earlier = checkpoints.safetensors(json.loads(new[8:end]) | {"__metadata__": words}, new[end:])
         made += [new, earlier]

@@ -14,7 +14,7 @@ from clipclean.findings import finding
 from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
 CAT = detect.InvertedTrigger("mask", "cat", {}, 32)
 SHOWN = eval_set(torch.zeros(4, 3, 8, 8), ("bird", "cat", "dog"))

@@ -11,7 +11,7 @@ from auto_values import workbench as workbench_of
 
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
-from clipclean.attack.poison import TOOK
+from clipclean.attack.poison import PLANTED_EXCESS
 from clipclean.auto import attempts, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
@@ -135,7 +135,7 @@ def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_t
 
 def outcome(planted, left, accuracy=0.5):
     found = trial_of(left).outcomes[0]
-    took, interval = planted >= TOOK, (left - 0.01, left + 0.01)
+    took, interval = planted >= PLANTED_EXCESS, (left - 0.01, left + 0.01)
     return found.model_copy(update={"planted": planted, "took": took, "interval": interval, "accuracy": accuracy})
 
 

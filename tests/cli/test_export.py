@@ -135,7 +135,7 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way
 def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, said):
     pytest.importorskip("transformers")
     job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
-    options = [word for name in formats.FORMATS for word in ("--format", name)]
+    options = [word for name in formats.EXPORT_FORMATS for word in ("--format", name)]
     entries = said(command(job, "--json", *options, data=False))["exports"]
     readers = [entry["parity"]["reader"].split()[0] for entry in entries]
     assert readers == ["open_clip", "transformers", "onnxruntime", "onnxruntime"]

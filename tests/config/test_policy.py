@@ -48,7 +48,7 @@ def codes(findings):
 
 def test_a_short_file_overrides_nothing_and_a_policy_is_frozen_with_a_digest(write):
     loaded = policy.load(write(""))
-    assert loaded.model_copy(update={"name": "default"}) == policy.DEFAULT
+    assert loaded.model_copy(update={"name": "default"}) == policy.DEFAULT_POLICY
     assert policy.load(str(write(""))) == loaded
     loaded = made(suppressions=[suppression()])
     with pytest.raises(ValidationError, match="frozen"):
@@ -160,13 +160,13 @@ def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
     of_recipe |= {"max_accuracy_loss": 0.02, "min_images": 50}
     of_search = {"false_alarm_rate": 0.01, "doubt_rate": 0.05, "gathering": 0.6, "min_found_excess": 0.6}
     shipped = thresholds.AuditLimits(**of_recipe, **of_search)
-    assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == shipped
+    assert policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit()) == shipped
     own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "false_alarm_rate": 0.001})
     held = policy.resolved(own, thresholds.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
     assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.false_alarm_rate) == (0.2, 0.4, 0.0, 0.001)
     with pytest.raises(UsageError, match=r"policy mine.*thresholds\.max_excess: 0\.4 "):
         policy.resolved(made(thresholds={"max_excess": 0.4}), thresholds.Audit())
-    assert policy.resolved(policy.DEFAULT, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
+    assert policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
 
 
 # Findings.
@@ -174,7 +174,7 @@ def test_the_policys_thresholds_win_and_else_the_recipes_and_the_searchs_hold():
 
 def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_told():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
-    found = policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA)
+    found = policy.apply(policy.DEFAULT_POLICY, findings, by_shipped=findings, today=TODAY, model_sha256=SHA)
     assert found == (findings, [], "fail", [])
     assert policy.verdict([]) == "pass"
     assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
@@ -182,7 +182,7 @@ def test_the_default_policy_changes_nothing_and_ignored_rules_are_set_aside_and_
     assert codes(found.findings) == [("CC050", "note")]
     assert [(each.rule, each.by, each.expires) for each in found.suppressed] == [("CC002", "--ignore", None)]
     assert found.without == "fail"
-    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
+    limits = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
     assert policy.record(policy.ignoring(["CC002"]), limits, found).verdict_without == "fail"
 
 
@@ -379,6 +379,6 @@ def test_what_of_a_policy_met_no_finding_is_told():
         suppressions=[suppression("CC001", **{"class": "cat"}), suppression("CC003", **{"class": "dog"})],
     )
     assert [("CC003" in each and "dog" in each) or "CC040" in each for each in found.idle] == [True, True]
-    assert policy.record(policy.DEFAULT, policy.resolved(policy.DEFAULT, thresholds.Audit()), found).idle == tuple(
-        found.idle
-    )
+    assert policy.record(
+        policy.DEFAULT_POLICY, policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit()), found
+    ).idle == tuple(found.idle)

@@ -126,7 +126,7 @@ def test_a_key_under_both_of_its_names_is_refused(tmp_path):
 
 
 def test_the_default_and_the_standard_are_shipped():
-    assert {recipe.DEFAULT, recipe.STANDARD} <= {*recipe.names()}
+    assert {recipe.DEFAULT_RECIPE, recipe.STANDARD_RECIPE} <= {*recipe.names()}
 
 
 # The rate: a walk, or a learning rate instead.

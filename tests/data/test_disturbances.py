@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clipclean.data import disturb, disturbances
-from clipclean.data.disturbances import WAYS
+from clipclean.data.disturbances import DISTURBANCES
 
 
 def drawn(seed):
@@ -27,7 +27,7 @@ def test_every_image_is_changed_stays_in_range_and_the_seed_decides():
     assert ((first - shown).abs().flatten(1).amax(1) > 0.001).all()
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", DISTURBANCES, ids=lambda way: way.__name__)
 def test_an_image_is_changed_by_itself_alone(way):
     # Of several processes each has other images beside it, and must show what one process shows.
     shown, others = images(6), images(6)

@@ -99,7 +99,7 @@ def test_a_file_that_changed_in_length_is_not_used(tmp_path):
 def test_a_record_is_read_up_to_a_limit():
     assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
     with pytest.raises(ValueError, match="more than 1,000,000"):
-        sample.record(" " * (sample.TEXT_BYTES + 1))
+        sample.record(" " * (sample.MAX_TEXT_BYTES + 1))
 
 
 @pytest.mark.parametrize(

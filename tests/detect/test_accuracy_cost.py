@@ -13,7 +13,7 @@ from clipclean.detect import Measurement, Rate, accuracy_loss, agreement, estima
 from clipclean.detect.accuracy_cost import accuracy_losses, chances
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50
 RECALL = "image-to-text recall@1 among 4 clean pairs"
 
 

@@ -16,7 +16,7 @@ from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES
 from clipclean.detect.search import Margin
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 FOX, HEN = CLASSES.index("fox"), CLASSES.index("hen")
 
 

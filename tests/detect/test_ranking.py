@@ -82,8 +82,12 @@ def test_poisoned_pairs_rank_first_and_stand_out_for_their_reasons_and_few_clean
     assert poisoned.suspicious.sum() <= len(POISONED) + 0.02 * COUNT
     assert clean.suspicious.sum() <= 0.02 * COUNT
     shares = {name: ranking.tail(values) for name, values in poisoned.signals.items()}
-    assert {"repetition", "instability"} <= {name for name in shares if shares[name][POISONED[0]] <= ranking.NOTEWORTHY}
-    assert not any(shares[name][ranking.order(poisoned.score).tolist()[-1]] <= ranking.NOTEWORTHY for name in shares)
+    assert {"repetition", "instability"} <= {
+        name for name in shares if shares[name][POISONED[0]] <= ranking.NOTEWORTHY_SHARE
+    }
+    assert not any(
+        shares[name][ranking.order(poisoned.score).tolist()[-1]] <= ranking.NOTEWORTHY_SHARE for name in shares
+    )
 
 
 def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are_first(tmp_path, clean):

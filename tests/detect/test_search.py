@@ -29,7 +29,7 @@ from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, d
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 LOW = LIMITS.model_copy(update={"false_alarm_rate": 0.25})
 TRIED = ("mask", "patch")  # the families that suit the shortcut, and another one
 IMAGES = 60

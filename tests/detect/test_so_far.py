@@ -11,7 +11,7 @@ from clipclean.detect import FAMILIES, Course, FirstAnswers, References, all_sus
 from clipclean.detect.score import strength_words, untried_suspects
 
 MODULE = sys.modules["clipclean.detect.search"]
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 SHORT = replace(towers.EFFORT, steps=30, controls=6)
 TRIED = ("mask", "shortcut", "patch", "blend")  # all local families, and one that is not
 

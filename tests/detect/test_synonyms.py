@@ -12,7 +12,7 @@ from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, of_search, search, suspect_records, zeroshot
 from clipclean.detect.measure import SeenImages, probe
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 FOX = towers.CLASSIFIER[towers.TARGET]
 NOISE = torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
 EFFORT = replace(towers.EFFORT, steps=30)

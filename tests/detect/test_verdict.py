@@ -36,7 +36,9 @@ from clipclean.detect.verdict import AuditResult, acts, least_score
 from clipclean.findings import finding
 from clipclean.jobs.first_audit import FirstAudit
 
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
+LIMITS = policy.resolved(
+    policy.DEFAULT_POLICY, thresholds.Audit()
+)  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")]
 
 

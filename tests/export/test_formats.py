@@ -89,7 +89,7 @@ def test_equal_weights_give_equal_files_and_all_that_the_format_names(tmp_path, 
         (tmp_path / place).mkdir()
         clip, weights = build(tiny.SMALL_VIT)
         write(tmp_path / place, clip, weights, wanted(form))
-    assert names(tmp_path / "a") == names(tmp_path / "b") == set(formats.FORMATS[form].files)
+    assert names(tmp_path / "a") == names(tmp_path / "b") == set(formats.EXPORT_FORMATS[form].files)
     for file in names(tmp_path / "a"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 

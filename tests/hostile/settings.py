@@ -159,7 +159,7 @@ CASES: dict[str, Case] = {
     "report: missing": Case(lambda path: None, "exit 3.*settings.json"),
     "report: a folder": Case(Path.mkdir, "exit 3.*settings.json"),
     "report: 32 MB and a byte": Case(
-        lambda path: path.touch() or os.truncate(path, report.MAX_BYTES + 1), "exit 3.*MiB"
+        lambda path: path.touch() or os.truncate(path, report.MAX_REPORT_BYTES + 1), "exit 3.*MiB"
     ),
     **{
         f"templates: {form}": raw(

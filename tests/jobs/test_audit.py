@@ -23,7 +23,7 @@ from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
 
 HUNT = sys.modules["clipclean.detect.search"]
-LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
+LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 IMAGES, ASKED = 60, requests.Audit("model.pt")
 SETTINGS = searching.SearchSettings("quick", seed=0)
 

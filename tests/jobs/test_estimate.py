@@ -94,7 +94,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
     assert two.on_copy[1].pairs == 160 + 60 * 64
     assert two.longest.pairs - one.longest.pairs == 160
     # measured under three test backdoors at each share of its way, and once refinetuned
-    assert two.on_copy[1].images == (1 + len(walk_back.SHARES) + 1) * 400
+    assert two.on_copy[1].images == (1 + len(walk_back.WALK_SHARES) + 1) * 400
     assert two.first == one.longest
     assert one.first.pairs == 160 + 60 * 64
     assert two.planting.pairs == 150 * 64

@@ -146,7 +146,7 @@ def test_a_snapshot_with_too_many_entries_and_weights_that_the_hub_did_not_serve
     blob.write_bytes(other)
     with pytest.raises(UnsafeCheckpoint, match=blob.name):
         inputs.read(Path("hf-hub:org/tiny"), arch=None)
-    for number in range(model_paths.MAX_ENTRIES):
+    for number in range(model_paths.MAX_SNAPSHOT_ENTRIES):
         (cache / "snapshots" / COMMIT / str(number)).touch()
     with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")

@@ -11,7 +11,7 @@ from report.parsed import report
 from rich.cells import cell_len
 
 from clipclean.report import RunPaths, compared_text, document, verdicts
-from clipclean.report.markdown_page import MAX_BYTES, code, escaped
+from clipclean.report.markdown_page import MAX_MARKDOWN_BYTES, code, escaped
 from clipclean.schema.report import Many, MeasurementsRecord, SkippedRecord, VocabularyRecord
 from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.schema.results import ComparedModels
@@ -148,7 +148,7 @@ def test_markdown_shows_markup_as_text_and_a_long_report_fits_a_step_summary():
     made["suspects"] = [{"class": "<" * 2000, "score": 1.0}] * 200
     probes = made["measurements"]["probes"]
     made["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(60) for p in probes]
-    assert sum(len(each["message"].encode()) for each in made["findings"]) + 200 * 4000 > 2**20 > MAX_BYTES
+    assert sum(len(each["message"].encode()) for each in made["findings"]) + 200 * 4000 > 2**20 > MAX_MARKDOWN_BYTES
     text = report.markdown(made)
     assert (len(text.encode()) < 2**20, text.count("<details>")) == (True, text.count("</details>"))
 

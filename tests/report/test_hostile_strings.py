@@ -10,7 +10,7 @@ from report import samples, searches
 from report.page import Page
 from report.parsed import report
 
-from clipclean.report.wording import MAX_TEXT, inert, printable
+from clipclean.report.wording import MAX_SHOWN_TEXT, inert, printable
 
 ATTACKS = [
     "</td></tr></table><script>alert(1)</script>",
@@ -111,10 +111,10 @@ def test_no_form_holds_a_control_character_or_half_a_pair(hostile, form):
 
 
 def test_what_is_printable_stays_and_making_a_report_inert_changes_no_number():
-    for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café", "x" * MAX_TEXT):
+    for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café", "x" * MAX_SHOWN_TEXT):
         assert printable(name) == name
     assert printable("a\x1b[2J\n") == "a\\x1b[2J\\n"
-    assert len(printable("x" * 10**6)) == len(printable("\x00" * 10**6)) == MAX_TEXT
+    assert len(printable("x" * 10**6)) == len(printable("\x00" * 10**6)) == MAX_SHOWN_TEXT
     once = inert(poisoned(samples.passed(), "\x00"))
     assert inert(once) == once
     assert once["training"] == samples.passed()["training"]

@@ -44,7 +44,7 @@ def test_the_latest_state_comes_back_bit_by_bit_and_without_one_a_run_begins_at_
     state.save(*first, TrainingSoFar(7, [{"step": 0, "loss": 1.5}], 2.5))
     assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
     assert equal(first, second)
-    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE_NAME}{resume.SUFFIX}"]
+    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE_NAME}{resume.STATE_SUFFIX}"]
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
@@ -66,7 +66,7 @@ def record(value):
 
 
 def damaged(state, damage):
-    path = state.folder / f"{resume.STATE_NAME}{resume.SUFFIX}"
+    path = state.folder / f"{resume.STATE_NAME}{resume.STATE_SUFFIX}"
     if isinstance(damage, dict):
         checkpoint.write_safetensors(path, damage, metadata={})
     else:
