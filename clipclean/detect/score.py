@@ -136,7 +136,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     by_class: dict[str, list[TargetedResult]] = {}
     for hit in result.targeted:
         by_class.setdefault(hit.trigger.target, []).append(hit)
-    known, persuaded = panel_evidence(result), persuasion_evidence(result)
+    known, persuaded = known_evidence(result), persuasion_evidence(result)
 
     def order(hit: TargetedResult) -> tuple[bool, bool, float]:
         return not acting(hit), not (hit.is_general and hit.evidence), -hit.evidence
@@ -164,7 +164,7 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate]
     ``result`` has what known triggers do, and the clean models to compare with. Each family has candidates for two classes at least.
     """
     comparison = Comparison(candidates, result.references)
-    known, persuaded = panel_evidence(result), persuasion_evidence(result)
+    known, persuaded = known_evidence(result), persuasion_evidence(result)
     by_class: dict[str, dict[str, float]] = {result.classes[candidate.target]: {} for candidate in candidates}
     for candidate in candidates:
         if candidate.is_reached:
@@ -218,11 +218,16 @@ def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[s
     return {family: difference for family, difference in exceeded.items() if not math.isnan(difference)}
 
 
+def margin_beside(references: References | None, candidate: SearchCandidate, name: str, /, *, value: float) -> Margin:
+    """A margin of so large a ``value``, beside those that these clean models have for the class of this name."""
+    family, clean = candidate.family, references or NO_REFERENCES
+    shrunk = clean.shrunk(family, name, comparable(family, candidate.size))
+    return Margin(value, clean.margin(family, name), shrunk)
+
+
 def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:
     """That of a candidate for the class of this name, beside the clean models of the comparison."""
-    family, clean = candidate.family, comparison.references or NO_REFERENCES
-    shrunk = clean.shrunk(family, name, comparable(family, candidate.size))
-    return Margin(comparison.margin(candidate), clean.margin(family, name), shrunk)
+    return margin_beside(comparison.references, candidate, name, value=comparison.margin(candidate))
 
 
 def compared_with(result: SearchResult, references: References | None, /) -> SearchResult:
@@ -230,35 +235,41 @@ def compared_with(result: SearchResult, references: References | None, /) -> Sea
     clean = references or NO_REFERENCES
 
     def compared(hit: TargetedResult) -> TargetedResult:
-        family, name = hit.candidate.family, hit.trigger.target
-        shrunk = clean.shrunk(family, name, comparable(family, hit.candidate.size))
-        margin = Margin(hit.margin.value, clean.margin(family, name), shrunk)
-        return replace(hit, margin=margin, reference=clean.sizes(family))
+        margin = margin_beside(references, hit.candidate, hit.trigger.target, value=hit.margin.value)
+        return replace(hit, margin=margin, reference=clean.sizes(hit.candidate.family))
 
     return replace(result, targeted=tuple(map(compared, result.targeted)), references=references)
 
 
-def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
+def known_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
+    """For each class that known triggers lead to, the evidence of the panel or of the strongest of them, whichever is more, and that trigger."""
+    by_class = panel_evidence(result.strengths, result.classes, result.references)
+    for name, (value, own) in pattern_evidence(result).items():
+        if value > by_class.get(name, (0.0, own))[0]:
+            by_class[name] = (value, own)
+    return by_class
+
+
+def panel_evidence(
+    strengths: Sequence[Strength], classes: Sequence[str], references: References | None, /
+) -> dict[str, tuple[float, Strength]]:
     """For each class that triggers of the panel lead to, the evidence of the one that acts at least strength, and that one.
 
     It is compared with the triggers that lead elsewhere, and with what the same trigger needs in clean models.
     """
     best: dict[int, Strength] = {}
-    for strength in result.strengths:
+    for strength in strengths:
         # The easiest trigger of a class stands for the panel: many alike, such as stripes, do not add up.
         if strength.acts and (strength.target not in best or strength.least < best[strength.target].least):
             best[strength.target] = strength
     by_class = {}
     for target, own in best.items():
-        elsewhere = min((s.least for s in result.strengths if s.acts and s.target != target), default=NEVER)
+        elsewhere = min((s.least for s in strengths if s.acts and s.target != target), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
         # Without clean models only the margin to other classes counts, as for a found trigger.
-        usual = result.references.least(own.trigger) if result.references else None
+        usual = references.least(own.trigger) if references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
-        by_class[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
-    for name, (value, own) in pattern_evidence(result).items():
-        if value > by_class.get(name, (0.0, own))[0]:
-            by_class[name] = (value, own)
+        by_class[classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
     return by_class
 
 
@@ -294,15 +305,6 @@ def telling(strengths: Sequence[Strength], classes: Sequence[str], /, *, least_e
 
     All others that act are natural triggers: they act no sooner than those of other classes.
     """
-    only = SearchResult(
-        targeted=(),
-        controls=(),
-        untargeted=(),
-        strengths=tuple(strengths),
-        references=None,
-        passes=0,
-        images=0,
-        classes=tuple(classes),
-    )
-    named = {name for name, (value, _) in panel_evidence(only).items() if value >= least_evidence}
-    return frozenset(s.trigger for s in strengths if s.acts and classes[s.target] in named)
+    by_class = panel_evidence(strengths, classes, None)
+    outstanding = {name for name, (value, _) in by_class.items() if value >= least_evidence}
+    return frozenset(s.trigger for s in strengths if s.acts and classes[s.target] in outstanding)

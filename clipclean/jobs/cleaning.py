@@ -133,9 +133,8 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
     skipped, screened = inputs.clean.skipped, inputs.screened
     yield from judging.notes_on_classes(inputs.shared)
     if skipped:
-        examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        words = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples were unusable and skipped: {examples}."
-        yield finding(CC.DATA_SKIPPED, words, value=float(len(skipped)))
+        samples = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples"
+        yield judging.note_on_skipped(skipped, samples, value=float(len(skipped)))
     if screened and (screened.suspicious or screened.dropped):
         yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)
     if (

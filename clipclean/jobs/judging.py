@@ -16,7 +16,9 @@ from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.progress import stage
 from clipclean.report import PageImages, example_images
-from clipclean.schema.report import PowerRecord, ProjectionRecord
+from clipclean.schema.report import PowerRecord, ProjectionRecord, SkippedRecord
+
+SHOWN_SKIPPED = 5  # samples in a message
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,14 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
         words = f"No images were given: {len(audit_inputs.images)} bundled ones were measured on."
         notes.append(finding(CC.BUNDLED_IMAGES_USED, words))
     if skipped:
-        examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:5])
-        notes.append(finding(CC.DATA_SKIPPED, f"{len(skipped)} images were unusable and skipped: {examples}."))
+        notes.append(note_on_skipped(skipped, f"{len(skipped)} images"))
     return notes
+
+
+def note_on_skipped(skipped: Sequence[SkippedRecord], counted: str, /, *, value: float | None = None) -> Finding:
+    """That samples were left out, ``counted`` in words, with the reasons for the first of them."""
+    examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:SHOWN_SKIPPED])
+    return finding(CC.DATA_SKIPPED, f"{counted} were unusable and skipped: {examples}.", value=value)
 
 
 def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
