@@ -67,10 +67,11 @@ def planted(clip, samples, *, steps):
 
 def forgotten(clip, samples, *, steps):
     recipe = recipes.override(recipes.load("unlearn"), [f"unlearn.steps={steps}", *SHORT[::2]])
-    batches = rounds.batches_of(clip, samples.pairs, recipe, 0, run=QUIET)
+    settings = rounds.RoundSettings.of(recipe)
+    batches = rounds.batches_of(clip, samples.pairs, settings, 0, run=QUIET)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    rounds.forget(clip, model.frozen_copy(clip), batches, asked, recipe, generator=drawing, run=QUIET)
+    rounds.forget(clip, model.frozen_copy(clip), batches, asked, settings, generator=drawing, run=QUIET)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model, train
-from clipclean.config.recipe import Recipe, Unlearn
+from clipclean.config.methods import Loss
+from clipclean.config.recipe import Recipe, Train, Unlearn
 from clipclean.detect import Suspicion
 from clipclean.methods.losses import forgetting, section_name
 from clipclean.train import Run, loader
@@ -44,12 +45,29 @@ class Teachers(NamedTuple):
     )
 
 
+@dataclass(frozen=True)
+class RoundSettings:
+    """How a round goes."""
+
+    steps: int
+    training: Train  # batch size, rate, warm-up and the optimizer's values
+    weights: Loss  # of the terms of the loss
+    variation: Unlearn  # how images are cut, and triggers moved and made stronger
+    # Whether clean images are where the original has them when it begins; a recovery begins far from there.
+    begins_near: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe, /) -> "RoundSettings":
+        """Of a round as a recipe has it."""
+        return cls(recipe.unlearn.steps, recipe.train, recipe.loss, recipe.unlearn, recipe.traits.searches)
+
+
 def batches_of(
-    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, number: int, /, *, run: Run
+    clip: model.Clip, pairs: Sequence[data.Pair], settings: RoundSettings, number: int, /, *, run: Run
 ) -> Iterator[train.Batch]:
     """The batches of the round of a number; one plan covers all rounds, so that each image has its turn."""
-    steps, first = recipe.unlearn.steps, number * recipe.unlearn.steps
-    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=first + steps, seed=run.seed)
+    steps, first = settings.steps, number * settings.steps
+    plan = data.plan(len(pairs), batch_size=settings.training.batch_size, steps=first + steps, seed=run.seed)
     return loader.batches(plan[first:], pairs=pairs, clip=clip, run=run)
 
 
@@ -58,7 +76,7 @@ def forget(
     teachers: Teachers,
     batches: Iterable[train.Batch],
     triggers: RoundTriggers,
-    recipe: Recipe,
+    settings: RoundSettings,
     /,
     *,
     generator: Generator,
@@ -70,32 +88,32 @@ def forget(
     A ``Guard`` keeps the pace of a walk. Of a recovery most images are a mean with another one, and half of them are mirrored.
     """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
-    sections = sections_of(recipe.train.batch_size, processes=run.group.size)
+    sections = sections_of(settings.training.batch_size, processes=run.group.size)
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
     # remain valid.
     base = teachers.base.encode_images if teachers.base else None
-    loss = forgetting(clip.encode_images, teachers.original.encode_images, recipe.loss, sections=sections, base=base)
+    loss = forgetting(clip.encode_images, teachers.original.encode_images, settings.weights, sections=sections, base=base)
 
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
     looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)
-    steps, some = recipe.unlearn.steps, itertools.islice(batches, recipe.unlearn.steps)
-    guard = Guard.of(recipe)
+    steps, some = settings.steps, itertools.islice(batches, settings.steps)
+    guard = Guard.of(settings)
     training = train.fit(
         tower,
         triggered(
             some,
             turns,
-            recipe.unlearn,
+            settings.variation,
             generator=generator,
             sections=sections,
             run=run,
-            mixed=0.0 if recipe.traits.searches else MIXED_SHARE,
+            mixed=0.0 if settings.begins_near else MIXED_SHARE,
         ),
-        recipe.train,
+        settings.training,
         loss=as_used(clip, loss),
         total=steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
-        optimizer=train.sparing(tower, inverses, momentum=recipe.train.betas[0]) if inverses else None,
+        optimizer=train.sparing(tower, inverses, momentum=settings.training.betas[0]) if inverses else None,
         group=run.group,
         pace=guard.pace,
     )
@@ -132,12 +150,12 @@ class Guard:
     moved: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, recipe: Recipe, /) -> "Guard":
-        """Of a round of a recipe; a walk needs one, and a recovery does not: it begins with clean images far from the original's."""
-        is_needed = recipe.train.walk is not None and recipe.traits.searches
+    def of(cls, settings: RoundSettings, /) -> "Guard":
+        """Of a round; a walk needs one, and a recovery does not: it begins with clean images far from the original's."""
+        is_needed = settings.training.walk is not None and settings.begins_near
         # Steps that spare clean images hardly move them at the beginning, and go far enough all the same.
-        fastest = cls.fastest if recipe.train.damping is None else 1.0
-        return cls(recipe.unlearn.steps, fastest, is_needed)
+        fastest = cls.fastest if settings.training.damping is None else 1.0
+        return cls(settings.steps, fastest, is_needed)
 
     def look(self, step: train.Step, /) -> None:
         """Take a step's measure of clean images, in the first tenth of the round."""

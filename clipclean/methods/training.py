@@ -161,32 +161,31 @@ def recover(
         OutOfTime: the deadline came before the last step.
     """
     steps, options = recipe.train.recover_steps, recipe.train
-    how = recipe.model_copy(
-        update={
-            "train": options.model_copy(update={**recovering_rate(options), "warmup_steps": steps // RECOVERY_WARMUP}),
-            "loss": recipe.loss.model_copy(update={"preserve_weight": RECOVERY_PRESERVES * recipe.loss.restore_weight}),
-            "unlearn": recipe.unlearn.model_copy(update={"steps": steps}),
-        }
+    settings = replace(
+        rounds.RoundSettings.of(recipe),
+        steps=steps,
+        training=options.model_copy(update={**recovering_rate(options), "warmup_steps": steps // RECOVERY_WARMUP}),
+        weights=recipe.loss.model_copy(update={"preserve_weight": RECOVERY_PRESERVES * recipe.loss.restore_weight}),
     )
     started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED)
 
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
 
-    batches = rounds.batches_of(clip, samples.pairs, how, 0, run=replace(run, seed=seed))
+    batches = rounds.batches_of(clip, samples.pairs, settings, 0, run=replace(run, seed=seed))
     with interruptible() as stop:
         losses = rounds.forget(
             clip,
             rounds.Teachers(original),
             batches,
             {"newest": rehearsed, "earlier": rehearsed},
-            how,
+            settings,
             generator=torch.Generator().manual_seed(seed),
             run=replace(run, progress=report).stopping(stop),
         )
-    last = {"step": steps - 1, "lr": train.peak_rate(how.train, total=steps), **losses}
+    last = {"step": steps - 1, "lr": train.peak_rate(settings.training, total=steps), **losses}
     pairs, seconds = steps * options.batch_size, time.monotonic() - started
-    return train.training_record([last], steps=steps, pairs=pairs, seconds=seconds, walk=how.train.walk)
+    return train.training_record([last], steps=steps, pairs=pairs, seconds=seconds, walk=settings.training.walk)
 
 
 def recovering_rate(own: Train, /) -> dict[str, float | None]:
@@ -216,7 +215,7 @@ def unlearn(
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
         started = time.monotonic() - searched.seconds
-        batches = partial(rounds.batches_of, clip, samples.pairs, recipe, run=run)
+        batches = partial(rounds.batches_of, clip, samples.pairs, rounds.RoundSettings.of(recipe), run=run)
         damping = recipe.train.damping
         inverses = None if damping is None else inverses_of(original, samples, recipe, damping, run=run)
         states = unlearning.unlearn(

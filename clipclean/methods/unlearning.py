@@ -17,7 +17,7 @@ from clipclean.detect import Suspicion, identities
 from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
-from clipclean.methods.rounds import VARIANTS, RoundTriggers, Teachers, forget
+from clipclean.methods.rounds import VARIANTS, RoundSettings, RoundTriggers, Teachers, forget
 from clipclean.progress import counted
 from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState
@@ -308,7 +308,7 @@ def unlearn(
             teachers,
             batches(number),
             forgotten(scene, newest, everything),
-            recipe,
+            RoundSettings.of(recipe),
             generator=generator,
             run=replace(run, progress=functools.partial(report, number * steps)),
             inverses=inverses,
