@@ -47,24 +47,24 @@ class Module(NamedTuple):
 @functools.cache
 def read(package: Path, /) -> list[Module]:
     """Every module of a package."""
-    found = []
+    modules = []
     for path in sorted(package.rglob("*.py")):
         dotted = ".".join((package.name, *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
         text = path.read_text(encoding="utf-8")
-        found.append(Module(dotted, path, text, ast.parse(text)))
-    return found
+        modules.append(Module(dotted, path, text, ast.parse(text)))
+    return modules
 
 
 def imports(module: Module, names: set[str], /, *, at_top: bool = False) -> set[str]:
     """The modules of the package that a module imports: while it is loaded or later, or ``at_top``, of which a cycle could be made."""
-    found = set()
+    imported = set()
     for node in module.tree.body if at_top else ast.walk(module.tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names} & names
+            imported |= {alias.name for alias in node.names} & names
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & names
-            found |= inner or ({node.module} & names)
-    return found - {module.name}
+            imported |= inner or ({node.module} & names)
+    return imported - {module.name}
 
 
 def cycle(graph: dict[str, set[str]], /) -> list[str]:
@@ -95,8 +95,8 @@ def lines_of(function: Function, /) -> int:
 
 def parameters(function: Function, /) -> int:
     """How many parameters a function has without ``self`` and ``cls``."""
-    given = function.args
-    return sum(one.arg not in {"self", "cls"} for one in (*given.posonlyargs, *given.args, *given.kwonlyargs))
+    every = function.args
+    return sum(one.arg not in {"self", "cls"} for one in (*every.posonlyargs, *every.args, *every.kwonlyargs))
 
 
 def vague(module: Module, /) -> Counter[str]:
@@ -176,7 +176,7 @@ def figures() -> dict[str, int]:
     python = {room: list((ROOT / room).rglob("*.py")) for room in ("clipclean", "tests", "benchmarks")}
     pages = list((ROOT / "docs").glob("*.md"))
     lines = {room: sum(path.read_text("utf-8").count("\n") for path in paths) for room, paths in python.items()}
-    found = {
+    value_by_name = {
         "source_lines": lines["clipclean"],
         "source_modules": len(python["clipclean"]),
         "test_lines": lines["tests"],
@@ -188,13 +188,13 @@ def figures() -> dict[str, int]:
         "changelog_words": len((ROOT / "CHANGELOG.md").read_text("utf-8").split()),
         "makefile_lines": (ROOT / "Makefile").read_text("utf-8").count("\n"),
         **{
-            name: max(found.values()) if name.startswith(("largest", "longest")) else sum(found.values())
-            for name, found in shape(PACKAGE).items()
+            name: max(values.values()) if name.startswith(("largest", "longest")) else sum(values.values())
+            for name, values in shape(PACKAGE).items()
         },
     }
-    if TESTED.exists() and (told := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
-        found["make_test_seconds"] = round(float(told[1]))
-    return found
+    if TESTED.exists() and (seconds := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
+        value_by_name["make_test_seconds"] = round(float(seconds[1]))
+    return value_by_name
 
 
 def beyond(now: dict[str, int], limits: dict[str, int], /) -> list[str]:
@@ -236,8 +236,8 @@ def main() -> int:
     allowed = limits.pop("vague")
     for name, value in now.items():
         print(f"{name:42} {value}{f' of at most {limits[name]}' if name in limits else ''}")
-    for name, found in shape(PACKAGE).items():
-        print(f"{name:42} {', '.join(sorted(found, key=found.__getitem__, reverse=True)[:5])}")
+    for name, values in shape(PACKAGE).items():
+        print(f"{name:42} {', '.join(sorted(values, key=values.__getitem__, reverse=True)[:5])}")
     for sentence in (broken := [*beyond(now, limits), *too_vague(read(PACKAGE), allowed)]):
         print(f"house.toml: {sentence}", file=sys.stderr)
     return bool(broken)

@@ -12,7 +12,7 @@ from clipclean.detect import AuditResult, Measurement, Probe, Rate
 from clipclean.detect.measure import Accuracy
 from clipclean.findings import finding
 from clipclean.jobs.workbench import Workbench, control_of
-from clipclean.methods.walk_back import Point, Way
+from clipclean.methods.walk_back import Point, WalkBack
 from clipclean.schema.report import OutcomeRecord, TrainingRecord
 from clipclean.train import Run, RunState
 
@@ -76,7 +76,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
     found = tuple(finding(rule, "words", level=level, trigger="patch", target=doubted) for rule, level in findings)
     after = measurement(known=[probe(excess)])
     point = Point(1.0, lost, (lost, lost), after)
-    way = Way((point,), point, 0, LIMITS)
+    way = WalkBack((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
     return Attempt(candidate(name), done, way, (), sight(after), findings=found)

@@ -28,7 +28,7 @@ from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
 from clipclean.methods.unlearning import ShownTriggers
-from clipclean.methods.walk_back import Point, Watched, Way
+from clipclean.methods.walk_back import Point, WalkBack, WatchedTrigger
 from clipclean.train import NonFiniteLoss, training_record
 
 UNCHANGED_NAME = "nothing"  # the name of what was chosen where the original stays
@@ -40,7 +40,7 @@ class Attempt:
 
     candidate: Candidate
     cleaned: Cleaned
-    way: Way  # back to the original, as far as was walked
+    way: WalkBack  # back to the original, as far as was walked
     suspicions: tuple[Suspicion[int | None], ...]
     audit: AuditResult
     refinetuned: Refinetuned | None = None
@@ -50,7 +50,7 @@ class Attempt:
     @property
     def point(self) -> Point:
         """Where it ended between the original and the cleaned weights."""
-        return self.way.taken
+        return self.way.point
 
     @property
     def suspects(self) -> frozenset[str]:
@@ -105,7 +105,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Considered:
+class CandidateResult:
     """One candidate, with its trials and its run."""
 
     candidate: Candidate
@@ -154,10 +154,10 @@ def choose(
     is_sure: bool,
     is_late: Callable[[], bool],
     is_worth: Callable[[Attempt], bool],
-    try_out: Callable[[Candidate], Considered],
-    run: Callable[[Considered], Considered],
+    try_out: Callable[[Candidate], CandidateResult],
+    run: Callable[[CandidateResult], CandidateResult],
     tell: Callable[[str], None] = lambda _: None,
-) -> list[Considered]:
+) -> list[CandidateResult]:
     """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
     Args:
@@ -174,13 +174,13 @@ def choose(
         Inconclusive: no candidate can be run at all.
         OutOfTime: the deadline came before one was run.
     """
-    considered: list[Considered] = []
+    considered: list[CandidateResult] = []
     try:
         for place, candidate in enumerate(candidates):
             if considered and is_late():
                 break
             if not candidate.is_gentle and _are_too_dear(considered, is_worth):
-                considered.append(Considered(candidate, "gentler ones cost too much already"))
+                considered.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             considered.append(try_out(candidate))
@@ -194,7 +194,7 @@ def choose(
             attempt = considered[-1].attempt
             if attempt and is_worth(attempt) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
-                return [*considered, *(Considered(follower, why) for follower in candidates[place + 1 :])]
+                return [*considered, *(CandidateResult(follower, why) for follower in candidates[place + 1 :])]
         waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]
         waiting.sort(key=lambda place: considered[place].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
@@ -213,7 +213,7 @@ def choose(
     return considered
 
 
-def _are_too_dear(considered: Sequence[Considered], is_worth: Callable[[Attempt], bool], /) -> bool:
+def _are_too_dear(considered: Sequence[CandidateResult], is_worth: Callable[[Attempt], bool], /) -> bool:
     """Whether gentle candidates were run, and none that was run is worth its price: harsher ones cost no less.
 
     Of a warp in a model of 58 million parameters three gentle candidates were too dear, and the harsher ones would have taken an hour.
@@ -222,7 +222,7 @@ def _are_too_dear(considered: Sequence[Considered], is_worth: Callable[[Attempt]
     return any(candidate.is_gentle for candidate, _ in ran) and not any(is_worth(attempt) for _, attempt in ran)
 
 
-def _ran(considered: Considered, run: Callable[[Considered], Considered], /) -> Considered:
+def _ran(considered: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /) -> CandidateResult:
     """The candidate with its run, or why it cannot be run: nothing can be searched, for one, or the training diverges."""
     if considered.why_not:
         return considered
@@ -246,7 +246,7 @@ def is_better_as_it_was(
     return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
 
 
-def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
+def best(considered: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
     """The run candidate whose weights are written."""
     return min(((entry, entry.attempt) for entry in considered if entry.attempt), key=lambda pair: pair[1].rank())
 
@@ -254,7 +254,7 @@ def best(considered: Sequence[Considered], /) -> tuple[Considered, Attempt]:
 # One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.
 
 
-def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
+def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> CandidateResult:
     """A candidate with its trials on the copy, if there is a test backdoor to try it on and the data suffice.
 
     The trial where the walk back ended comes first. A candidate passes only if no test backdoor returns when the copy is finetuned on clean
@@ -262,7 +262,7 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     """
     why_not = candidate.unfit(bench.samples)
     if why_not or copy is None or not copy.took:
-        return Considered(candidate, why_not)
+        return CandidateResult(candidate, why_not)
     started = time.monotonic()
     cleaned_copy = CleanedCopy(bench, candidate, copy, before.shown_to(candidate.recipes))
     try:
@@ -270,11 +270,11 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
         way = walk_back.walk_back(
             lambda share: cleaned_copy.at(share).measured, copy.planted, cleaned_copy.watched, bench.limits, least=least
         )
-        taken = way.taken.share
+        taken = way.point.share
         cleaned_copy.refinetuned(taken)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
-        return Considered(candidate, str(error), seconds=time.monotonic() - started)
-    return Considered(candidate, trials=cleaned_copy.ordered(taken), seconds=time.monotonic() - started)
+        return CandidateResult(candidate, str(error), seconds=time.monotonic() - started)
+    return CandidateResult(candidate, trials=cleaned_copy.ordered(taken), seconds=time.monotonic() - started)
 
 
 @dataclass
@@ -294,13 +294,13 @@ class CleanedCopy:
         return candidates.clean(self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin)
 
     @property
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[WatchedTrigger]:
         """The test backdoors; one that was not planted, or that the cleaning leaves, holds no walk back."""
         limit = self.bench.limits.max_excess
         acted = (
             outcome.planted if outcome.took and outcome.is_removed(limit) else 0.0 for outcome in self.at(1.0).outcomes
         )
-        return [Watched(excess, is_doubtful=True) for excess in acted]
+        return [WatchedTrigger(excess, is_doubtful=True) for excess in acted]
 
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
@@ -331,7 +331,9 @@ class CleanedCopy:
         return self.trials[first], *(trial for share, trial in self.trials.items() if share != first)
 
 
-def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: FirstAudit, /) -> Considered:
+def on_model(
+    bench: Workbench, considered: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
+) -> CandidateResult:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
     On the way neither a trigger of the model may return, nor a test backdoor of the copy at the same share of its own way.
@@ -364,20 +366,20 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         started = time.monotonic()
         # The copy may have walked another way than the model.
         is_gone = cleaned_copy.at(1.0).removes_all(bench.limits)
-        if way.taken.share < 1 and is_gone and not cleaned_copy.refinetuned(way.taken.share).removes_all(bench.limits):
-            way = replace(way, taken=way.points[0])
+        if way.point.share < 1 and is_gone and not cleaned_copy.refinetuned(way.point.share).removes_all(bench.limits):
+            way = replace(way, point=way.points[0])
             cleaned_copy.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
         considered = replace(considered, trials=cleaned_copy.ordered(considered.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, cleaned, way, suspected, before.audit)
     if cleaned.changed:
-        bench.put_between(bench.original, cleaned.weights, share=way.taken.share)
+        bench.put_between(bench.original, cleaned.weights, share=way.point.share)
         attempt = _audited(bench, attempt)
     attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(considered, attempt=attempt)
 
 
-def unchanged(bench: Workbench, before: FirstAudit, way: Way, /) -> Attempt:
+def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED_NAME,), ()),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from clipclean import detect
 from clipclean.auto import attempts
-from clipclean.auto.attempts import Attempt, Considered
+from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
@@ -17,7 +17,7 @@ from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.walk_back import Way
+from clipclean.methods.walk_back import WalkBack
 from clipclean.report import PageImages
 from clipclean.schema.report import (
     AccuraciesRecord,
@@ -47,7 +47,7 @@ class Choice:
     before: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with test backdoors; None where none were planted
     considered: Sequence[
-        Considered
+        CandidateResult
     ]  # the candidates in the order of trying; none where the audit passed, or time was over before
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
@@ -82,7 +82,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
         attempt = original if stays else best
     else:
-        attempt = original = attempts.unchanged(bench, choice.before, Way.none(measured, bench.limits))
+        attempt = original = attempts.unchanged(bench, choice.before, WalkBack.none(measured, bench.limits))
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=choice.before.sure)
     bench.put(bench.original)
     before = measured
@@ -181,7 +181,7 @@ def test_backdoor_findings(
     return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=changed)]
 
 
-def nothing_passed(considered: Sequence[Considered], attempt: Attempt, limits: AuditLimits, /) -> Finding:
+def nothing_passed(considered: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /) -> Finding:
     """That an error stands after all that was tried."""
     names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
@@ -230,7 +230,7 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
     )
 
 
-def _candidate(considered: Considered, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
+def _candidate(considered: CandidateResult, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
     attempt = considered.attempt
     return CandidateRecord(
         candidate=considered.candidate.name,

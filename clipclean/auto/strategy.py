@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipclean import deadline
 from clipclean.auto import attempts, candidates, conclude, trials
-from clipclean.auto.attempts import Considered
+from clipclean.auto.attempts import CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.config.recipe import Recipe
@@ -20,6 +20,8 @@ from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.requests import Sanitize
 from clipclean.train import Run
+
+NO_BASE_NOTE = "the model was not finetuned from a base that is known"
 
 
 @dataclass(frozen=True)
@@ -97,21 +99,21 @@ def tried_all(
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
         return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
-    def try_out(candidate: Candidate) -> Considered:
+    def try_out(candidate: Candidate) -> CandidateResult:
         if unfit := candidate.unfit(bench.samples):
-            return Considered(candidate, unfit)
+            return CandidateResult(candidate, unfit)
         # The base shows on the model itself what is undone.
         if candidate.undoes:
             is_base = bench.base is not None and bench.base.kin.is_base
-            return Considered(candidate, "" if is_base else "the model was not finetuned from a base that is known")
+            return CandidateResult(candidate, "" if is_base else NO_BASE_NOTE)
         # The model itself shows what surgery removes, in the time of a few measurements.
         if candidate.is_wide:
-            return Considered(candidate, "the audit is sure of a class" if before.sure else "")
+            return CandidateResult(candidate, "the audit is sure of a class" if before.sure else "")
         if candidate.is_surgery and before.acting:
             is_shown_before = not before.sure and not candidate.searches_again and any(c.is_wide for c in offered)
-            return Considered(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
+            return CandidateResult(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
         if needless and candidate.searches:
-            return Considered(candidate, needless)
+            return CandidateResult(candidate, needless)
         considered = attempts.on_copy(bench, candidate, copy, before)
         spent.append(considered.seconds)
         return considered

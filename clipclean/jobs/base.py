@@ -10,7 +10,7 @@ from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import inputs, searching
-from clipclean.jobs.inputs import Opened, Pairs, Source
+from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 
@@ -19,7 +19,7 @@ from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwo
 class Base:
     """The model that another one is said to be finetuned from, read and not yet built, and how near it is by its weights."""
 
-    opened: Opened
+    opened: OpenedCheckpoint
     weights: Kinship
 
     @property
@@ -29,7 +29,7 @@ class Base:
         return frozenset((file.sha256, checkpoint.digest(file.tensors)))
 
 
-def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) -> Base | None:
+def read(sources: tuple[Source, ...], tested: OpenedCheckpoint, /, *, arch: str | None) -> Base | None:
     """The base of the tested model, read as safely as the model itself; None where none was named.
 
     Raises:
@@ -59,7 +59,7 @@ def read(sources: tuple[Source, ...], tested: Opened, /, *, arch: str | None) ->
     return Base(base, detect.kinship(own, other))
 
 
-def with_base(base: Base | None, references: Sequence[Opened], /) -> tuple[Opened, ...]:
+def with_base(base: Base | None, references: Sequence[OpenedCheckpoint], /) -> tuple[OpenedCheckpoint, ...]:
     """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
     if base is None:
         return tuple(references)
@@ -78,7 +78,7 @@ class LoadedBase:
     clip: model.Clip
     kin: Kinship
     first: Compared  # the tested model beside it, under no trigger
-    opened: Opened
+    opened: OpenedCheckpoint
 
     def with_comparison(
         self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /

@@ -13,7 +13,7 @@ from clipclean import checkpoint, deadline, detect, files, model, report, reques
 from clipclean.config import recipe as recipes
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.jobs import inputs, searching
-from clipclean.jobs.inputs import LoadedModel, Opened, Source
+from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint, Source
 from clipclean.jobs.searching import SearchSettings
 from clipclean.schema.results import ReferencesFile
 from clipclean.train import RunState
@@ -21,7 +21,7 @@ from clipclean.train import RunState
 MOST_REFERENCE_BYTES = 50_000_000  # of a references file
 
 
-def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
+def read_reference(source: Source, tested: OpenedCheckpoint, /, *, arch: str | None) -> OpenedCheckpoint:
     """A model to compare with, of the tested model's kind, but with other weights.
 
     Raises:
@@ -95,7 +95,7 @@ def digests_in(content: Mapping[str, object], /) -> set[str]:
 
 def all_references(
     settings: SearchSettings,
-    trusted: Sequence[Opened],
+    trusted: Sequence[OpenedCheckpoint],
     stored: Sequence[detect.References],
     eval_set: detect.EvalSet,
     pairs: inputs.Pairs,

@@ -13,7 +13,7 @@ from clipclean.findings import CC, Finding, finding, finite
 from clipclean.jobs import judging, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
-from clipclean.methods.walk_back import Way
+from clipclean.methods.walk_back import WalkBack
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import (
@@ -66,7 +66,7 @@ def compose(
     before: Side,
     after: Side,
     training: TrainingRecord,
-    way: Way,
+    way: WalkBack,
     applied: Applied,
     /,
     *,
@@ -150,7 +150,7 @@ def nothing_to_clean(*, is_changed: bool) -> Finding:
     return finding(CC.NOTHING_TO_CLEAN, words)
 
 
-def nothing_passes(what: str, way: Way, /) -> Finding:
+def nothing_passes(what: str, way: WalkBack, /) -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
     budget = way.limits.max_accuracy_loss

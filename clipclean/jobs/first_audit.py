@@ -20,7 +20,7 @@ from clipclean.detect import AuditResult, Strength, Suspicion, distinct, new_amo
 from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.methods.unlearning import ShownTriggers, controls_of
-from clipclean.methods.walk_back import Watched
+from clipclean.methods.walk_back import WatchedTrigger
 
 
 @dataclass(frozen=True)
@@ -320,10 +320,10 @@ def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     return [judging.suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
 
 
-def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[Watched]:
+def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[WatchedTrigger]:
     """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
     acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
     return [
-        Watched(acted[t.spec], not original.is_sure(t.spec), is_found=isinstance(t, detect.InvertedTrigger))
+        WatchedTrigger(acted[t.spec], not original.is_sure(t.spec), is_found=isinstance(t, detect.InvertedTrigger))
         for t, _ in suspected
     ]

@@ -37,7 +37,7 @@ Pairs = data.CleanSet | LatePairs
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedCheckpoint:
     """A checkpoint as it was read, and the architecture that its tensors belong to."""
 
     place: model_paths.Located
@@ -94,7 +94,7 @@ def opened(
     request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
     named: Sequence[Suspicion[int | None]] = (),
     /,
-) -> Opened:
+) -> OpenedCheckpoint:
     """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
     opened_model = read(request.model, arch=request.arch, weights=request.weights)
     side = opened_model.architecture.preprocess.size
@@ -108,7 +108,9 @@ def opened(
     return opened_model
 
 
-def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_judged: bool = True) -> Opened:
+def read(
+    source: Source, /, *, arch: str | None, weights: str | None = None, is_judged: bool = True
+) -> OpenedCheckpoint:
     """Read a checkpoint and recognise its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
 
     With ``is_judged``, settings beside the weights are refused that no tensor shows and no published CLIP has.
@@ -132,13 +134,13 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None, is_
     except UnsupportedModel as error:  # there may be several models
         raise UnsupportedModel(f"{place.name}: {error}") from error
     if not isinstance(source, nn.Module):
-        return Opened(place, file, architecture)
+        return OpenedCheckpoint(place, file, architecture)
     stated = {"model_cfg": architecture.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
     architecture = replace(architecture, preprocess=preprocess)
     architecture = architecture.with_activation(bool(file.quick_gelu), "the module's own activation")
     model.check_module(source, architecture, file.tensors)
-    return Opened(place, file, architecture)
+    return OpenedCheckpoint(place, file, architecture)
 
 
 def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Located, checkpoint.Checkpoint]:
@@ -164,7 +166,7 @@ def recognised(
     return model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
 
 
-def build(opened: Opened, pairs: Pairs, /, *, device: str) -> LoadedModel:
+def build(opened: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, in the fastest memory layout for the device.
 
     If name, config and archive do not state the activation, it is measured on the clean pairs; a note says where these cannot tell.

@@ -23,7 +23,7 @@ from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training
 from clipclean.methods.training import Aims, Training
-from clipclean.methods.walk_back import Way
+from clipclean.methods.walk_back import WalkBack
 from clipclean.train import Run
 
 # Factors on the time of the first audit, kept before a deadline for what follows the training: a search takes as long again, and the
@@ -41,7 +41,7 @@ class RecipeRun:
     trained: Training
     searched: bool  # whether the method searched by itself
     weights: dict[str, Tensor]  # at the end of the training
-    way: Way
+    way: WalkBack
     audit: AuditResult  # at the end of the walk back
 
     @property
@@ -60,7 +60,7 @@ class RecipeRun:
         shown = replace(bench.eval_set, suspicions=self.suspicions)
         bench.put(bench.original)
         first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), shown)
-        bench.put_between(bench.original, self.weights, share=self.way.taken.share)
+        bench.put_between(bench.original, self.weights, share=self.way.point.share)
         last = cleaning.side(inputs, bench, self.audit, shown)
         applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
         report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
@@ -159,12 +159,12 @@ def judged_again(
     with deadline.within(None, reserve=reserve):
         walks = recipe.audit.walk_back and bool(trained.record.steps)
         way = bench.walked_back(original, weights, suspected, walks=walks)
-    bench.put_between(bench.original, weights, share=way.taken.share)
+    bench.put_between(bench.original, weights, share=way.point.share)
     pointed = targets(suspected)
     try:
         # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
         audit = bench.audit(suspected, pointed=pointed, what="after")
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
-        audit = AuditResult(way.taken.measured, None, (CC.TIME_OVER, late), 0.0)
+        audit = AuditResult(way.point.measured, None, (CC.TIME_OVER, late), 0.0)
     return RecipeRun(before, original, suspected, trained, aims.searched is not None, weights, way, audit)

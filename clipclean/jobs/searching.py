@@ -19,7 +19,7 @@ from clipclean.detect.persuasion import Persuasion
 from clipclean.errors import ClipcleanError, ResourceError
 from clipclean.findings import CC, Finding
 from clipclean.jobs import estimate, inputs
-from clipclean.jobs.inputs import Opened
+from clipclean.jobs.inputs import OpenedCheckpoint
 from clipclean.progress import say, step
 from clipclean.train import RunState, resume
 
@@ -208,7 +208,7 @@ def audit_both(
 
 def reference_findings(
     own: Mapping[str, Tensor],
-    trusted: Sequence[Opened],
+    trusted: Sequence[OpenedCheckpoint],
     eval_set: detect.EvalSet,
     pairs: inputs.Pairs,
     /,

@@ -10,7 +10,7 @@ from clipclean.detect import Suspicion
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
 from clipclean.jobs.clean_models import StoredReferences
-from clipclean.jobs.inputs import LoadedModel, Opened, Vocabulary
+from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint, Vocabulary
 from clipclean.jobs.job import Job, Request
 from clipclean.jobs.results import Judge
 from clipclean.jobs.searching import SearchSettings
@@ -25,8 +25,9 @@ class SharedInputs:
     vocabulary: Vocabulary
     named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
-    opened: Opened  # the model, not yet built, like the clean ones
-    clean_models: tuple[Opened, ...]  # to search and compare with, the base among them unless its search is stored
+    opened: OpenedCheckpoint  # the model, not yet built, like the clean ones
+    # To search and compare with, the base among them unless its search is stored.
+    clean_models: tuple[OpenedCheckpoint, ...]
     stored: StoredReferences  # what files of references hold for a model of this kind
     has_own_classes: bool = True  # whether the user named the classes
     base: bases.Base | None = None  # the model that this one was finetuned from

@@ -17,7 +17,7 @@ from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
-from clipclean.methods.walk_back import Watched, Way
+from clipclean.methods.walk_back import WalkBack, WatchedTrigger
 from clipclean.progress import say
 from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState
@@ -131,9 +131,9 @@ class Workbench:
         /,
         *,
         walks: bool,
-        test_backdoors: Sequence[Watched] = (),
+        test_backdoors: Sequence[WatchedTrigger] = (),
         probes: Callable[[float], Sequence[detect.Probe]] = lambda _: (),
-    ) -> Way:
+    ) -> WalkBack:
         """The walk back from cleaned weights, on which no suspected trigger may return; their own point is measured whatever the time.
 
         Args:

@@ -37,7 +37,7 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedTrigger:
     """A trigger that must stay gone."""
 
     acted: float  # its excess attack success in the original
@@ -67,35 +67,35 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Way:
+class WalkBack:
     """The points that were measured, the cleaned weights first, and the one to take.
 
     ``witnesses`` counts the triggers that acted on the original and that the cleaned weights ignore.
     """
 
     points: tuple[Point, ...]
-    taken: Point
+    point: Point  # the one to take
     witnesses: int
     limits: AuditLimits
 
     @property
     def is_within(self) -> bool:
         """Whether the loss is within the budget, by its value."""
-        return self.taken.accuracy_lost <= self.limits.max_accuracy_loss
+        return self.point.accuracy_lost <= self.limits.max_accuracy_loss
 
     @classmethod
-    def none(cls, measured: detect.Measurement, limits: AuditLimits, /) -> "Way":
+    def none(cls, measured: detect.Measurement, limits: AuditLimits, /) -> "WalkBack":
         """Of an original that nothing has cleaned."""
         return cls((), Point(0.0, 0.0, (0.0, 0.0), measured), 0, limits)
 
-    def at_original(self, measured: detect.Measurement, /) -> "Way":
+    def at_original(self, measured: detect.Measurement, /) -> "WalkBack":
         """The same, with the original taken: no point is worth its price."""
-        return replace(self, taken=Point(0.0, 0.0, (0.0, 0.0), measured))
+        return replace(self, point=Point(0.0, 0.0, (0.0, 0.0), measured))
 
     def record(self) -> CleaningRecord:
         """``cleaning`` of the report."""
         return CleaningRecord(
-            share=self.taken.share,
+            share=self.point.share,
             witnesses=self.witnesses,
             way=tuple(point.record() for point in self.points),
             budget=self.limits.budget(),
@@ -105,12 +105,12 @@ class Way:
 def walk_back(
     measure: Callable[[float], detect.Measurement],
     original: detect.Measurement,
-    watched: Sequence[Watched],
+    watched: Sequence[WatchedTrigger],
     limits: AuditLimits,
     /,
     *,
     least: float = 0.0,
-) -> Way:
+) -> WalkBack:
     """Walk from the cleaned weights towards the original until half of the budget is met, or a trigger returns.
 
     Taken is the first point within half of the budget, else the one of least loss; always one at which each trigger acts hardly
@@ -155,7 +155,7 @@ def walk_back(
         # Triangles that cleaning had taken stayed at 0.965 in weights that were left as they were, for a tenth of a point over the budget,
         # where the next point was within it and brought nothing back.
         taken = next((point for point in gone if point.accuracy_lost <= limits.max_accuracy_loss), taken)
-    return Way(tuple(points), taken, watch.witnesses, limits)
+    return WalkBack(tuple(points), taken, watch.witnesses, limits)
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,13 @@ class _Watch:
     ahead: int  # points beyond the one to take, at which the triggers must stay gone too
 
     @classmethod
-    def of(cls, watched: Sequence[Watched], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
+    def of(cls, watched: Sequence[WatchedTrigger], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
         pairs = list(zip(watched, ends, strict=True))
         removed = [trigger.acted > limit and end.excess <= REMOVED_SHARE * trigger.acted for trigger, end in pairs]
         witnesses = [trigger for trigger, gone in zip(watched, removed, strict=True) if gone]
         ahead = 1 if witnesses and all(trigger.is_found for trigger in witnesses) else 0
 
-        def most(trigger: Watched, end: detect.Probe, gone: bool) -> float:
+        def most(trigger: WatchedTrigger, end: detect.Probe, gone: bool) -> float:
             if trigger.is_doubtful and not gone:
                 return math.inf
             # Where the point before is taken, a found trigger may begin to act. At 0.55 of the way a planted patch acted on 0.02 of the

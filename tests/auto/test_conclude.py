@@ -8,7 +8,7 @@ from auto_values import LIMITS, attempt, candidate, measurement, probe, returnin
 
 from clipclean.attack import triggers
 from clipclean.auto import attempts, conclude
-from clipclean.auto.attempts import Considered
+from clipclean.auto.attempts import CandidateResult
 from clipclean.auto.conclude import Choice
 from clipclean.auto.trials import PlantedCopy, Refinetuned
 from clipclean.config import policy
@@ -53,7 +53,7 @@ def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_
 
 
 def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
-    considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
+    considered = [CandidateResult(candidate("a")), CandidateResult(candidate("b"), "needs labels")]
     found = conclude.nothing_passed(considered, attempt("a"), LIMITS)
     assert (found.rule, found.level) == ("CC063", "error")
     assert all(word in found.message for word in ("2.0 points", ": a"))
@@ -69,7 +69,7 @@ def tried(*considered, late=True, copy=COPY):
 
 
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
-    one = Considered(candidate("a"), "", (trial(0.0),), attempt("a"))
+    one = CandidateResult(candidate("a"), "", (trial(0.0),), attempt("a"))
     (found,) = conclude.out_of_time(tried(one), listed=3)
     assert all(figure in found.message for figure in ("3 minutes", "2 candidates"))
     assert conclude.out_of_time(tried(one), listed=1) == []  # nothing was left to do
@@ -79,8 +79,8 @@ def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
 def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():
     copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
-    first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
-    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
+    first = CandidateResult(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
+    found = conclude.account(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
     assert (found.chosen, found.changed) == ("a", True)
     assert [(c.trigger, c.planted, c.took) for c in found.test_backdoors] == [
         ("patch", 0.9, True),
@@ -99,7 +99,7 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
-    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran, LIMITS).rebound
+    found = conclude.account(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
     assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
     assert [(p.before, p.after, p.known) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 

@@ -7,7 +7,7 @@ from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
 from clipclean.attack.triggers import parse
-from clipclean.auto.attempts import Considered, best, choose
+from clipclean.auto.attempts import CandidateResult, best, choose
 from clipclean.detect import Rate
 from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
@@ -21,7 +21,7 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
     ran = []
 
     def tried(each):
-        return Considered(each, trials=(trials[each.name],) if copy else ())
+        return CandidateResult(each, trials=(trials[each.name],) if copy else ())
 
     def run(considered):
         ran.append(considered.candidate.name)

@@ -126,7 +126,7 @@ def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_t
     assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
     run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))
     assert run.attempt.cleaned.training.steps == 2
-    assert run.attempt.way.taken.share in {trial.share for trial in run.trials}
+    assert run.attempt.way.point.share in {trial.share for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)
 
 

@@ -7,7 +7,7 @@ from auto_values import LIMITS, answering, measurement, probe
 from clipclean import deadline
 from clipclean.detect import Rate
 from clipclean.methods import walk_back
-from clipclean.methods.walk_back import UNWITNESSED_SHARE, Watched
+from clipclean.methods.walk_back import UNWITNESSED_SHARE, WatchedTrigger
 
 OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}
@@ -26,7 +26,7 @@ def test_numbers_lie_between_whole_ones_are_those_of_the_cleaned_model_and_the_e
 # points, so that one is aimed at; ``acts`` tells what the one trigger does, which acted on 0.9 in the original.
 
 IMAGES = 1000
-PATCH = Watched(0.9)
+PATCH = WatchedTrigger(0.9)
 
 
 def walked(*, lost, acts=lambda share: 0.0, watched=(PATCH,), least=0.0, late=-1.0, n=IMAGES):
@@ -40,7 +40,7 @@ def walked(*, lost, acts=lambda share: 0.0, watched=(PATCH,), least=0.0, late=-1
 
     original = answering(right=range(500), of=IMAGES)
     way = walk_back.walk_back(measure, original, watched, LIMITS, least=least)
-    return [point.share for point in way.points], way.taken.share
+    return [point.share for point in way.points], way.point.share
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_orig
 def test_what_the_cleaning_left_holds_the_cleaned_weights_and_a_natural_trigger_or_none_holds_nothing():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED_SHARE], UNWITNESSED_SHARE)
     assert walked(lost=1.0, watched=()) == ([1.0], 1.0)  # half of the budget is met
-    assert walked(lost=9.0, watched=(Watched(0.01),)) == (
+    assert walked(lost=9.0, watched=(WatchedTrigger(0.01),)) == (
         [1.0, UNWITNESSED_SHARE],
         UNWITNESSED_SHARE,
     )  # named, and never acted
     assert walked(lost=9.0, acts=lambda share: 0.9 - 0.3 * share)[1] == 1.0
-    natural = Watched(0.7, is_doubtful=True)
+    natural = WatchedTrigger(0.7, is_doubtful=True)
     assert walked(lost=9.0, acts=lambda share: 0.7 - 0.1 * share, watched=(natural,))[1] == UNWITNESSED_SHARE
     assert walked(lost=3.0, acts=lambda share: 0.3 * (share < 0.5), watched=(natural,))[1] == 0.55  # it was removed
 
