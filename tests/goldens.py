@@ -1,6 +1,6 @@
 """Texts as they were last approved, in a folder ``goldens`` beside the test. With ``REWRITE_GOLDENS`` set, those of today take their place:
 
-REWRITE_GOLDENS=1 pytest tests/api/test_goldens.py tests/cli/test_goldens.py tests/report/test_goldens.py
+REWRITE_GOLDENS=1 pytest tests/api/test_goldens.py tests/cli/test_goldens.py tests/report/test_goldens.py tests/schema/test_report.py
 """
 
 import os

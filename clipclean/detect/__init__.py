@@ -1,6 +1,6 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
-from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, estimated_loss
+from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement
 from clipclean.detect.base import are_kin, are_same, kinship
 from clipclean.detect.base import findings as base_findings
 from clipclean.detect.families import FAMILIES, InvertedTrigger
@@ -13,7 +13,6 @@ from clipclean.detect.measure import (
     KnownTriggers,
     Measurement,
     Probe,
-    embeddings,
     measure,
     rounded,
     spaced,
@@ -21,7 +20,6 @@ from clipclean.detect.measure import (
 )
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import (
-    PANEL,
     PERSUASION,
     LateReferences,
     References,
@@ -47,7 +45,6 @@ from clipclean.detect.verdict import (
     of_accuracy,
     of_audit,
     of_base,
-    of_probes,
     of_search,
     sanitized,
     strange_reference,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import Measurement, Rate, accuracy_loss, agreement, estimated_loss, of_accuracy
-from clipclean.detect.accuracy_cost import accuracy_losses, chances
+from clipclean.detect import Measurement, Rate, accuracy_loss, agreement, of_accuracy
+from clipclean.detect.accuracy_cost import accuracy_losses, chances, estimated_loss
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50

@@ -6,9 +6,9 @@ import pytest
 import torch
 from detect import towers
 
-from clipclean.detect import FAMILIES, References, SearchCandidate, embeddings
+from clipclean.detect import FAMILIES, References, SearchCandidate
 from clipclean.detect.families import InvertedTrigger
-from clipclean.detect.measure import SeenImages
+from clipclean.detect.measure import SeenImages, embeddings
 from clipclean.detect.metrics import shift
 from clipclean.detect.reach import REACH_IMAGES, reaches
 from clipclean.detect.references import reach_of

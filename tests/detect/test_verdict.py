@@ -32,7 +32,7 @@ from clipclean.detect.references import References, calibration, reach_of
 from clipclean.detect.score import MOST_INDIRECT, REACH_UNIT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
-from clipclean.detect.verdict import AuditResult, acts, least_score
+from clipclean.detect.verdict import AuditResult, acts, least_score, of_probes
 from clipclean.findings import finding
 from clipclean.jobs.first_audit import FirstAudit
 
@@ -97,7 +97,7 @@ def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole
 def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
     findings = [("CC002", "warning")] if verdict != "pass" else []
     assert judged(measurement(known=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
-    for found in detect.of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
+    for found in of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
         assert ("do not collapse" in found.message) is not collapses
 
 
@@ -189,11 +189,11 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, pan
 
 
 def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
-    (finding,) = detect.of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
-    (finding,) = detect.of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
     assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
@@ -202,12 +202,12 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
-    found = [(found.level, found.trigger) for found in detect.of_probes(after, limits=LIMITS)]
+    found = [(found.level, found.trigger) for found in of_probes(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, natural=frozenset(usual))
-        assert [f.trigger for f in detect.of_probes(compared, limits=LIMITS)] == named
+        assert [f.trigger for f in of_probes(compared, limits=LIMITS)] == named
         assert [p.trigger for p in detect.suspicious_probes(compared, limits=LIMITS)] == named
 
 

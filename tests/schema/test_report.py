@@ -2,9 +2,12 @@
 
 import copy
 import functools
+import json
 import math
 import random
+from pathlib import Path
 
+import goldens
 import jsonschema
 import pytest
 from report import samples, searches
@@ -13,6 +16,7 @@ from clipclean import report
 from clipclean.errors import UsageError
 from clipclean.schema.report import MAX_PROBLEMS, EvidenceRecord
 
+FOLDER = Path(__file__).parent / "goldens"
 WRONG = [None, "x", -1, 2.5, [], {}, True, [1, 2, 3]]
 
 
@@ -51,6 +55,10 @@ def judge():
     """The other implementation of our schema."""
     jsonschema.Draft202012Validator.check_schema(report.schema())
     return jsonschema.Draft202012Validator(report.schema())
+
+
+def test_the_schema_is_as_it_was_approved():
+    goldens.check(FOLDER / "report.schema.json", json.dumps(report.schema(), indent=1) + "\n")
 
 
 def test_what_a_report_of_before_calls_otherwise_is_read_by_its_name_of_now():
