@@ -113,7 +113,7 @@ def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
 def _policy_facts(shared: SharedInputs) -> dict[str, str]:
     """The policy in force, where one was named."""
     chosen = shared.judge.chosen
-    if chosen == policy.DEFAULT:
+    if chosen == policy.DEFAULT_POLICY:
         return {}
     parts = {
         "limit": len(chosen.thresholds.model_fields_set),

@@ -92,7 +92,9 @@ def forget(
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
     # remain valid.
     base = teachers.base.encode_images if teachers.base else None
-    loss = forgetting(clip.encode_images, teachers.original.encode_images, settings.weights, sections=sections, base=base)
+    loss = forgetting(
+        clip.encode_images, teachers.original.encode_images, settings.weights, sections=sections, base=base
+    )
 
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
     looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)
