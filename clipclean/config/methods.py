@@ -31,9 +31,7 @@ METHODS: dict[str, Method] = {
     "cleanclip": Method(
         "the image-caption loss and the self-supervised loss", needs_captions=True, uses_classes=False, views="needed"
     ),
-    "mmcl": Method(
-        "the image-caption loss alone, a control that leaves backdoors in", needs_captions=True, uses_classes=False
-    ),
+    "mmcl": Method("the image-caption loss alone, a control", needs_captions=True, uses_classes=False),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
         needs_captions=True,
