@@ -40,9 +40,12 @@ class Teachers(NamedTuple):
     """The frozen models that say where images belong."""
 
     original: model.Clip  # clean ones
-    base: model.Clip | None = (
-        None  # those under triggers: as far from the clean ones as here; None: where the clean ones are
-    )
+    base: model.Clip | None = None  # how far from there those under triggers; None: no step
+
+    def loss(self, clip: model.Clip, weights: Loss, /, *, sections: int) -> train.Loss:
+        """The loss of a model beside these."""
+        base = self.base.encode_images if self.base else None
+        return forgetting(clip.encode_images, self.original.encode_images, weights, sections=sections, base=base)
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,7 @@ def forget(
     sections = sections_of(settings.training.batch_size, processes=run.group.size)
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
     # remain valid.
-    base = teachers.base.encode_images if teachers.base else None
-    loss = forgetting(
-        clip.encode_images, teachers.original.encode_images, settings.weights, sections=sections, base=base
-    )
+    loss = teachers.loss(clip, settings.weights, sections=sections)
 
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
     looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)
