@@ -1111,6 +1111,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-planned": finetunes_planned,
     "lift-doubts": lambda: str(LIFT_DOUBTS),
     "finetunes-rates": finetunes_rates,
+    "finetunes-cleaned": lambda: str(sum(bool(row["left"]) for row in finetunes.read())),
     "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
