@@ -71,7 +71,8 @@ def forgotten(clip, samples, *, steps):
     batches = rounds.batches_of(clip, samples.pairs, settings, 0, run=QUIET)
     asked = {"newest": [PATCH], "earlier": [PATCH]}
     drawing = Generator().manual_seed(0)
-    rounds.forget(clip, model.frozen_copy(clip), batches, asked, settings, generator=drawing, run=QUIET)
+    teachers = rounds.Teachers(model.frozen_copy(clip))
+    rounds.forget(clip, teachers, batches, asked, settings, generator=drawing, run=QUIET)
 
 
 @pytest.mark.parametrize(

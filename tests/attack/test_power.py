@@ -81,7 +81,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
         seen.append(loaded.clip.net.state_dict()["visual.proj"].clone())
         return {tiny.CLASSES[3]: "error"}
 
-    monkeypatch.setattr(power.poison, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
+    monkeypatch.setattr(power.poison, "PLANTED_EXCESS", -1.0)  # the tiny model learns no backdoor in so few steps
     planting = recipe.planting(rate=0.5, steps=2, batch_size=16, walk=0.1, warmup_steps=1)
     monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
     drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
@@ -90,7 +90,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
     assert len({each.class_ for each in made.planted}) == 3
     assert not {each.class_ for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
     assert all(each.level == ("error" if each.class_ == tiny.CLASSES[3] else None) for each in made.planted)
-    monkeypatch.setattr(power.poison, "TOOK", 1.1)  # of what was not planted, nobody is asked
+    monkeypatch.setattr(power.poison, "PLANTED_EXCESS", 1.1)  # of what was not planted, nobody is asked
     (idle,) = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn[:1], seed=0, levels=named).planted
     assert (idle.took, idle.level, len(seen)) == (False, None, 3)
     assert not any(torch.equal(one, before["visual.proj"]) for one in seen)

@@ -116,7 +116,7 @@ def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_p
     for path in (cut, tmp_path / "none.safetensors"):
         with pytest.raises(RefusedInput):
             trigger_files.load(path)
-    monkeypatch.setattr(trigger_files, "MAX_BYTES", 100)
+    monkeypatch.setattr(trigger_files, "MAX_TRIGGER_BYTES", 100)
     with pytest.raises(RefusedInput, match="100"):
         trigger_files.load(spoiled(tmp_path))
 

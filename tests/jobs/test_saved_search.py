@@ -71,9 +71,10 @@ def audited(request, said=None, progress=None):
 
 
 def numbers(report):
-    """A report without its times."""
+    """A report without its times, and without the estimate, which is made where somebody listens."""
     told = report.model_dump(mode="json")
     told.pop("seconds", None)
+    told.pop("forecast")
     told["measurements"]["search"].pop("seconds", None)
     return told
 

@@ -69,7 +69,7 @@ with distributed.joined("cpu") as group:
     plan = data.plan(len(some), batch_size=16, steps=3, seed=0)
     fed = batches(plan, pairs=some, clip=clip, run=run, threads=1)
     told = rounds.forget(
-        clip, original, fed, {"newest": [Suspicion(white, 1)], "earlier": [Suspicion(white, 1)]}, rounds.RoundSettings.of(how),
+        clip, rounds.Teachers(original), fed, {"newest": [Suspicion(white, 1)], "earlier": [Suspicion(white, 1)]}, rounds.RoundSettings.of(how),
         generator=torch.Generator().manual_seed(0), run=run,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))
