@@ -112,6 +112,16 @@ def test_beside_a_base_images_belong_as_far_from_the_clean_ones_as_their_trigger
     assert [parts[name].item() for name in ("preservation", "restoration")] == [0, pytest.approx(left)]
 
 
+def test_no_gradient_goes_into_a_base():
+    weight = torch.ones(2, requires_grad=True)
+    loss = losses.forgetting(lambda x: weight * x, same, Weights(restore_weight=0.5), base=lambda x: weight * x)
+    parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
+    frozen = losses.forgetting(lambda x: weight * x, same, Weights(restore_weight=0.5), base=same)
+    expected = frozen(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
+    grads = [torch.autograd.grad(each["loss"], weight)[0] for each in (parts, expected)]
+    assert torch.equal(*grads)
+
+
 def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():
     weights = Weights(preserve_weight=2.0, restore_weight=0.5)
     loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
