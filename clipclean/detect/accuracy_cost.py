@@ -85,9 +85,8 @@ def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
     """
     parts = [torch.stack(part) for part in zip(_logs(old), _logs(new), strict=True)]  # each (2, IMAGES_AT_A_TIME, K)
     weights = SUM_OF_WEIGHTS * torch.tensor([1 - CLEANED_WEIGHT, CLEANED_WEIGHT], dtype=torch.float64)
-    beside = torch.tensor(
-        [-CLEANED_WEIGHT, 1 - CLEANED_WEIGHT], dtype=torch.float64
-    )  # how far b is from its share of the sum
+    # How far b is from its share of the sum.
+    beside = torch.tensor([-CLEANED_WEIGHT, 1 - CLEANED_WEIGHT], dtype=torch.float64)
     narrow = (CLEANED_WEIGHT_SPREAD * SUM_OF_WEIGHTS) ** -2
     for _ in range(STEPS):
         slope = narrow * beside * (beside @ weights) + (weights.sum() - SUM_OF_WEIGHTS)

@@ -179,8 +179,8 @@ class _Searched:
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.suspicions
         acts = acting(self.audit.measured, distinct(by_user), self.eval_set.classes, self.limits)
-        others = self._not_shared([*self._found_for(self.suspected), *self.patterns, *self._persuading])
-        return distinct([*acts, *new_among([*others, *self._not_on_base], by_user)])
+        by_search = new_among(self._found_for(self.suspected), by_user)
+        return distinct([*acts, *self._not_shared([*by_search, *self.patterns, *self._persuading]), *self._not_on_base])
 
     @cached_property
     def to_watch(self) -> tuple[Suspicion[int | None], ...]:

@@ -1,6 +1,7 @@
 """What the results of all jobs tell alike: the program, the model, the machine, and the findings after the policy."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,10 +22,8 @@ REPEATED_OPTIONS = (
     *("eval_data", "image_key", "caption_key", "classes", "templates", "trigger", "target"),
     *("arch", "weights", "reference", "references", "base", "effort"),
 )
-SAME_COMMAND_OPTIONS = (
-    "references",
-    "effort",
-)  # that another command does not have, or has for searches of another effort
+# Those that another command does not have, or has for searches of another effort.
+SAME_COMMAND_OPTIONS = ("references", "effort")
 
 
 class Outcome(NamedTuple):
@@ -56,9 +55,9 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     repeated = (
         (command, flag(name), words)
         for command, kind in (("audit", Audit), ("sanitize", Sanitize))  # what a report suggests
-        for name in options(kind)
+        for name, default in ((field.name, field.default) for field in fields(kind))
         if name in REPEATED_OPTIONS and (name not in SAME_COMMAND_OPTIONS or isinstance(request, kind))
-        if name != "effort" or getattr(request, name) != kind.__dataclass_fields__[name].default
+        if getattr(request, name, default) != default
         for words in words_of.get(name, ())
     )
 

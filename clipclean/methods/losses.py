@@ -207,11 +207,12 @@ def forgetting(
     def loss(batch: Batch) -> dict[str, Tensor]:
         pixels = batch.inputs["pixels"]
         with torch.no_grad():  # of teachers, whose weights may have gradients: a base is a model like any other
-            wanted, unmoved = original(pixels), base and base(pixels)
-            aims = dict.fromkeys(batch.inputs, wanted)
-            if base is not None and unmoved is not None:
-                others = {name: shown for name, shown in batch.inputs.items() if name != "pixels"}
-                aims |= {name: F.normalize(wanted + base(shown) - unmoved, dim=-1) for name, shown in others.items()}
+            aims = dict.fromkeys(batch.inputs, original(pixels))
+            if base is not None:
+                wanted, unmoved = aims["pixels"], base(pixels)
+                for name, shown in batch.inputs.items():
+                    if name != "pixels":
+                        aims[name] = F.normalize(wanted + base(shown) - unmoved, dim=-1)
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
         moved = {name: squared_distances(encode_images(shown), aims[name]) for name, shown in batch.inputs.items()}
         clean = moved.pop("pixels").mean()

@@ -41,7 +41,7 @@ def _optional(description: str) -> Any:  # Any: as pydantic's own Field
 
 
 def _formerly(earlier: str, /, *, now: str) -> Any:  # Any: as pydantic's own Field
-    """A field that reports of before 0.4 call otherwise: it is written as ``now``, and read under both names."""
+    """A field that earlier reports call otherwise: it is written as ``now``, and read under both names."""
     return Field(validation_alias=AliasChoices(now, earlier))
 
 
