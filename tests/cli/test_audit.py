@@ -291,6 +291,7 @@ def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatc
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "passes_never"),
     [((), True), (("--power",), False)],  # test backdoors stand for a clean model
