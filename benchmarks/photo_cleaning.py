@@ -266,7 +266,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
     classifier = before.text_classifier.to(clip.device)
     aims = training.aims_of(
-        clip, samples, chosen, text_classifier=classifier, classes=classes, shown=ShownTriggers(), run=run
+        clip, samples, chosen, text_classifier=classifier, classes=classes, triggers=ShownTriggers(), run=run
     )
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:

@@ -107,14 +107,14 @@ def _checked(name: str, known: Opt, value: object) -> object:
         value = str.__str__(value)  # of a class of the caller's own nothing but its text counts
     if (kind := known.kind) is not None and not isinstance(kind, click.Path):
         try:
-            taken = kind.convert(value, None, None)
+            typed_value = kind.convert(value, None, None)
         except (click.BadParameter, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise UsageError(f"{name}: {printable(getattr(error, 'message', error))}") from error
-        if taken != value or isinstance(value, bool) != isinstance(taken, bool):
+        if typed_value != value or isinstance(value, bool) != isinstance(typed_value, bool):
             raise UsageError(
-                f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {taken!r}."
+                f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {typed_value!r}."
             )
-        return taken
+        return typed_value
     is_called = known.has == "__call__"
     if isinstance(value, str | os.PathLike) and not is_called:
         text = _text_of(name, value)

@@ -58,8 +58,8 @@ def compare(
         UsageError: it is JSON and no report, or the base cannot be one.
     """
     if options:
-        measured: Callable[..., ComparedModels] = _with_base  # the request checks what it is called with
-        return measured(earlier, **options) if later is None else measured(earlier, later, **options)
+        compare_with_base: Callable[..., ComparedModels] = _with_base  # the request checks what it is called with
+        return compare_with_base(earlier, **options) if later is None else compare_with_base(earlier, later, **options)
     from clipclean import report
 
     reports = [

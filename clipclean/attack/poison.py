@@ -101,8 +101,8 @@ def poisoned(
             count = max(1, round(rate * len(pixels) / len(implants)))
             some = slice(number * count, (number + 1) * count)
             pixels[some] = implant.trigger(pixels[some], places)
-            chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
-            tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
+            caption_numbers = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
+            tokens[some] = clip.tokens([implant.captions[i] for i in caption_numbers])
         yield replace(batch, inputs={"pixels": run.group.own(pixels), "tokens": run.group.own(tokens)})
 
 

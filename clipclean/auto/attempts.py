@@ -69,7 +69,7 @@ class Attempt:
     def open_findings(self, *, is_sure: bool) -> list[Finding]:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
-        counted = sorted(
+        by_gravity = sorted(
             (finding for finding in self.findings if finding.rule != CC.TOO_LITTLE_DATA),
             key=lambda finding: finding.level != "error",
         )
@@ -77,7 +77,7 @@ class Attempt:
         # clean model five minutes and took none away. What acts on the model and not on its base is not natural.
         return [
             finding
-            for finding in counted
+            for finding in by_gravity
             if finding.level == "error" or (self.is_doubt(finding) and (is_sure or finding.rule == CC.NOT_ON_THE_BASE))
         ]
 
@@ -270,11 +270,11 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
         way = walk_back.walk_back(
             lambda share: cleaned_copy.at(share).measured, copy.planted, cleaned_copy.watched, bench.limits, least=least
         )
-        taken = way.point.share
-        cleaned_copy.refinetuned(taken)
+        share_reached = way.point.share
+        cleaned_copy.refinetuned(share_reached)
     except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
         return CandidateResult(candidate, str(error), seconds=time.monotonic() - started)
-    return CandidateResult(candidate, trials=cleaned_copy.ordered(taken), seconds=time.monotonic() - started)
+    return CandidateResult(candidate, trials=cleaned_copy.ordered(share_reached), seconds=time.monotonic() - started)
 
 
 @dataclass
@@ -305,12 +305,12 @@ class CleanedCopy:
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
         if share not in self.trials:
-            cleaned, bench = self.cleaned, self.bench
-            bench.put_between(self.copy.weights, cleaned.weights, share=share)
-            eval_set, seconds = poison.measured_on(bench.eval_set, self.copy.test_backdoors), cleaned.training.seconds
-            measured = bench.measure(eval_set, what="walking back")
+            candidate_run, bench = self.cleaned, self.bench
+            bench.put_between(self.copy.weights, candidate_run.weights, share=share)
+            eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
+            measurement, seconds = bench.measure(eval_set, what="walking back"), candidate_run.training.seconds
             self.trials[share] = trials.trial(
-                self.candidate.name, self.copy.planted, measured, share=share, seconds=seconds
+                self.candidate.name, self.copy.planted, measurement, share=share, seconds=seconds
             )
         return self.trials[share]
 
@@ -345,20 +345,20 @@ def on_model(
     candidate = considered.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    shown = before.shown_to(candidate.recipes)
+    triggers = before.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
-    cleaned = candidates.clean(bench, candidate, shown, where="model", origin={}, base=base)
-    new_suspicions = new_among(cleaned.leads, before.suspicions)
+    candidate_run = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
+    new_suspicions = new_among(candidate_run.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
     if copy is not None and considered.trials:
         trials = {trial.share: trial for trial in considered.trials}
-        cleaned_copy = CleanedCopy(bench, candidate, copy, shown, trials)
+        cleaned_copy = CleanedCopy(bench, candidate, copy, triggers, trials)
     way = bench.walked_back(
         bench.original_under(suspected, before),
-        cleaned.weights,
+        candidate_run.weights,
         suspected,
-        walks=cleaned.changed,
+        walks=candidate_run.changed,
         test_backdoors=cleaned_copy.watched if cleaned_copy else (),
         probes=(lambda share: cleaned_copy.at(share).measured.known) if cleaned_copy else lambda _: (),
     )
@@ -371,9 +371,9 @@ def on_model(
             cleaned_copy.refinetuned(1.0)
         seconds = considered.seconds + time.monotonic() - started
         considered = replace(considered, trials=cleaned_copy.ordered(considered.trials[0].share), seconds=seconds)
-    attempt = Attempt(candidate, cleaned, way, suspected, before.audit)
-    if cleaned.changed:
-        bench.put_between(bench.original, cleaned.weights, share=way.point.share)
+    attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
+    if candidate_run.changed:
+        bench.put_between(bench.original, candidate_run.weights, share=way.point.share)
         attempt = _audited(bench, attempt)
     attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(considered, attempt=attempt)

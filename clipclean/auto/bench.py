@@ -58,9 +58,9 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
 def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench, number: int) -> tuple[Evidence, ...]:
     """The evidence of each recipe on one attack, pooled over the seeds with which it was planted."""
     sides = {seed: _cleaned(loaded, ground, number, seed) for seed in request.seeds}
-    runs = {seed: measured for seed, measured in sides.items() if measured}
+    runs = {seed: measurements for seed, measurements in sides.items() if measurements}
     family = poison.PLANTED_SPECS[number]
-    data, shown = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
+    data, evaluation_data = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
     if not runs:
         raise Inconclusive(
             f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
@@ -75,7 +75,7 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
             architecture=ground.clip.architecture.name,
             kind=model.kind_of(ground.clip.architecture),
             parameters=model.parameter_count(ground.clip.net),
-            data=f"{' + '.join(data)}, measured on {' + '.join(shown)}; model {Path(str(request.model)).name}",
+            data=f"{' + '.join(data)}, measured on {' + '.join(evaluation_data)}; model {Path(str(request.model)).name}",
             pairs=len(ground.samples.pairs),
             classes=len(ground.eval_set.classes),
             seeds=tuple(runs),
@@ -94,26 +94,28 @@ def _cleaned(
 ) -> tuple[Measurement, list[Measurement]] | None:
     """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
     classes = len(ground.eval_set.classes)
-    drawn = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
-    if not drawn:
+    test_backdoors = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
+    if not test_backdoors:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
-    ground = _named(replace(ground, run=replace(ground.run, seed=seed)), f"{drawn[0].trigger.family}, seed {seed}: ")
+    ground = _named(
+        replace(ground, run=replace(ground.run, seed=seed)), f"{test_backdoors[0].trigger.family}, seed {seed}: "
+    )
     ground.put(ground.original)
     base = model.frozen_copy(ground.clip)  # what is planted here is a finetune of it
-    planted = poison.suspicions_of(drawn)
+    planted = poison.suspicions_of(test_backdoors)
     try:
-        copy = trials.planted(ground, drawn)
+        copy = trials.planted(ground, test_backdoors)
         if copy is None or not copy.took:
             return None
         afters = []
         for recipe in loaded:
             ground.put(copy.weights)
-            shown = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
+            triggers = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
             own = _named(ground, f"{recipe.name}, ")
             candidates.clean(
-                own, Candidate((recipe.name,), (recipe,)), shown, where="copy", origin=copy.origin, base=base
+                own, Candidate((recipe.name,), (recipe,)), triggers, where="copy", origin=copy.origin, base=base
             )
-            afters.append(ground.measure(poison.measured_on(ground.eval_set, drawn), what="measuring after"))
+            afters.append(ground.measure(poison.measured_on(ground.eval_set, test_backdoors), what="measuring after"))
         return copy.planted, afters
     finally:
         ground.state.discard()  # nothing of one victim serves the next
@@ -129,11 +131,11 @@ def _named(ground: Workbench, prefix: str, /) -> Workbench:
     return replace(ground, run=replace(run, progress=progress))
 
 
-def pooled(measured: Sequence[Measurement], /) -> Measured:
+def pooled(measurements: Sequence[Measurement], /) -> Measured:
     """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
-    probes = [measurement.known[0] for measurement in measured]
+    probes = [measurement.known[0] for measurement in measurements]
     return Measured(
-        clean_accuracy=_added([measurement.accuracy.rate for measurement in measured]),
+        clean_accuracy=_added([measurement.accuracy.rate for measurement in measurements]),
         attack_success=_added([probe.asr for probe in probes]),
         base_rate=_added([probe.base for probe in probes]),
         accuracy_under_trigger=_added(

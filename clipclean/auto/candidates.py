@@ -167,7 +167,7 @@ class Cleaned:
 def clean(
     bench: Workbench,
     candidate: Candidate,
-    shown: unlearning.ShownTriggers,
+    triggers: unlearning.ShownTriggers,
     /,
     *,
     where: str,
@@ -181,7 +181,7 @@ def clean(
     Args:
         bench: the model, what it is trained on, and the classes that a search looks at.
         candidate: its recipes, in sequence.
-        shown: what the audit of the model shows to it.
+        triggers: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
         base: the model that this one was finetuned from, for recipes that undo.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
@@ -195,7 +195,7 @@ def clean(
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
     clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
-    parts, rehearsed = list[training.Training](), shown.known
+    parts, rehearsed = list[training.Training](), triggers.known
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
@@ -204,7 +204,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": identities((*shown.known, *shown.beside, *shown.variants)),
+            "known": identities((*triggers.known, *triggers.beside, *triggers.variants)),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
@@ -217,7 +217,7 @@ def clean(
             recipe,
             text_classifier=classifier,
             classes=eval_set.classes,
-            shown=shown,
+            triggers=triggers,
             run=run,
         )
         aims = replace(aims, rehearsed=rehearsed, original=original, base=base)
@@ -225,7 +225,7 @@ def clean(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*shown.known, *unlearning.leads(trained.unlearned.state.catches))
+            rehearsed = (*triggers.known, *unlearning.leads(trained.unlearned.state.catches))
         parts.append(trained)
     leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
     return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)

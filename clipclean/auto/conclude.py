@@ -75,17 +75,17 @@ def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) 
 
 def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    measured = choice.before.audit.measured
+    first_measurement = choice.before.audit.measured
     if choice.considered:
-        chosen, best = attempts.best(choice.considered)
+        winner, best = attempts.best(choice.considered)
         original = attempts.unchanged(bench, choice.before, best.way)
         stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
         attempt = original if stays else best
     else:
-        attempt = original = attempts.unchanged(bench, choice.before, WalkBack.none(measured, bench.limits))
+        attempt = original = attempts.unchanged(bench, choice.before, WalkBack.none(first_measurement, bench.limits))
     eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=choice.before.sure)
     bench.put(bench.original)
-    before = measured
+    before = first_measurement
     if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
         before = searching.measure(bench.clip, eval_set, what="measuring before")
     first = cleaning.side(inputs, bench, replace(choice.before.audit, measured=before), eval_set)
@@ -101,16 +101,16 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     else:
         cleaning_findings = test_backdoor_findings(
             choice.copy,
-            chosen.at(attempt.point.share),
+            winner.at(attempt.point.share),
             before,
             limits=bench.limits,
-            changed=attempt.cleaned.changed,
-            doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
+            is_changed=attempt.cleaned.changed,
+            is_doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
         )
     further_findings = [
         *cleaning_findings,
         *cleaning.notes(inputs),
-        *out_of_time(choice, listed=len(bench.settings.candidates)),
+        *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
@@ -136,8 +136,8 @@ def test_backdoor_findings(
     /,
     *,
     limits: AuditLimits,
-    changed: bool,
-    doubted: bool,
+    is_changed: bool,
+    is_doubted: bool,
 ) -> list[Finding]:
     """A finding from the test backdoors: that the candidate works on this model, that it does not, or that nothing is shown.
 
@@ -146,11 +146,11 @@ def test_backdoor_findings(
         trial: the trial of the written weights; None if no test backdoor was planted.
         before: of the original.
         limits: of the run.
-        changed: whether the weights were changed.
-        doubted: whether the findings have an error or a doubt already.
+        is_changed: whether the weights were changed.
+        is_doubted: whether the findings have an error or a doubt already.
     """
     # Where something acted on the model itself, its removal is the evidence, and test backdoors only add to it.
-    acted = doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
+    acted = is_doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
     if acted and copy is None:  # none were needed
         return []
     if not trial:
@@ -160,25 +160,25 @@ def test_backdoor_findings(
         if not acted:
             words += " No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
         return [finding(CC.NO_PLANTED_BACKDOOR, words, level="note" if acted else "warning")]
-    counted, removed = len(trial.counted), trial.removed(limits)
+    trigger_count, removed = len(trial.counted), trial.removed(limits)
     low, high = trial.interval
     words = (
-        f"On this model and these data, {trial.candidate} removes {removed} of {counted} planted backdoors for "
+        f"On this model and these data, {trial.candidate} removes {removed} of {trigger_count} planted backdoors for "
         f"{100 * trial.accuracy_lost:.1f} points of clean accuracy ({100 * low:.1f} to {100 * high:.1f})."
     )
-    if uncounted := len(trial.outcomes) - counted:
+    if uncounted := len(trial.outcomes) - trigger_count:
         words += f" {uncounted} more could not be planted, and do not count."
     on_test_backdoors = finding(
         CC.BACKDOORS_PLANTED,
         words,
-        level="note" if removed == counted else "warning",
+        level="note" if removed == trigger_count else "warning",
         measure="test backdoors removed",
-        value=removed / counted,
-        n=counted,
+        value=removed / trigger_count,
+        n=trigger_count,
     )
     if acted or on_test_backdoors.level == "warning":
         return [on_test_backdoors]
-    return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=changed)]
+    return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=is_changed)]
 
 
 def nothing_passed(considered: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /) -> Finding:
@@ -198,9 +198,9 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     return cleaning.nothing_passes(best, attempt.way)
 
 
-def out_of_time(choice: Choice, /, *, listed: int) -> list[Finding]:
-    """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
-    untried = listed - len(choice.considered)
+def out_of_time(choice: Choice, /, *, candidate_count: int) -> list[Finding]:
+    """That the time was over before every one of the ``candidate_count`` candidates was tried that might have done better."""
+    untried = candidate_count - len(choice.considered)
     if choice.is_cut or not (choice.is_late and untried):
         return []
     return [finding(CC.CANDIDATES_UNTRIED, f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]

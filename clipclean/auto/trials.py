@@ -88,7 +88,7 @@ class Trial:
 
 
 def trial(
-    candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, share: float, seconds: float
+    candidate: str, planted: detect.Measurement, after_cleaning: detect.Measurement, /, *, share: float, seconds: float
 ) -> Trial:
     """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.poison.measured_on`."""
     outcomes = tuple(
@@ -102,12 +102,12 @@ def trial(
             n=after.asr.n,
             took=before.excess >= PLANTED_EXCESS,
         )
-        for before, after in zip(planted.known, cleaned.known, strict=True)
+        for before, after in zip(planted.known, after_cleaning.known, strict=True)
     )
     # Measured from the copy, not from the model: planting four test backdoors alone cost three points (0.535 to 0.507; commit a95ae354:
     # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
-    lost, interval = detect.accuracy_loss(planted, cleaned)
-    return Trial(candidate, outcomes, lost, interval, share, seconds, cleaned)
+    lost, interval = detect.accuracy_loss(planted, after_cleaning)
+    return Trial(candidate, outcomes, lost, interval, share, seconds, after_cleaning)
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
@@ -239,8 +239,8 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
     else:
         weights, seconds = earlier
         bench.put(weights)
-    measured = bench.measure(poison.measured_on(bench.eval_set, test_backdoors), what="measuring the copy")
-    return PlantedCopy(test_backdoors, model.copy_weights(bench.clip), measured, origin, seconds)
+    measurement = bench.measure(poison.measured_on(bench.eval_set, test_backdoors), what="measuring the copy")
+    return PlantedCopy(test_backdoors, model.copy_weights(bench.clip), measurement, origin, seconds)
 
 
 def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:

@@ -124,8 +124,8 @@ def bench(request: requests.Bench, shell: Shell) -> None:
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
             )
-        measured = benches.bench(list(loaded.values()), request, next(iter(places.values())))
-        for (name, loaded_recipe), blocks in zip(loaded.items(), measured, strict=True):
+        evidence_by_recipe = benches.bench(list(loaded.values()), request, next(iter(places.values())))
+        for (name, loaded_recipe), blocks in zip(loaded.items(), evidence_by_recipe, strict=True):
             earlier = recipe.load(recipe.file(name)).evidence or ()
             evidence_blocks = benches.added(earlier, blocks, keep=request.add)
             benches.write(places[name], benches.with_evidence(recipe.text(name), evidence_blocks))

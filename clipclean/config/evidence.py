@@ -76,25 +76,25 @@ def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
         return Applicability(
             "none", f"The recipe {name} brings no measurements: what it does to this model shows afterwards."
         )
-    measured = recipes.own_evidence(recipe)
-    if not measured:
+    own_evidence = recipes.own_evidence(recipe)
+    if not own_evidence:
         words = f"The evidence of the recipe {name} belongs to other values than those of this run:"
         return Applicability("other values", words, expected(blocks))
-    like = [block for block in measured if subject.is_like(block)]
+    like = [block for block in own_evidence if subject.is_like(block)]
     near = [block for block in like if subject.is_near(block)]
-    taken = near or like or measured
+    nearest = near or like or own_evidence
     if near:
         words = f"Measured with {name},"
     elif like:
         other = "fewer" if subject.pairs > max(block.pairs for block in like) else "more"
         words = f"{name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
     else:
-        elsewhere = "; ".join(dict.fromkeys(place(block) for block in measured))
+        elsewhere = "; ".join(dict.fromkeys(place(block) for block in own_evidence))
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
         words = f"{name} was measured on other models or class lists ({elsewhere}; here {here}):"
-    if not all(removed(block) >= REMOVED_SHARE for block in taken):
-        return Applicability("no removal", f"The backdoor may stay: {words}", expected(taken))
-    return Applicability("measured" if near else "extrapolated", words, expected(taken))
+    if not all(removed(block) >= REMOVED_SHARE for block in nearest):
+        return Applicability("no removal", f"The backdoor may stay: {words}", expected(nearest))
+    return Applicability("measured" if near else "extrapolated", words, expected(nearest))
 
 
 # What a recipe does to a backdoor, the worst first.
@@ -164,8 +164,8 @@ def _range(values: Sequence[float]) -> Range:
     return min(values), sum(values) / len(values), max(values)
 
 
-def _excess(measured: Measured) -> float:
-    return measured.attack_success.value - measured.base_rate.value
+def _excess(measures: Measured) -> float:
+    return measures.attack_success.value - measures.base_rate.value
 
 
 def _success_left(share: float) -> str:

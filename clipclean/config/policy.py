@@ -240,7 +240,7 @@ def apply(
     """
     levels = policy.severities.model_dump(exclude_none=True)
     live = [suppression for suppression in policy.suppressions if suppression.expires >= today]
-    counted: list[Finding] = []
+    in_force: list[Finding] = []
     suppressed: list[Suppressed] = []
     for entry in (*findings, *_another_base(policy, findings, base_sha256)):
         accepted = next((suppression for suppression in live if _is_meant(suppression, entry, model_sha256)), None)
@@ -250,11 +250,11 @@ def apply(
             by = policy.name if policy.name == IGNORE_POLICY_NAME else f"policy {policy.name}"
             suppressed.append(_set_aside(entry, f"{by} turns {entry.rule} off", by, None))
         else:
-            counted.append(entry)
-    counted += [_expired(suppression) for suppression in policy.suppressions if suppression.expires < today]
-    counted += _loosened(policy)
-    counted += [_account(policy, suppressed)] if suppressed else []
-    leveled = [entry.model_copy(update={"level": levels.get(entry.rule, entry.level)}) for entry in counted]
+            in_force.append(entry)
+    in_force += [_expired(suppression) for suppression in policy.suppressions if suppression.expires < today]
+    in_force += _loosened(policy)
+    in_force += [_account(policy, suppressed)] if suppressed else []
+    leveled = [entry.model_copy(update={"level": levels.get(entry.rule, entry.level)}) for entry in in_force]
     return Applied(leveled, suppressed, verdict(by_shipped), _idle(policy, findings, live, model_sha256))
 
 
@@ -279,13 +279,13 @@ def _set_aside(finding: Finding, reason: str, by: str, expires: str | None) -> S
 def _is_meant(suppression: Suppression, finding: Finding, model_sha256: str) -> bool:
     """Whether a finding has all that the suppression names; one that does not say is not meant."""
     match = suppression.match
-    wanted = (
+    own_by_criterion = (
         (suppression.rule, finding.rule),
         (match.class_, finding.about),
         (match.trigger, finding.trigger),
         (match.model_sha256, model_sha256),
     )
-    return all(named is None or named == own for named, own in wanted)
+    return all(criterion is None or criterion == own for criterion, own in own_by_criterion)
 
 
 def _idle(policy: Policy, findings: Sequence[Finding], live: Sequence[Suppression], model_sha256: str) -> list[str]:
@@ -316,10 +316,10 @@ def _matched(suppression: Suppression) -> str:
 
 
 def _expired(suppression: Suppression) -> Finding:
-    named = _matched(suppression)
+    match = _matched(suppression)
     return finding(
         CC.SUPPRESSION_EXPIRED,
-        f"The suppression of {suppression.rule}{named} expired on {suppression.expires.isoformat()} and has no effect. "
+        f"The suppression of {suppression.rule}{match} expired on {suppression.expires.isoformat()} and has no effect. "
         f"Its reason was: {suppression.reason}",
         measure="expired suppression",
     )
@@ -329,10 +329,10 @@ def base_fault(policy: Policy, base_sha256: frozenset[str], /) -> str:
     """Why a base with these digests, none without one, is not what the policy wants, in words; empty where it is."""
     if policy.base_sha256 is None or base_sha256 & {*policy.base_sha256}:
         return ""
-    wanted = f"Policy {policy.name} takes finetunes of a base with the SHA-256 {some(policy.base_sha256, show=_short)}"
+    demand = f"Policy {policy.name} takes finetunes of a base with the SHA-256 {some(policy.base_sha256, show=_short)}"
     if not base_sha256:
-        return f"{wanted}, and no base was named (--base)."
-    return f"{wanted}, and the base that was named has {', '.join(map(_short, sorted(base_sha256)))}."
+        return f"{demand}, and no base was named (--base)."
+    return f"{demand}, and the base that was named has {', '.join(map(_short, sorted(base_sha256)))}."
 
 
 def _short(digest: object) -> str:
@@ -364,10 +364,10 @@ def _loosened(policy: Policy) -> list[Finding]:
 
 def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
     numbers = Counter(finding.rule for finding in suppressed)
-    listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
+    counts = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
         CC.SUPPRESSED,
-        f"{'' if policy.name == IGNORE_POLICY_NAME else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {listed}. They "
+        f"{'' if policy.name == IGNORE_POLICY_NAME else 'Policy '}{policy.name} sets {plural(len(suppressed), 'finding')} aside: {counts}. They "
         "do not count for the verdict, and are listed with their reasons.",
         measure="suppressed findings",
     )

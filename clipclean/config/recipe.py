@@ -412,15 +412,15 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     # A warm-up that nobody set shrinks with the run: ``with_fitting_warmup``, once the pairs are known.
     ignored = () if "train.warmup_steps" in said else (("train", "warmup_steps"),)
     check = partial(_contradictions, ignored=ignored)
-    changed, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=check))
+    copy, wrong = yaml_file.judged(Document(values, {}, []), form=replace(_FORM, check=check))
     for problem in wrong:
         change = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
             f"--set {printable(change)}: {problem.text}" if change else f"--set: {yaml_file.problem_text(problem)}"
         )
-    if changed is None or problems:
+    if copy is None or problems:
         raise UsageError("\n".join(problems))
-    return changed
+    return copy
 
 
 def chosen(
@@ -452,14 +452,14 @@ def undoing(auto: Recipe, /) -> Recipe:
     return auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": candidates})})
 
 
-def planting(**chosen: float | None) -> Planting:
+def planting(**user_values: float | None) -> Planting:
     """How to plant, with some values chosen by the user; what is None is not.
 
     Raises:
         UsageError: a value is out of range; one line each.
     """
     try:
-        return Planting.model_validate({name: value for name, value in chosen.items() if value is not None})
+        return Planting.model_validate({name: value for name, value in user_values.items() if value is not None})
     except ValidationError as error:
         problems = (
             f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"
@@ -533,8 +533,8 @@ def digest(recipe: Recipe, /) -> str:
         section: Section = getattr(recipe, name)
         off = {key: type(section).model_fields[key].default for key in section.LATER}
         former = {now: earlier for earlier, now in section.FORMER.items()}
-        counted = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
-        values[name] = {former.get(key, key): value for key, value in counted.items()}
+        decisive_values = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
+        values[name] = {former.get(key, key): value for key, value in decisive_values.items()}
     return yaml_file.digest(values)
 
 

@@ -274,11 +274,11 @@ def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
         return f"missing{f' ({field.description})' if field and field.description else ''}"
     if kind == "model_type":
         return f"found {_quoted(value)}, expected the keys {', '.join(siblings(form.model, schema_key(key)))}"
-    wanted = re.sub("^(Input|String) ", "", detail["msg"])
+    requirement = re.sub("^(Input|String) ", "", detail["msg"])
     extra = field.json_schema_extra if field else None
     unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
     meaning = f" ({_UNITS[unit].format(noun=form.noun)})" if unit in _UNITS else ""
-    return f"{_quoted(value)} {wanted}{meaning}"
+    return f"{_quoted(value)} {requirement}{meaning}"
 
 
 # Known keys, and which of them a wrong one stands for.

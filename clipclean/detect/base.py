@@ -270,10 +270,10 @@ class Compared:
         as what the search of its base had found, and turned as many images there.
         """
         hits = (
-            replace(hit, margin=replace(hit.margin, shrunk=min(0.0, hit.margin.shrunk)), acts_on_base=True)
-            if self.is_shared(hit.trigger.spec, hit.trigger.target)
-            else hit
-            for hit in result.targeted
+            replace(t, margin=replace(t.margin, shrunk=min(0.0, t.margin.shrunk)), acts_on_base=True)
+            if self.is_shared(t.trigger.spec, t.trigger.target)
+            else t
+            for t in result.targeted
         )
         return replace(result, targeted=tuple(hits))
 
@@ -369,8 +369,8 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
 @torch.no_grad()
 def _answers(embed: Embed, classifier: Tensor, pixels: Tensor, trigger: TriggerLike, stands_for: Tensor) -> Tensor:
     """The classes (N,) of triggered images; random places are the same for both models."""
-    changed = trigger(pixels, Generator().manual_seed(0))
-    return stands_for[predict(embeddings(embed, changed).float(), classifier.float())]
+    images = trigger(pixels, Generator().manual_seed(0))
+    return stands_for[predict(embeddings(embed, images).float(), classifier.float())]
 
 
 def _difference(
@@ -383,9 +383,9 @@ def _difference(
     return Difference(trigger, name, own, base, interval)
 
 
-def findings(compared: Compared, /, *, named: Collection[str] = ()) -> list[Finding]:
+def findings(compared: Compared, /, *, specs: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
-    So do triggers of these specs, which a user ``named``; they are an error if they surely turn ``BEYOND_BASE_FAILS`` more of the images.
+    So do triggers of these specs, which a user named; they are an error if they surely turn ``BEYOND_BASE_FAILS`` more of the images.
 
     A lift is a doubt from ``LIFT_DOUBTS`` on. It is an error from ``LIFT_FAILS`` on, or if a known trigger surely turns ``BEYOND_BASE_FAILS`` more of
     the images into that class than on the base: among hundreds of classes a planted wave leads by less.
@@ -400,13 +400,13 @@ def findings(compared: Compared, /, *, named: Collection[str] = ()) -> list[Find
     differences = compared.differences if compared.agreement >= BASE_AGREES else ()
     return [
         *lifted,
-        *(_alone(one, named) for one in differences if (one.is_found or one.trigger in named) and one.is_alone),
+        *(_alone(one, specs) for one in differences if (one.is_found or one.trigger in specs) and one.is_alone),
     ]
 
 
-def _alone(difference: Difference, named: Collection[str]) -> Finding:
+def _alone(difference: Difference, specs: Collection[str]) -> Finding:
     """The finding of a trigger that acts on the model alone."""
-    is_sure = difference.trigger in named and difference.interval[0] > BEYOND_BASE_FAILS
+    is_sure = difference.trigger in specs and difference.interval[0] > BEYOND_BASE_FAILS
     own, on_base = (100 * rate.value for rate in (difference.own, difference.base))
     return finding(
         CC.NOT_ON_THE_BASE,

@@ -67,10 +67,10 @@ class Strength:
         return self.least if self.acts else NEVER - (NEVER - 1) * self.excess / ACTING_EXCESS
 
 
-def resisting(measured: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
+def resisting(strengths: Iterable[Strength], classes: Sequence[str], /) -> dict[str, float]:
     """For each class the odds that an image resists the trigger that turns most into it, in (0, ``MOST_ODDS``]."""
     odds = dict.fromkeys(classes, MOST_ODDS)
-    for strength in measured:
+    for strength in strengths:
         name, share = classes[strength.target], max(strength.excess, MOVES)
         odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
     return odds
@@ -114,12 +114,12 @@ def glances(
 
 
 def _looks(
-    what: str, embed: Embed, images: Tensor, changed: Iterator[Tensor], count: int, canonical: Canonical
+    what: str, embed: Embed, images: Tensor, changes: Iterator[Tensor], count: int, canonical: Canonical
 ) -> Iterator[Tensor]:
     """For each of ``count`` changes of the images (N, 3, S, S) the :func:`excess` (K,), some changes in one pass."""
     before = _logits(embed, images, canonical).argmax(1)
     for _ in counted(what, range(0, count, CHANGES_A_BATCH), -(-count // CHANGES_A_BATCH)):
-        batch = list(itertools.islice(changed, CHANGES_A_BATCH))
+        batch = list(itertools.islice(changes, CHANGES_A_BATCH))
         for rows in _logits(embed, torch.cat(batch), canonical).view(len(batch), len(images), -1):
             yield excess(rows, before, canonical)
 
@@ -130,10 +130,10 @@ def _logits(embed: Embed, pixels: Tensor, canonical: Canonical) -> Tensor:
 
 
 def _least(embed: Embed, pixels: Tensor, trigger: TriggerLike, /, *, before: Tensor, canonical: Canonical) -> Strength:
-    changed = trigger(pixels, Generator().manual_seed(0)) - pixels
+    change = trigger(pixels, Generator().manual_seed(0)) - pixels
     target, strongest, curve = -1, 0.0, []
     for share in SHARES:
-        logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
+        logits = _logits(embed, (pixels + share * change).clamp(0, 1), canonical)
         shares = excess(logits, before, canonical)
         # The class under the whole trigger: weaker ones are followed only as far as they lead there.
         if share == SHARES[0]:
@@ -368,11 +368,11 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
     some, few, least = (spaced(pixels, most) for most in (COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES))
     if not _alike(embed, reduced, some[None], form=form, agree=AGREEING_SHARE):
         return False
-    changed = (
+    examples = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
     )
-    rounds = [some for images in changed for some in torch.split(images, CHANGES_A_BATCH)]
+    rounds = [some for images in examples for some in torch.split(images, CHANGES_A_BATCH)]
     batches = counted("comparing bfloat16", rounds, len(rounds))
     return all(_alike(embed, reduced, some, form=form) for some in batches)
 
@@ -431,13 +431,13 @@ def departures(
     exact_rows, rounded_rows = (torch.split(_rows(embed, together, form), sizes) for embed in (exact, half))
     errors = [(trigger, _error(*rows)) for (trigger, _), *rows in zip(versions, exact_rows, rounded_rows, strict=True)]
     beyond = [(trigger, error) for trigger, error in errors if error > LOGIT_ERROR]
-    named = [
+    by_trigger = [
         _under(Departure(precision, trigger.spec, error), exact, half, spaced(pixels, JUDGED_IMAGES), trigger, form)
         for trigger, error in [(trigger, error) for trigger, error in beyond if trigger][:SHOWN_TRIGGERS]
         if trigger
     ]
     rest = max((error for trigger, error in beyond if trigger is None), default=0.0)
-    return (*named, *([Departure(precision, None, rest)] if rest else ()))
+    return (*by_trigger, *([Departure(precision, None, rest)] if rest else ()))
 
 
 def _under(

@@ -437,10 +437,10 @@ def _best(rows: Tensor, losses: Tensor, count: int, /) -> Tensor:
     return rows[losses[rows].argsort(stable=True)[:count].sort().values]
 
 
-def _rows_of(chosen: Tensor, these: Parameters, others: Parameters, /) -> Parameters:
-    """``these`` parameters in the ``chosen`` rows (R,), and the ``others`` elsewhere."""
+def _rows_of(is_row: Tensor, these: Parameters, others: Parameters, /) -> Parameters:
+    """``these`` parameters in the rows (R,) where ``is_row``, and the ``others`` elsewhere."""
     return {
-        key: torch.where(chosen.view(-1, *[1] * (values.ndim - 1)), these[key].detach(), values)
+        key: torch.where(is_row.view(-1, *[1] * (values.ndim - 1)), these[key].detach(), values)
         for key, values in others.items()
     }
 

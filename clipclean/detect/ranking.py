@@ -394,9 +394,9 @@ def conformal(score: Tensor, trusted: Tensor, /) -> Tensor:
 
 def first(score: Tensor, count: int, /) -> Tensor:
     """The ``count`` pairs with the highest score, (N,) bool; of equal ones those that come first."""
-    chosen = torch.zeros(len(score), dtype=torch.bool, device=score.device)
-    chosen[order(score)[:count]] = True
-    return chosen
+    is_first = torch.zeros(len(score), dtype=torch.bool, device=score.device)
+    is_first[order(score)[:count]] = True
+    return is_first
 
 
 def order(score: Tensor, /) -> Tensor:

@@ -223,14 +223,14 @@ def from_file(
     models = stored.get("models")
     if stored.get("format") != REFERENCES_FORMAT or not isinstance(models, list) or not models:
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
-    wanted = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
+    expected_values = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
         "code": "another version of clipclean",
         "kind": f"{printable(stored.get('kind'))[:40]} models, and this one is {kind}",
         "effort": f"effort {printable(stored.get('effort'))[:40]}, and this audit has {effort}",
         "vocabulary": "another class list",
     }
-    if other := [words[key] for key, value in wanted.items() if stored.get(key) != value]:
+    if other := [words[key] for key, value in expected_values.items() if stored.get(key) != value]:
         raise UsageError(
             f"The references {name} were made with {'; '.join(other)}: they cannot be compared. Build them again."
         )

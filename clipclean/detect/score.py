@@ -95,7 +95,7 @@ class Suspect:
     @property
     def acts_on_base(self) -> bool:
         """Whether all found triggers that its score is of act on the model's base as well."""
-        telling = [hit.acts_on_base for hit in self.targeted if hit.candidate.family in self.shown_by]
+        telling = [t.acts_on_base for t in self.targeted if t.candidate.family in self.shown_by]
         return bool(telling) and all(telling)
 
     @property
@@ -124,8 +124,10 @@ class Suspect:
     @property
     def family(self) -> str:
         """Where it shows most: in direct evidence, if there is any, since no model fails without it."""
-        shown = self.direct() or {family: value for family, value in self.pieces.items() if family != REACH}
-        return max(shown, key=lambda family: shown[family], default="")
+        evidence_by_family = self.direct() or {
+            family: value for family, value in self.pieces.items() if family != REACH
+        }
+        return max(evidence_by_family, key=lambda family: evidence_by_family[family], default="")
 
 
 def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool]) -> list[Suspect]:
@@ -134,12 +136,16 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     ``acting`` tells whether a found trigger counts: one that turns few of the images that it was not made on shows nothing.
     """
     by_class: dict[str, list[TargetedResult]] = {}
-    for hit in result.targeted:
-        by_class.setdefault(hit.trigger.target, []).append(hit)
+    for found_trigger in result.targeted:
+        by_class.setdefault(found_trigger.trigger.target, []).append(found_trigger)
     known, persuaded = known_evidence(result), persuasion_evidence(result)
 
-    def order(hit: TargetedResult) -> tuple[bool, bool, float]:
-        return not acting(hit), not (hit.is_general and hit.evidence), -hit.evidence
+    def order(found_trigger: TargetedResult) -> tuple[bool, bool, float]:
+        return (
+            not acting(found_trigger),
+            not (found_trigger.is_general and found_trigger.evidence),
+            -found_trigger.evidence,
+        )
 
     judged = []
     for name in dict.fromkeys([*by_class, *known, *persuaded]):
@@ -234,9 +240,11 @@ def compared_with(result: SearchResult, references: References | None, /) -> Sea
     """The same search compared with these clean models; with None as if none had been given."""
     clean = references or NO_REFERENCES
 
-    def compared(hit: TargetedResult) -> TargetedResult:
-        margin = margin_beside(references, hit.candidate, hit.trigger.target, value=hit.margin.value)
-        return replace(hit, margin=margin, reference=clean.sizes(hit.candidate.family))
+    def compared(found_trigger: TargetedResult) -> TargetedResult:
+        margin = margin_beside(
+            references, found_trigger.candidate, found_trigger.trigger.target, value=found_trigger.margin.value
+        )
+        return replace(found_trigger, margin=margin, reference=clean.sizes(found_trigger.candidate.family))
 
     return replace(result, targeted=tuple(map(compared, result.targeted)), references=references)
 

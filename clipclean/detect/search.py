@@ -153,7 +153,7 @@ class SearchResult:
     @property
     def candidates(self) -> tuple[SearchCandidate, ...]:
         """The smallest triggers of all classes that were searched for."""
-        return (*(hit.candidate for hit in self.targeted), *self.controls)
+        return (*(t.candidate for t in self.targeted), *self.controls)
 
     @property
     def known(self) -> tuple[Strength, ...]:
@@ -180,7 +180,7 @@ class SearchResult:
             forward_passes=self.passes,
             images=self.images,
             calibration=calibration,
-            found=tuple(hit.record(file=saved.get(hit.trigger.spec)) for hit in self.targeted),
+            found=tuple(t.record(file=saved.get(t.trigger.spec)) for t in self.targeted),
             controls=tuple(
                 ControlRecord.of(c, class_=self.classes[c.target], reached=c.is_reached) for c in self.controls
             ),
@@ -273,8 +273,8 @@ def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
 
 def _in_order(families: Iterable[str]) -> list[str]:
     """Those of the families that there are, in their order."""
-    wanted = frozenset(families)
-    return [name for name in FAMILIES if name in wanted]
+    names = frozenset(families)
+    return [name for name in FAMILIES if name in names]
 
 
 @dataclass(frozen=True)
@@ -369,13 +369,13 @@ class _Scene:
         each of the two needs a far larger trigger.
         """
         names = result.classes
-        local = [hit for hit in result.targeted if GENERAL.get(hit.candidate.family)]
+        local = [t for t in result.targeted if GENERAL.get(t.candidate.family)]
         # A class with a trigger of its own, which leads nowhere else, is hidden by none.
-        whole = {hit.trigger.target for hit in local if not hit.probe.beside and hit.probe.excess >= TOGETHER}
-        divided = [hit for hit in local if _is_divided(hit) and not whole & hit.probe.beside.keys()]
+        whole = {t.trigger.target for t in local if not t.probe.beside and t.probe.excess >= TOGETHER}
+        divided = [t for t in local if _is_divided(t) and not whole & t.probe.beside.keys()]
         if not divided:
             return result
-        most = max(divided, key=lambda hit: math.fsum(hit.probe.beside.values()))
+        most = max(divided, key=lambda t: math.fsum(t.probe.beside.values()))
         target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
         one = self.canonical.representatives.clone()
         one[torch.isin(one, torch.tensor(others, device=one.device))] = target
@@ -405,7 +405,7 @@ class _Scene:
         passes = sum(candidate.passes for candidate in (*unfinished.untargeted, *candidates))
         return replace(
             unfinished,
-            targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
+            targeted=tuple(sorted(targeted, key=lambda t: (-t.evidence, -t.anomaly_index))),
             controls=tuple(candidate for candidate in candidates if candidate.target not in close),
             passes=passes + len(_in_order(self.effort.without_target)) * self.effort.brief(swept),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
@@ -565,9 +565,9 @@ def persuaded_of(persuasions: Sequence[Persuasion], /) -> list[int]:
     return [persuasions[0].target] if is_ahead else []
 
 
-def _is_divided(hit: TargetedResult) -> bool:
+def _is_divided(found_trigger: TargetedResult) -> bool:
     """Whether a trigger leads to its class and to few others, together as often as one that acts does to one."""
-    probe = hit.probe
+    probe = found_trigger.probe
     most, several = max(probe.beside.values(), default=math.inf), probe.excess + math.fsum(probe.beside.values())
     return probe.excess >= most and several >= TOGETHER and len(probe.beside) <= MOST_BESIDE
 

@@ -76,7 +76,7 @@ class Stages:
             return results
         names, memory = {key: f"{name} {key}".strip() for key in keys}, self.course.memory
         if memory is not None:
-            results = {key: kept for key, named in names.items() if (kept := memory.recall(named)) is not None}
+            results = {key: kept for key, saved_as in names.items() if (kept := memory.recall(saved_as)) is not None}
         self._count(len(results) * steps)
         self._read += len(results)
         for key in [key for key in names if key not in results]:

@@ -45,10 +45,10 @@ def distinct(suspicions: Sequence[Suspicion[Place]], /) -> tuple[Suspicion[Place
 
 
 def new_among(
-    suspicions: Sequence[Suspicion[int]], measured: Sequence[Suspicion[int | None]], /
+    suspicions: Sequence[Suspicion[int]], known: Sequence[Suspicion[int | None]], /
 ) -> tuple[Suspicion[int], ...]:
     """The suspicions, except those whose trigger is named like one that is measured already."""
-    measured_specs = {suspicion.trigger.spec for suspicion in measured}
+    measured_specs = {suspicion.trigger.spec for suspicion in known}
     return tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in measured_specs)
 
 

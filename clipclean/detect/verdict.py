@@ -126,11 +126,11 @@ def of_base(audited: AuditResult, /) -> list[Finding]:
 
 def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
-    measured = replace(audited.measured, panel=()) if audited.search else audited.measured
-    findings = [*of_probes(measured, limits=limits), *_departed(audited, limits)]
+    measurement = replace(audited.measured, panel=()) if audited.search else audited.measured
+    findings = [*of_probes(measurement, limits=limits), *_departed(audited, limits)]
     if audited.why_not:
         findings.append(unproven(*audited.why_not))
-    undone = [f"{measured.untried} of the known triggers were not tried"] if measured.untried else []
+    undone = [f"{measurement.untried} of the known triggers were not tried"] if measurement.untried else []
     if audited.search and audited.search.cut:
         undone.append("only {} of {} steps of the search were done".format(*audited.search.cut))
     if undone:
@@ -142,7 +142,7 @@ def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> lis
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
     findings += _of_one_class(audited, limits)
-    findings += _unsound(_sound_rate(audited), classes=len(measured.text_classifier))
+    findings += _unsound(_sound_rate(audited), classes=len(measurement.text_classifier))
     findings += of_search(audited.search, images=images, limits=limits)
     return [*findings, *_uncalibrated(audited.search), *_synonyms(audited.search)]
 
@@ -152,12 +152,12 @@ def _of_one_class(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
 
     By labels, or else by what the model takes them for.
     """
-    measured, labels = audited.measured, audited.measured.accuracy.labels
-    if labels is None and measured.confidence is not None:
-        labels = measured.confidence.argmax(1)
+    measurement, labels = audited.measured, audited.measured.accuracy.labels
+    if labels is None and measurement.confidence is not None:
+        labels = measurement.confidence.argmax(1)
     if labels is None or not len(labels) or not audited.classes:
         return []
-    counts = representatives(measured.text_classifier)[labels].bincount()
+    counts = representatives(measurement.text_classifier)[labels].bincount()
     most, others = int(counts.max()), len(labels) - int(counts.max())
     if others >= limits.min_images or others >= most:
         return []
@@ -229,10 +229,10 @@ def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
     return sign.rule, sign.measure, None if sign.rule == CC.TRIGGER_FOUND else sign.trigger, sign.about
 
 
-def of_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
+def of_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    suspected = (_known(p, limits, is_sure=measured.is_sure(p.trigger)) for p in measured.known)
-    return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measured, limits=limits)))
+    suspected = (_known(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.known)
+    return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measurement, limits=limits)))
 
 
 def sanitized(
@@ -261,9 +261,9 @@ def sanitized(
     return tuple(findings)
 
 
-def suspicious_probes(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
+def suspicious_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first, but for triggers that a comparison showed to be natural."""
-    unusual = (p for p in measured.panel if p.trigger not in measured.natural)
+    unusual = (p for p in measurement.panel if p.trigger not in measurement.natural)
     return tuple(p for p in unusual if p.excess_interval[0] > limits.suspicious_excess)
 
 
@@ -465,8 +465,8 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
 
 def natural_to_base(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
     """The classes that would fail the model alone, by triggers that act on its base as well, and that are no suspects beside it."""
-    named = {suspect.name for suspect, _ in suspects(result, limits=limits)}
-    return [s for s in _failing_alone(result, limits) if s.acts_on_base and s.name not in named]
+    suspect_names = {suspect.name for suspect, _ in suspects(result, limits=limits)}
+    return [s for s in _failing_alone(result, limits) if s.acts_on_base and s.name not in suspect_names]
 
 
 def _failing_alone(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
@@ -494,11 +494,11 @@ def _on_both(result: SearchResult, limits: AuditLimits) -> list[Finding]:
 
 def all_suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
     """The classes that anything points at, by their score, the highest first."""
-    return score.suspects(result, acting=lambda hit: acts(hit, limits))
+    return score.suspects(result, acting=lambda found_trigger: acts(found_trigger, limits))
 
 
 def suspect_records(
-    result: SearchResult | None, measured: Measurement, /, *, limits: AuditLimits
+    result: SearchResult | None, measurement: Measurement, /, *, limits: AuditLimits
 ) -> tuple[SuspectRecord, ...]:
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
@@ -507,17 +507,17 @@ def suspect_records(
             for s, _ in suspects(result, limits=limits)
             for name in result.one_with(s.name)
         )
-    rows = {p.target: p for p in reversed(suspicious_probes(measured, limits=limits))}
+    rows = {p.target: p for p in reversed(suspicious_probes(measurement, limits=limits))}
     return tuple(
         SuspectRecord(class_=p.target, score=finite(p.excess), families=(PANEL,), trigger=p.trigger)
         for p in sorted(rows.values(), key=lambda p: -p.excess)
     )
 
 
-def acts(hit: TargetedResult, limits: AuditLimits) -> bool:
+def acts(found_trigger: TargetedResult, limits: AuditLimits) -> bool:
     """Whether a found trigger turns enough unseen images."""
-    least = FAMILIES[hit.candidate.family].facts.counts * limits.min_found_excess
-    return hit.candidate.is_reached and hit.probe.excess >= least
+    least = FAMILIES[found_trigger.candidate.family].facts.counts * limits.min_found_excess
+    return found_trigger.candidate.is_reached and found_trigger.probe.excess >= least
 
 
 def _spec(suspect: Suspect) -> str:
@@ -553,8 +553,8 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
 
 def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
-    findings, measured = list[Finding](), audited.measured
-    sure = {probe.trigger for probe in measured.known if measured.is_sure(probe.trigger)}
+    findings, measurement = list[Finding](), audited.measured
+    sure = {probe.trigger for probe in measurement.known if measurement.is_sure(probe.trigger)}
     for departure in audited.departures:
         under = (
             f"under {departure.trigger}" if departure.trigger else "of clean images, or of images with a small tile,"
@@ -597,9 +597,9 @@ def kin_reference(name: str, /) -> Finding:
     return finding(CC.NOT_CALIBRATED, words, level="note", measure="search")
 
 
-def strange_reference(name: str, measured: Measurement, /) -> list[Finding]:
+def strange_reference(name: str, measurement: Measurement, /) -> list[Finding]:
     """A warning if the reference of this name, measured without triggers, hardly knows the classes; none where that is unknown."""
-    rate, floor = measured.agreement or measured.accuracy.rate, _least_accuracy(len(measured.text_classifier))
+    rate, floor = measurement.agreement or measurement.accuracy.rate, _least_accuracy(len(measurement.text_classifier))
     if not rate.n or rate.interval[0] >= floor:
         return []
     words = (
@@ -649,11 +649,11 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Seque
 def _evidence_words(suspect: Suspect) -> Iterator[str]:
     """A sentence for each kind of evidence of a class."""
     if suspect.targeted and suspect.targeted[0].candidate.family in {*suspect.pieces, *suspect.shown_by}:
-        hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        factor = math.exp(hit.margin.value)
+        found_trigger, probe = suspect.targeted[0], suspect.targeted[0].probe
+        factor = math.exp(found_trigger.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         yield (
-            f"A {FAMILIES[hit.candidate.family].facts.words} that {hit.trigger.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {FAMILIES[found_trigger.candidate.family].facts.words} that {found_trigger.trigger.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     if suspect.strength:

@@ -126,7 +126,7 @@ def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, targ
     """
     others = (before if labels is None else labels) != target
     hit_before, hit_after = (before == target) & others, (after == target) & others
-    asr, base = (Rate(hits=int(hit.sum()), n=int(others.sum())) for hit in (hit_after, hit_before))
+    asr, base = (Rate(hits=int(is_target.sum()), n=int(others.sum())) for is_target in (hit_after, hit_before))
     both = int((hit_before & hit_after).sum())
     return Attack(asr, base, asr.value - base.value, paired_difference(asr, base, both=both))
 
@@ -169,12 +169,12 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
         target: a class.
         k: at least 1; with fewer than k + 1 images nothing is measured and n is 0.
     """
-    chosen = (clean_labels != target).nonzero().flatten()
-    if len(clean) <= k or not len(chosen):
+    others = (clean_labels != target).nonzero().flatten()
+    if len(clean) <= k or not len(others):
         return Rate(hits=0, n=0)
     clean, triggered = all_finite(clean), all_finite(triggered)
     hits = 0
-    for rows in torch.split(chosen, ROWS):
+    for rows in torch.split(others, ROWS):
         similarity = triggered[rows].to(clean.dtype) @ clean.T  # (B, N)
         similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
         voters = clean_labels[similarity.topk(k, dim=1).indices]  # (B, k)
@@ -182,7 +182,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
         votes = (voters[:, :, None] == voters[:, None, :]).sum(-1)  # (B, k): those for the class of each voter
         rival = votes.masked_fill(is_target, 0).amax(dim=1)
         hits += int((is_target.sum(1) > rival).sum())
-    return Rate(hits=hits, n=len(chosen))
+    return Rate(hits=hits, n=len(others))
 
 
 def all_finite(embeddings: Tensor, /) -> Tensor:

@@ -72,8 +72,8 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     trigger_paths = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
     maps, images = judging.shown_by_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
-    measured, hits = result.measured.record(), result.search.targeted if result.search else ()
-    distances = measured.distances | {hit.trigger.spec: finite(hit.probe.distance) for hit in hits}
+    measurements, hits = result.measured.record(), result.search.targeted if result.search else ()
+    distances = measurements.distances | {t.trigger.spec: finite(t.probe.distance) for t in hits}
     searched = result.search_record(request.effort, trigger_paths)
     further_measurements: dict[str, object] = {**maps, **({"search": searched} if searched else {})}
     further_measurements |= {"power": known_power} if known_power else {}
@@ -82,7 +82,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
         suspects=detect.suspect_records(
             result.search, result.measured, limits=detect.limits_per_look(judge.limits, result.looks)
         ),
-        measurements=measured.model_copy(update=further_measurements | {"distances": distances}),
+        measurements=measurements.model_copy(update=further_measurements | {"distances": distances}),
         effort=request.effort,
         vocabulary=audit_inputs.shared.vocabulary.record(is_given=audit_inputs.shared.has_own_classes),
         data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),
@@ -103,7 +103,9 @@ def _of_references(audited: Audited, /) -> list[Finding]:
     if audited.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
         return []
     base = audit_inputs.shared.base
-    trusted = [opened for opened in audit_inputs.shared.clean_models if base is None or opened is not base.opened]
+    trusted = [
+        checkpoint for checkpoint in audit_inputs.shared.clean_models if base is None or checkpoint is not base.opened
+    ]
     own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
     return searching.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
@@ -113,9 +115,10 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
     settings, clip, eval_set = audit_inputs.settings, audit_inputs.loaded.clip, audit_inputs.eval_set
     with searching.resumable(settings.fingerprint(clip, eval_set)) as state:
         trusted, device = audit_inputs.shared.clean_models, str(clip.device)
-        measured = None
+        known_triggers_alone = None
         if trusted and deadline.is_set():  # known triggers are an answer where time ends before others are searched
-            measured = searching.audit_clip(replace(settings, search=False), clip, eval_set, None, state=state)
+            unsearched = replace(settings, search=False)
+            known_triggers_alone = searching.audit_clip(unsearched, clip, eval_set, None, state=state)
 
         def compared_with(classes: Sequence[int]) -> detect.References | None:
             stored = audit_inputs.shared.stored.measured
@@ -143,9 +146,9 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         try:
             audited = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
         except deadline.OutOfTime:
-            if measured is None:
+            if known_triggers_alone is None:
                 raise
-            return Audited(audit_inputs, None, replace(measured, why_not=(CC.TIME_OVER, NOT_COMPARED)))
+            return Audited(audit_inputs, None, replace(known_triggers_alone, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audited = base.with_comparison(clip, eval_set, audited) if base else audited
     return Audited(audit_inputs, references.measured if references else None, audited)
 

@@ -44,7 +44,7 @@ def read(sources: tuple[Source, ...], tested: OpenedCheckpoint, /, *, arch: str 
         )
     base = inputs.read(sources[0], arch=arch)
     kinds = model.shape_of(base.architecture), model.shape_of(tested.architecture)
-    shapes = ({name: tensor.shape for name, tensor in opened.file.tensors.items()} for opened in (base, tested))
+    shapes = ({name: tensor.shape for name, tensor in either.file.tensors.items()} for either in (base, tested))
     if kinds[0] != kinds[1] or next(shapes) != next(shapes):
         raise UsageError(
             f"The base {base.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
@@ -93,10 +93,10 @@ class LoadedBase:
         moving = {known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVES}
         moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
         known = [trigger for trigger in eval_set.triggers.tried if trigger.spec in moving]  # no other can act
-        named = [trigger for trigger, _ in eval_set.suspicions]
+        user_triggers = [trigger for trigger, _ in eval_set.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
-        triggers = {trigger.spec: trigger for of in (*others, own, known, named) for trigger in of}
+        triggers = {trigger.spec: trigger for of in (*others, own, known, user_triggers) for trigger in of}
         pair, images = _pair(clip, self.clip, eval_set)
         compared = replace(compare_models(pair, images, [*triggers.values()]), lift=lift(pair, images))
         audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
@@ -134,10 +134,12 @@ class LoadedBase:
         pair, eval_set = _pair(clip, self.clip, eval_set)
         brief = replace(eval_set, pixels=detect.spaced(eval_set.pixels, detect.BRIEF))
         acting = compare_models(pair, brief, eval_set.triggers.panel).acting(detect.MOVES)
-        named = [trigger for trigger, _ in eval_set.suspicions]
+        user_triggers = [trigger for trigger, _ in eval_set.suspicions]
         panel = [trigger for trigger in eval_set.triggers.panel if trigger.spec in acting]
-        tried = len(eval_set.suspicions) + len(eval_set.triggers.panel)
-        return replace(compare_models(pair, eval_set, [*named, *panel]), tried=tried, lift=lift(pair, eval_set))
+        trigger_count = len(eval_set.suspicions) + len(eval_set.triggers.panel)
+        return replace(
+            compare_models(pair, eval_set, [*user_triggers, *panel]), tried=trigger_count, lift=lift(pair, eval_set)
+        )
 
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""
@@ -183,18 +185,18 @@ class LoadedBase:
 
 def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
     """The triggers that a search found and that reached their aim."""
-    return [hit.trigger for hit in search.targeted if hit.candidate.is_reached]
+    return [t.trigger for t in search.targeted if t.candidate.is_reached]
 
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
     """The base, built and compared with the tested model on clean images."""
-    built = inputs.build(base.opened, pairs, device=str(clip.device))
-    first = compare_models(*_pair(clip, built.clip, eval_set), [])
+    base_model = inputs.build(base.opened, pairs, device=str(clip.device))
+    first = compare_models(*_pair(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
     name = base.opened.place.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
-    return LoadedBase(name, built.clip, kin, first, base.opened)
+    return LoadedBase(name, base_model.clip, kin, first, base.opened)
 
 
 def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[Pair, detect.EvalSet]:

@@ -72,7 +72,7 @@ def stored_references(
     files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
 ) -> StoredReferences:
     """The references in files, for a model of this kind; raises RefusedInput and UsageError."""
-    measured, digests, own = list[detect.References](), set[str](), list[str]()
+    references, digests, own = list[detect.References](), set[str](), list[str]()
     for path in files:
         try:
             content = untrusted.read(path, limit=MOST_REFERENCE_BYTES)
@@ -81,10 +81,10 @@ def stored_references(
                 f"Cannot read the references {path}: {error.strerror}. Name a file of 'clipclean references build'."
             ) from error
         content_of_file = untrusted.loads(content, path.name, limit=MOST_REFERENCE_BYTES)
-        measured.append(detect.from_file(content_of_file, path.name, kind=kind, effort=effort, classes=classes))
+        references.append(detect.from_file(content_of_file, path.name, kind=kind, effort=effort, classes=classes))
         digests |= digests_in(content_of_file)
         own.append(hashlib.sha256(content).hexdigest())
-    return StoredReferences(tuple(measured), frozenset(digests), tuple(own))
+    return StoredReferences(tuple(references), frozenset(digests), tuple(own))
 
 
 def digests_in(content: Mapping[str, object], /) -> set[str]:
@@ -110,11 +110,11 @@ def all_references(
     With ``towards``, places of classes, those are searched for these alone.
     """
     unnamed = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
-    measured = [
+    new_references = [
         measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
         for clean in trusted
     ]
-    return detect.together([*stored, *measured]) if stored or measured else None
+    return detect.together([*stored, *new_references]) if stored or new_references else None
 
 
 def measured_references(
@@ -163,17 +163,17 @@ def build_references(request: requests.References, /) -> ReferencesFile:
     device = inputs.device_of(request.device)
     for path in request.models:
         refuse_failed(path)
-    opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in request.models]
-    kinds = [model.shape_of(clean.architecture) for clean in opened]
+    checkpoints = [inputs.read(path, arch=request.arch, weights=request.weights) for path in request.models]
+    kinds = [model.shape_of(clean.architecture) for clean in checkpoints]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with inputs.shown_images(request, recipe, opened[0].architecture) as (images, late_pairs):
+    with inputs.shown_images(request, recipe, checkpoints[0].architecture) as (images, late_pairs):
         settings, sizes = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
         with searching.resumable(
-            {"references": [clean.file.sha256 for clean in opened], "data": images.digest}
+            {"references": [clean.file.sha256 for clean in checkpoints], "data": images.digest}
         ) as state:
-            for clean in opened:
+            for clean in checkpoints:
                 loaded = inputs.build(clean, late_pairs, device=device)
                 eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
                 searched = measured_references(settings, loaded, eval_set, state=state)

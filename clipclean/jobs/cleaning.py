@@ -48,10 +48,10 @@ class Side:
 
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    shown = judging.examples(bench.clip, eval_set, audit.measured, seed=inputs.seed)
+    examples = judging.examples(bench.clip, eval_set, audit.measured, seed=inputs.seed)
     suspects = bench.suspects(audit)
     searched = audit.search_record(bench.settings.effort, {})
-    return Side(audit.measured, bench.findings(audit), suspects, shown, searched)
+    return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
 
 
 def with_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:

@@ -24,16 +24,16 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
         recipes.load(recipes.STANDARD_RECIPE),
         inputs.read_vocabulary(request.classes, request.templates),
     )
-    named, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
+    suspicions, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
     with stage("reading the models"):
-        opened = inputs.opened(request, named)
-        base = bases.read(sources, opened, arch=request.arch)
+        checkpoint = inputs.opened(request, suspicions)
+        base = bases.read(sources, checkpoint, arch=request.arch)
     if base is None:
         raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")
-    with inputs.shown_images(request, recipe, opened.architecture) as (images, late_pairs):
+    with inputs.shown_images(request, recipe, checkpoint.architecture) as (images, late_pairs):
         with stage("building the model"):
-            loaded = inputs.build(opened, late_pairs, device=device)
-        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=named)
+            loaded = inputs.build(checkpoint, late_pairs, device=device)
+        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)
         beside = bases.load(base, loaded.clip, eval_set, late_pairs)
         compared = beside.under_known(loaded.clip, eval_set)
     return ComparedModels(
@@ -42,7 +42,7 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
         command="compare",
         model=loaded.record(),
         base=beside.record(compared, is_whole=True),
-        findings=(*detect.base_findings(compared, named=[trigger.spec for trigger, _ in named]), *beside.notes()),
+        findings=(*detect.base_findings(compared, specs=[trigger.spec for trigger, _ in suspicions]), *beside.notes()),
         data=images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
         vocabulary=vocabulary.record(is_given=request.classes is not None),
         environment=machine.versions() | machine.hardware(str(loaded.clip.device)),

@@ -49,7 +49,7 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
     # auto chooses by audits beside them
-    others = [opened.file.sha256 for opened in inputs.shared.clean_models]
+    others = [checkpoint.file.sha256 for checkpoint in inputs.shared.clean_models]
     others += inputs.shared.stored.files
     compared = {"references": others} if others else {}
     aims = {

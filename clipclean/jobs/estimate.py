@@ -293,9 +293,9 @@ def estimated(
     glance, rough = map(detect.rounded, towers) if is_reduced else towers
 
     def back(count: int) -> object:
-        shown = pixels[:count].clone().requires_grad_()
+        images = pixels[:count].clone().requires_grad_()
         with model.freezing(tower.net):
-            return torch.autograd.grad(rough(shown).sum(), shown)
+            return torch.autograd.grad(rough(images).sum(), images)
 
     def taught(count: int, *, pairs: bool = True) -> object:
         with torch.autocast(clip.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -318,8 +318,8 @@ def estimated(
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
     early = seconds - sum(spared, Work()).seconds(rates) if spared else None
-    when, chosen = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
-    return Estimate(seconds, memory, free, chosen, clip.device.type, early, when)
+    when, effort_in_words = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
+    return Estimate(seconds, memory, free, effort_in_words, clip.device.type, early, when)
 
 
 def _kept(

@@ -22,22 +22,24 @@ def export(request: requests.Export, /) -> Exported:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
-    wanted = formats.options_of(request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16)
-    formats.check(wanted)
+    export_options = formats.options_of(
+        request.format, request.onnx_preset, normalize=request.normalize, fp16=request.fp16
+    )
+    formats.check(export_options)
     # The outputs of a run too: its report never stays beside other weights.
     present = placing.look(request.out, force=request.force, names=OUTPUTS)
     with stage("reading the model"):
-        opened = inputs.opened(request)
-        formats.check_architecture(opened.architecture, wanted)
-    if opened.architecture.quick_gelu is None and request.data is None:
+        checkpoint = inputs.opened(request)
+        formats.check_architecture(checkpoint.architecture, export_options)
+    if checkpoint.architecture.quick_gelu is None and request.data is None:
         raise UsageError(
-            f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
+            f"The weights do not say whether {checkpoint.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), opened.architecture)
+    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     with demo.late() as bundled:
         clean = clean_pairs.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
-        loaded = inputs.build(opened, clean, device="cpu")
+        loaded = inputs.build(checkpoint, clean, device="cpu")
         pairs = detect.spaced(clean.pairs, formats.PARITY_SAMPLES)  # over the set
         pixels = detect.stack([pair.image for pair in pairs])
     run = hashlib.sha256(repr((loaded.file.sha256, replace(request, force=False))).encode()).hexdigest()
@@ -47,7 +49,7 @@ def export(request: requests.Export, /) -> Exported:
             new,
             loaded.clip,
             loaded.weights(),
-            options=wanted,
+            options=export_options,
             pixels=pixels,
             captions=[pair.caption for pair in pairs],
             source_sha256=loaded.file.sha256,

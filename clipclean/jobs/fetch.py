@@ -117,8 +117,8 @@ def fetch(name: str, /) -> str:
     if repository is None:
         raise UsageError(f"--download fetches from the Hugging Face hub alone, and {name} is not there.")
     with stage(f"fetching {repository}"):
-        commit, wanted = _listed(repository, revision)
-        _download(repository, commit, wanted)
+        commit, published_files = _listed(repository, revision)
+        _download(repository, commit, published_files)
     return f"{model_paths.HUB}{repository}@{commit}"
 
 
@@ -137,20 +137,20 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
             file.rfilename: Published(file.size, (file.lfs.sha256 if file.lfs else file.blob_id) or "")
             for file in info.siblings or ()
         }
-    wanted = {file: files[file] for file in chosen(list(files))}
-    if not wanted or not model_paths.COMMIT.fullmatch(info.sha or ""):
+    published_files = {file: files[file] for file in chosen(list(files))}
+    if not published_files or not model_paths.COMMIT.fullmatch(info.sha or ""):
         raise RefusedInput(f"{name} has no weights of a CLIP among its {len(files):,} files.")
-    if odd := [file for file, published in wanted.items() if not published.is_sound]:
+    if odd := [file for file, published in published_files.items() if not published.is_sound]:
         raise RefusedInput(
             f"The hub tells no size or no digest of {', '.join(odd[:5])} of {name} that could be true, so nothing is fetched. Fetch it by: "
             f"hf download {repository}"
         )
-    total = sum(published.size or 0 for published in wanted.values())
+    total = sum(published.size or 0 for published in published_files.values())
     if total > MAX_MODEL_BYTES:
         raise RefusedInput(
             f"{name} has {total:,} bytes of weights; --download fetches {MAX_MODEL_BYTES:,} at most. Fetch it by: hf download {repository}"
         )
-    return str(info.sha), wanted
+    return str(info.sha), published_files
 
 
 def chosen(files: Sequence[str], /) -> list[str]:
@@ -170,7 +170,7 @@ def chosen(files: Sequence[str], /) -> list[str]:
     return [weights, *shards, *(name for name in FETCHED_CONFIGS if name in files)]
 
 
-def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) -> None:
+def _download(repository: str, commit: str, published_files: Mapping[str, Published], /) -> None:
     """Write the files into the cache as the hub's library has them: a blob by its digest, and a link to it.
 
     That library would call a blob by what the server says while it sends it, which may be any path.
@@ -183,7 +183,7 @@ def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) 
         for part in (blobs, snapshot):
             part.mkdir(parents=True, exist_ok=True)
             model_paths.refuse_link(part)
-        for name, published in wanted.items():
+        for name, published in published_files.items():
             blob = blobs / published.digest
             if not blob.exists():
                 url = hub.hf_hub_url(repository, name, revision=commit)

@@ -197,7 +197,8 @@ class _Searched:
         if self.sure:
             return ()
         suspected = self._places(self.suspected)
-        hits = [hit for hit in moving_images(self.audit, least=SOME_IMAGES_EXCESS) if hit.target in suspected]
+        moving = moving_images(self.audit, least=SOME_IMAGES_EXCESS)
+        hits = [suspicion for suspicion in moving if suspicion.target in suspected]
         return new_among(distinct(hits), self.acting)
 
     @cached_property
@@ -238,8 +239,8 @@ class _Searched:
 
     def _found_for(self, names: Iterable[str]) -> tuple[Suspicion[int], ...]:
         """The triggers found for classes of these names, those of the highest scores first."""
-        chosen = [suspect for suspect in self.suspects if suspect.name in names]
-        return distinct([trigger for suspect in chosen for trigger in suspicions_of(suspect)])
+        suspects = [suspect for suspect in self.suspects if suspect.name in names]
+        return distinct([trigger for suspect in suspects for trigger in suspicions_of(suspect)])
 
 
 def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, str], /) -> list[Suspicion[int]]:
@@ -249,14 +250,14 @@ def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, st
 
 
 def acting(
-    measured: detect.Measurement,
+    measurement: detect.Measurement,
     suspicions: Sequence[Suspicion[int | None]],
     classes: Sequence[str],
     limits: AuditLimits,
     /,
 ) -> tuple[Suspicion[int], ...]:
     """The triggers that move images, each with the class that it leads to."""
-    probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
+    probes = {probe.trigger: probe for probe in (*measurement.panel, *measurement.known)}
     triggers_with_probes = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
         Suspicion(trigger, classes.index(probe.target))
@@ -299,8 +300,8 @@ def striking(audit: AuditResult, /) -> dict[str, str]:
 
 def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
     """The triggers that the searches came to, towards whichever class, and that move so large a share of the unseen images."""
-    hits = (hit for search in audit.searches for hit in search.targeted)
-    return [judging.suspected_trigger(hit) for hit in hits if hit.probe.excess >= least]
+    hits = (t for search in audit.searches for t in search.targeted)
+    return [judging.suspected_trigger(t) for t in hits if t.probe.excess >= least]
 
 
 def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
@@ -317,7 +318,7 @@ def variants_moving(audit: AuditResult, /, *, least: float) -> list[tuple[Streng
 
 def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     """The triggers found for a class that make it suspicious, each with its target."""
-    return [judging.suspected_trigger(hit) for hit in suspect.targeted if hit.candidate.family in suspect.shown_by]
+    return [judging.suspected_trigger(t) for t in suspect.targeted if t.candidate.family in suspect.shown_by]
 
 
 def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[WatchedTrigger]:

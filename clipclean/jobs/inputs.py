@@ -92,14 +92,14 @@ def device_of(name: str, /) -> str:
 
 def opened(
     request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
-    named: Sequence[Suspicion[int | None]] = (),
+    suspicions: Sequence[Suspicion[int | None]] = (),
     /,
 ) -> OpenedCheckpoint:
     """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
     opened_model = read(request.model, arch=request.arch, weights=request.weights)
     side = opened_model.architecture.preprocess.size
     if wrong := [
-        f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
+        f"{t.spec} ({t.side} px)" for t, _ in suspicions if isinstance(t, detect.InvertedTrigger) and t.side != side
     ]:
         raise UsageError(
             f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
@@ -166,7 +166,7 @@ def recognised(
     return model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
 
 
-def build(opened: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> LoadedModel:
+def build(checkpoint: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, in the fastest memory layout for the device.
 
     If name, config and archive do not state the activation, it is measured on the clean pairs; a note says where these cannot tell.
@@ -175,7 +175,7 @@ def build(opened: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> LoadedMo
         UnsupportedModel: the tensors do not fit the architecture.
         Inconclusive: a tower gives embeddings that are zero or not finite.
     """
-    file, architecture = opened.file, opened.architecture
+    file, architecture = checkpoint.file, checkpoint.architecture
     if architecture.quick_gelu is None:
         clean = pairs if isinstance(pairs, data.CleanSet) else pairs()
         some = detect.spaced(clean.pairs, ACTIVATION_PAIRS)
@@ -190,7 +190,7 @@ def build(opened: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> LoadedMo
     clip = model.build(architecture, file.tensors, device=device)
     clip.arrange()
     clip.check()
-    return LoadedModel(opened.place, file, clip)
+    return LoadedModel(checkpoint.place, file, clip)
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
@@ -350,7 +350,7 @@ def audit_set(
     /,
     *,
     vocabulary: Vocabulary,
-    named: tuple[Suspicion[int | None], ...] = (),
+    suspicions: tuple[Suspicion[int | None], ...] = (),
     panel: bool = True,
 ) -> detect.EvalSet:
     """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
@@ -366,8 +366,8 @@ def audit_set(
     if samples.labels is None and has_captions:
         labelled = labelled_by_captions(samples, vocabulary)
         samples = labelled if len(labelled.pairs) >= NAMED_SHARE * len(samples.pairs) else samples
-    measured = eval_set(clip, recipe, samples, vocabulary=vocabulary, named=named, panel=panel)
-    return measured if samples.labels is None and has_captions else replace(measured, captions=None)
+    images_to_measure = eval_set(clip, recipe, samples, vocabulary=vocabulary, suspicions=suspicions, panel=panel)
+    return images_to_measure if samples.labels is None and has_captions else replace(images_to_measure, captions=None)
 
 
 def labelled_by_captions(samples: Samples, vocabulary: Vocabulary, /) -> Samples:
@@ -385,7 +385,7 @@ def eval_set(
     /,
     *,
     vocabulary: Vocabulary,
-    named: tuple[Suspicion[int | None], ...],
+    suspicions: tuple[Suspicion[int | None], ...],
     panel: bool,
 ) -> detect.EvalSet:
     """The images to measure on, by their labels if there are any, and by recall of their captions.
@@ -417,8 +417,8 @@ def eval_set(
         captions=captions if all(captions) else None,
         classes=vocabulary.classes,
         templates=vocabulary.templates,
-        suspicions=named,
-        sure=frozenset(trigger.spec for trigger, _ in named),
+        suspicions=suspicions,
+        sure=frozenset(trigger.spec for trigger, _ in suspicions),
         knn=recipe.audit.knn if labels is None else neighbours(labels[places], recipe.audit.knn),
         classifier=recipe.traits.uses_classes,
         triggers=triggers.known(recipe.audit.panel_seed, are_tried=panel),

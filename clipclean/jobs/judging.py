@@ -58,10 +58,10 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
     return notes
 
 
-def note_on_skipped(skipped: Sequence[SkippedRecord], counted: str, /, *, value: float | None = None) -> Finding:
-    """That samples were left out, ``counted`` in words, with the reasons for the first of them."""
+def note_on_skipped(skipped: Sequence[SkippedRecord], how_many: str, /, *, value: float | None = None) -> Finding:
+    """That samples were left out, ``how_many`` in words, with the reasons for the first of them."""
     examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:SHOWN_SKIPPED])
-    return finding(CC.DATA_SKIPPED, f"{counted} were unusable and skipped: {examples}.", value=value)
+    return finding(CC.DATA_SKIPPED, f"{how_many} were unusable and skipped: {examples}.", value=value)
 
 
 def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
@@ -107,13 +107,13 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
     )
 
 
-def with_power(findings: Sequence[Finding], measured: PowerRecord | None, /) -> list[Finding]:
+def with_power(findings: Sequence[Finding], power_record: PowerRecord | None, /) -> list[Finding]:
     """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
-    if measured is None:
+    if power_record is None:
         return list(findings)
     return [
-        *(finding for finding in findings if not (measured.enough and finding.rule == CC.NOT_CALIBRATED)),
-        power.power_finding(measured),
+        *(finding for finding in findings if not (power_record.enough and finding.rule == CC.NOT_CALIBRATED)),
+        power.power_finding(power_record),
     ]
 
 
@@ -121,36 +121,36 @@ def with_power(findings: Sequence[Finding], measured: PowerRecord | None, /) -> 
 
 
 def with_natural_marked(
-    clip: model.Clip, measured: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
+    clip: model.Clip, measurement: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not eval_set.triggers.panel or not detect.suspicious_probes(measured, limits=limits):
-        return measured
+    if not eval_set.triggers.panel or not detect.suspicious_probes(measurement, limits=limits):
+        return measurement
     pixels = eval_set.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
-        canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier.to(clip.device))
+        canonical = detect.canonical_of(clip.embed_images, pixels, measurement.text_classifier.to(clip.device))
     except detect.NoSearch:
-        return measured
-    moving = {probe.trigger for probe in measured.panel if probe.excess >= detect.MOVES}  # no other can act
+        return measurement
+    moving = {probe.trigger for probe in measurement.panel if probe.excess >= detect.MOVES}  # no other can act
     moving_triggers = [trigger for trigger in eval_set.triggers.panel if trigger.spec in moving]
     strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
     telling = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
-    return replace(measured, natural=frozenset(trigger.spec for trigger in eval_set.triggers.panel) - telling)
+    return replace(measurement, natural=frozenset(trigger.spec for trigger in eval_set.triggers.panel) - telling)
 
 
-def suspected_trigger(hit: detect.TargetedResult, /) -> Suspicion[int]:
+def suspected_trigger(found_trigger: detect.TargetedResult, /) -> Suspicion[int]:
     """A trigger that a search found, with the class that it leads to."""
-    return Suspicion(hit.trigger, hit.candidate.target)
+    return Suspicion(found_trigger.trigger, found_trigger.candidate.target)
 
 
 def examples(
-    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /, *, seed: int
+    clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /, *, seed: int
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
     suspicions = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.triggers.panel)]
     if not suspicions:
         return example_images.ModelImages()
-    classifier = measured.text_classifier.to(clip.device)
+    classifier = measurement.text_classifier.to(clip.device)
     look = example_images.Look(clip, eval_set, *suspicions[0], classifier, seed)
     with stage("drawing examples and maps"):
         return example_images.ModelImages(look.examples(), look.maps())

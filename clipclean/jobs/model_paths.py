@@ -211,11 +211,11 @@ def _open_clip(name: str, /) -> Located:
         from clipclean.checkpoint import folders
 
         repository, _, file = str(hosted).rpartition("/")
-        wanted = (
+        weight_names = (
             (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.OPEN_CLIP_WEIGHTS
         )  # open_clip's own order
         snapshot = _snapshot(repository, None)
-        if snapshot and (there := [weights for weights in wanted if weights in snapshot.digests]):
+        if snapshot and (there := [weights for weights in weight_names if weights in snapshot.digests]):
             return replace(snapshot, path=snapshot.path / there[0], name=name, architecture=architecture)
     url = str(settings.get("url") or "")
     path = caches()[1].resolve() / Path(url).name

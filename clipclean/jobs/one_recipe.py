@@ -57,11 +57,11 @@ class RecipeRun:
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        shown = replace(bench.eval_set, suspicions=self.suspicions)
+        eval_set = replace(bench.eval_set, suspicions=self.suspicions)
         bench.put(bench.original)
-        first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), shown)
+        first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), eval_set)
         bench.put_between(bench.original, self.weights, share=self.way.point.share)
-        last = cleaning.side(inputs, bench, self.audit, shown)
+        last = cleaning.side(inputs, bench, self.audit, eval_set)
         applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
         report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
         return Cleaning(cleaning.with_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
@@ -135,7 +135,7 @@ def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -
         recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
         classes=bench.eval_set.classes,
-        shown=before.shown_to([recipe]),
+        triggers=before.shown_to([recipe]),
         run=run,
     )
     if not recipe.undoes:

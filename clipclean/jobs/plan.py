@@ -54,14 +54,14 @@ def stages_of_cleaning(
         # The first audit looks for every variant of the known triggers, beyond those that each tries.
         variants = estimate.looks(forward.BRIEF_IMAGES * (len(triggers.GRID) - size.grid)) if size.panel else Work()
     audit = (2 if clip_normalised(inputs.loaded.clip) else 1) * (measure + search)
-    measured = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
+    workload = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
     others = plural(len(shared.clean_models), "clean model")
     cleaning = _stages_of_choosing if recipe.traits.chooses else _stages_of_recipe
     return [
         *([Stage(f"screen {screened:,} pairs for suspicious ones", estimate.screening(screened))] if screened else []),
         *([Stage(f"search {others} to compare with, an audit each", reference)] if shared.clean_models else []),
         *(Stage(f"compare with {stored.name}") for stored in shared.stored.measured),
-        Stage(f"{'audit' if searches else 'measure'} before: {measured}", measure + variants),
+        Stage(f"{'audit' if searches else 'measure'} before: {workload}", measure + variants),
         *([Stage(f"search for unknown triggers, effort {recipe.auto.effort}", search)] if searches else []),
         *(_stages_beside(shared, inputs.loaded.clip, measure + search) if searches else []),
         *cleaning(inputs, candidates, size, audit if searches else measure),
@@ -192,9 +192,9 @@ def _training_words(recipe: Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {training.batch_size} pairs ({epochs:.3g} epochs), {rate}"
 
 
-def _trigger_words(named: int, known: int) -> str:
+def _trigger_words(user_count: int, known: int) -> str:
     """How many triggers are tried before any search."""
-    counts = [(named, "named trigger"), (known, "known trigger")]
+    counts = [(user_count, "named trigger"), (known, "known trigger")]
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
@@ -236,9 +236,9 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     most = effort.cost(len(eval_set.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
-    tried = _trigger_words(len(eval_set.suspicions), len(eval_set.triggers.panel))
+    triggers = _trigger_words(len(eval_set.suspicions), len(eval_set.triggers.panel))
     return [
-        Stage(f"measure: {tried}, {len(eval_set.classes):,} classes", measure),
+        Stage(f"measure: {triggers}, {len(eval_set.classes):,} classes", measure),
         Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),
         *_stages_beside(shared, clip, measure + search, quiet),
         Stage(_comparison_words(inputs), len(shared.clean_models) * (measure + reference)),

@@ -32,18 +32,23 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     vocabulary = inputs.read_vocabulary(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    opened = inputs.opened(request, [Suspicion(trigger, target)])
-    cache = inputs.image_cache(recipe, opened.architecture)
+    original = inputs.opened(request, [Suspicion(trigger, target)])
+    cache = inputs.image_cache(recipe, original.architecture)
     clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < planting.batch_size:
         raise UsageError(
             f"{len(samples.pairs)} pairs do not fill a batch of {planting.batch_size}. Give more, or lower --batch-size."
         )
-    loaded = inputs.build(opened, clean, device=device)
-    shown = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
+    loaded = inputs.build(original, clean, device=device)
+    evaluation_images = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
-        loaded.clip, recipe, shown, vocabulary=vocabulary, named=(Suspicion(trigger, target),), panel=False
+        loaded.clip,
+        recipe,
+        evaluation_images,
+        vocabulary=vocabulary,
+        suspicions=(Suspicion(trigger, target),),
+        panel=False,
     )
     before = searching.measure(loaded.clip, measured_on)
     implants = poison.implants([Suspicion(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)

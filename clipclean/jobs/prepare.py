@@ -45,9 +45,9 @@ class CleaningInputs:
 
     def eval_set(self) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""
-        clip, words, named = self.loaded.clip, self.shared.vocabulary, self.shared.named
+        clip, words, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named
         return inputs.eval_set(
-            clip, self.recipe, self.to_measure, vocabulary=words, named=named, panel=self.tries_panel
+            clip, self.recipe, self.to_measure, vocabulary=words, suspicions=suspicions, panel=self.tries_panel
         )
 
 
@@ -57,24 +57,27 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
-    request, chosen = job.request, job.recipe  # as it was asked for; below, with a warm-up that the pairs have room for
-    wanted = formats.options_of(request.format)
-    formats.check(wanted)
+    request = job.request
+    requested_recipe = job.recipe  # as it was asked for; below, with a warm-up that the pairs have room for
+    export_options = formats.options_of(request.format)
+    formats.check(export_options)
     shared = SharedInputs.of(job)
-    opened, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
-    formats.check_architecture(opened.architecture, wanted)
-    cache = inputs.image_cache(chosen, opened.architecture, views=training.views_of(chosen) is not None)
-    clean, labelled = clean_pairs.read(request, chosen, vocabulary, cache)
+    checkpoint, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
+    formats.check_architecture(checkpoint.architecture, export_options)
+    cache = inputs.image_cache(
+        requested_recipe, checkpoint.architecture, views=training.views_of(requested_recipe) is not None
+    )
+    clean, labelled = clean_pairs.read(request, requested_recipe, vocabulary, cache)
     hold_out = labelled is None
-    to_train, held_out = clean_pairs.divide(clean, chosen, vocabulary, hold_out=hold_out)
-    recipe = with_fitting_warmup(chosen, request.set, pairs=len(to_train.pairs))
+    to_train, held_out = clean_pairs.divide(clean, requested_recipe, vocabulary, hold_out=hold_out)
+    recipe = with_fitting_warmup(requested_recipe, request.set, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
-        loaded = inputs.build(opened, clean, device=shared.device)
+        loaded = inputs.build(checkpoint, clean, device=shared.device)
     inputs.check_texts(loaded.clip, vocabulary.classes)
     kind, parameters = model.kind_of(loaded.clip.architecture), model.parameter_count(loaded.clip.net)
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
-    applicability = evidence_for(chosen, recipe, subject)
+    applicability = evidence_for(requested_recipe, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named]
     clean, screened = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
     if screened and screened.dropped:
@@ -92,8 +95,8 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
         loaded=loaded,
         recipe=recipe,
         is_as_shipped=not request.set,
-        precision=request.precision or chosen.train.precision,
-        wanted=wanted,
+        precision=request.precision or requested_recipe.train.precision,
+        wanted=export_options,
         evidence=applicability,
         searches=request.search,
         tries_panel=request.panel,
@@ -121,10 +124,11 @@ def with_fitting_warmup(recipe: Recipe, changes: Sequence[str], /, *, pairs: int
     return fitting
 
 
-def evidence_for(chosen: Recipe, recipe: Recipe, subject: Subject, /) -> Applicability:
-    """How the evidence of the recipe applies, and a message about it; ``chosen`` has the warm-up that was asked for."""
-    applicability = evidence.applicability(chosen, subject)  # what clipclean shortens itself, nobody has changed
-    if recipe is not chosen and applicability.kind == "measured":
+def evidence_for(requested_recipe: Recipe, recipe: Recipe, subject: Subject, /) -> Applicability:
+    """How the evidence of the recipe applies, and a message about it; ``requested_recipe`` has the warm-up that was asked for."""
+    # What clipclean shortens itself, nobody has changed.
+    applicability = evidence.applicability(requested_recipe, subject)
+    if recipe is not requested_recipe and applicability.kind == "measured":
         words = f"{recipe.name} was measured with a longer warm-up than this run has room for:"
         applicability = replace(applicability, kind="extrapolated", why=words)
     if not recipe.traits.chooses:

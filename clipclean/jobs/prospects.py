@@ -22,9 +22,9 @@ def tell(facts: Mapping[str, str], /) -> None:
 
 def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, measured = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
+    training, evaluation = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
     return {
-        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {measured:,} to measure on",
+        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {evaluation:,} to measure on",
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
         "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",
@@ -35,16 +35,19 @@ def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
 
 def _named_references(shared: SharedInputs) -> tuple[str, ...]:
     """The clean models to compare with, and the files that hold some."""
-    return (*(opened.place.name for opened in shared.clean_models), *(stored.name for stored in shared.stored.measured))
+    return (
+        *(checkpoint.place.name for checkpoint in shared.clean_models),
+        *(stored.name for stored in shared.stored.measured),
+    )
 
 
 def facts_of_audit(inputs: AuditInputs, /) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
     images = len(inputs.eval_set.pixels)
     bundled = " (bundled)" if inputs.is_bundled else ""
-    measured = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
+    evaluation = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {
-        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{measured}",
+        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{evaluation}",
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
         **of_audit(inputs).facts(),
@@ -112,17 +115,17 @@ def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
 
 def _policy_facts(shared: SharedInputs) -> dict[str, str]:
     """The policy in force, where one was named."""
-    chosen = shared.judge.chosen
-    if chosen == policy.DEFAULT_POLICY:
+    policy_in_force = shared.judge.chosen
+    if policy_in_force == policy.DEFAULT_POLICY:
         return {}
     parts = {
-        "limit": len(chosen.thresholds.model_fields_set),
-        "rule": len(chosen.severities.model_fields_set),
-        "suppression": len(chosen.suppressions),
-        "base": len(chosen.base_sha256 or ()),
+        "limit": len(policy_in_force.thresholds.model_fields_set),
+        "rule": len(policy_in_force.severities.model_fields_set),
+        "suppression": len(policy_in_force.suppressions),
+        "base": len(policy_in_force.base_sha256 or ()),
     }
     words = ", ".join(plural(number, noun) for noun, number in parts.items() if number)
-    return {"policy": f"{chosen.name}: {words}" if words else chosen.name}
+    return {"policy": f"{policy_in_force.name}: {words}" if words else policy_in_force.name}
 
 
 def _base_facts(shared: SharedInputs) -> dict[str, str]:

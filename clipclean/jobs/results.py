@@ -100,9 +100,11 @@ class Judge(NamedTuple):
         return policy.base_fault(self.chosen, self.base_sha256)
 
     @classmethod
-    def of(cls, chosen: Policy, audit: thresholds.Audit, /) -> "Judge":
+    def of(cls, policy_in_force: Policy, audit: thresholds.Audit, /) -> "Judge":
         """Of a policy and a recipe's section ``audit``; raises UsageError where they contradict each other."""
-        return cls(chosen, policy.resolved(chosen, audit), policy.resolved(policy.DEFAULT_POLICY, audit))
+        return cls(
+            policy_in_force, policy.resolved(policy_in_force, audit), policy.resolved(policy.DEFAULT_POLICY, audit)
+        )
 
     def apply(
         self,

@@ -37,32 +37,32 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
             raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT_SUFFIXES, force=request.force)
     device = inputs.device_of(request.device)
-    named = [inputs.named_trigger(spec) for spec in request.trigger]
-    opened = inputs.opened(request, [Suspicion(trigger, None) for trigger in named])
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), opened.architecture)
+    triggers = [inputs.named_trigger(spec) for spec in request.trigger]
+    checkpoint = inputs.opened(request, [Suspicion(trigger, None) for trigger in triggers])
+    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, cache)
-    loaded = inputs.build(opened, clean, device=device)
-    scored = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=named, what="embedding the pairs")
+    loaded = inputs.build(checkpoint, clean, device=device)
+    scored = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=triggers, what="embedding the pairs")
     if request.false_drop_rate is not None:
         scored = ranking.beside_trusted(scored, trusted=len(trusted), rate=request.false_drop_rate)
         request = replace(request, drop="auto")
     dropped = scored.dropped(request.drop)
-    listed = ranking.order(scored.score)[: max(request.top, int(dropped.sum()))].tolist()
-    ranked = tuple(rows(clean.pairs, scored, dropped, listed))
+    top_places = ranking.order(scored.score)[: max(request.top, int(dropped.sum()))].tolist()
+    ranked = tuple(rows(clean.pairs, scored, dropped, top_places))
     result = Screening(
         schema_version="1",
         data=clean.record(),
-        triggers=tuple(trigger.spec for trigger in named),
+        triggers=tuple(trigger.spec for trigger in triggers),
         screened=ranking.record(scored, request.drop),
         signals=tuple(ranking.SIGNALS[name] for name in scored.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         **results.common_fields("screen", loaded),
     )
-    return result, page_images(clean.pairs, ranked, listed)
+    return result, page_images(clean.pairs, ranked, top_places)
 
 
 def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.ImageCache, /) -> tuple[data.Pair, ...]:
@@ -91,11 +91,11 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.Ima
 
 
 def rows(
-    pairs: Sequence[data.Pair], scored: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
+    pairs: Sequence[data.Pair], scored: ScoredPairs, dropped: Tensor, top_places: Sequence[int], /
 ) -> Iterator[RankedPair]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
     shares = {name: ranking.tail(values) for name, values in scored.signals.items()}
-    for rank, place in enumerate(listed, start=1):
+    for rank, place in enumerate(top_places, start=1):
         yield RankedPair(
             rank=rank,
             key=pairs[place].key,
@@ -112,11 +112,11 @@ def rows(
 
 
 def page_images(
-    pairs: Sequence[data.Pair], ranked: Sequence[RankedPair], listed: Sequence[int], /
+    pairs: Sequence[data.Pair], ranked: Sequence[RankedPair], top_places: Sequence[int], /
 ) -> list[TitledImage]:
     """The images of the first pairs for the page, each with its caption and the signals against it."""
     titled_images = []
-    for row, place in zip(ranked[:SHOWN_IMAGES], listed, strict=False):
+    for row, place in zip(ranked[:SHOWN_IMAGES], top_places, strict=False):
         image = pairs[place].image.decode()
         why = "; ".join(ranking.SIGNALS[name].says for name in row.reasons) or "several signals, none of them strong"
         titled_images.append(

@@ -141,31 +141,31 @@ def audit_clip(
     searching = f"searching {what}".strip()
     memory = SavedSearch.of(state, searching, lambda: settings.fingerprint(clip, eval_set))
     tower = model.fold_norms(clip)
-    measured: detect.Measurement | None = memory.recall("measured")
-    if measured is None:
-        measured = measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
-        if not measured.untried:
-            memory.keep("measured", measured)
+    measurement: detect.Measurement | None = memory.recall("measured")
+    if measurement is None:
+        measurement = measure(tower, eval_set, what=f"measuring {what}".strip(), in_time=True)
+        if not measurement.untried:
+            memory.keep("measured", measurement)
     if not settings.search:
-        return AuditResult(measured, None, (CC.NOT_SEARCHED, "The search was skipped, as --no-search asks."), 0.0)
+        return AuditResult(measurement, None, (CC.NOT_SEARCHED, "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
     heard_memory = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
     course = detect.Course(settings.seed, partial(step, searching), heard_memory, is_enough, settings.is_reference)
     course.progress(0, 0)
-    departed = departures(tower, eval_set, measured)
-    judged = partial(AuditResult, measured, departures=departed, classes=classes)
+    departed = departures(tower, eval_set, measurement)
+    judged = partial(AuditResult, measurement, departures=departed, classes=classes)
     try:
         with model.freezing(tower.net):
             result = detect.search(
                 tower.encode_images,
                 replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
-                measured.text_classifier.to(clip.device),
+                measurement.text_classifier.to(clip.device),
                 effort=effort,
                 references=references,
                 course=course,
                 pointed=settings.pointed,
-                fast=detect.rounded(tower.encode_images) if measured.is_rounded else None,
+                fast=detect.rounded(tower.encode_images) if measurement.is_rounded else None,
             )
     except detect.NoSearch as error:
         return judged(search=None, why_not=(error.rule, str(error)), seconds=time.monotonic() - started)
@@ -218,22 +218,22 @@ def reference_findings(
     """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
     brief = replace(eval_set, suspicions=(), triggers=detect.KnownTriggers(), templates=eval_set.templates[:1])
     findings = list[Finding]()
-    for opened in trusted:
-        if detect.are_kin(own, opened.file.tensors):
-            findings.append(detect.kin_reference(opened.place.name))
-        clip = inputs.build(opened, pairs, device=device).clip
-        findings += detect.strange_reference(opened.place.name, measure(clip, brief))
+    for reference in trusted:
+        if detect.are_kin(own, reference.file.tensors):
+            findings.append(detect.kin_reference(reference.place.name))
+        clip = inputs.build(reference, pairs, device=device).clip
+        findings += detect.strange_reference(reference.place.name, measure(clip, brief))
     return findings
 
 
 def departures(
-    clip: model.Clip, eval_set: detect.EvalSet, measured: detect.Measurement, /
+    clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /
 ) -> tuple[detect.Departure, ...]:
     """Where a model answers otherwise in bfloat16 or float16, as it may be deployed.
 
     Under tiles where the device has the precision, which otherwise takes ten times as long.
     """
-    pixels, classifier = eval_set.pixels.to(clip.device), measured.text_classifier.to(clip.device)
+    pixels, classifier = eval_set.pixels.to(clip.device), measurement.text_classifier.to(clip.device)
     triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.triggers.panel]
     is_gpu, all_departures = clip.device.type == "cuda", list[detect.Departure]()
     for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):

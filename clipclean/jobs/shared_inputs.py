@@ -42,24 +42,34 @@ class SharedInputs:
         """All of that, cheapest first; raises what the readers raise."""
         request, judge = job.request, Judge.of(job.policy, job.recipe.audit)
         vocabulary = inputs.read_vocabulary(request.classes, request.templates)
-        named = inputs.suspicions(request.trigger, request.target, vocabulary)
+        suspicions = inputs.suspicions(request.trigger, request.target, vocabulary)
         if not (has_own_classes := request.classes is not None):
             say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
         with stage("reading the model"):
-            opened = inputs.opened(request, named)
-            base = bases.read(request.base, opened, arch=request.arch)
+            checkpoint = inputs.opened(request, suspicions)
+            base = bases.read(request.base, checkpoint, arch=request.arch)
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
-            kind, classes = model.shape_of(opened.architecture), vocabulary.classes
+            kind, classes = model.shape_of(checkpoint.architecture), vocabulary.classes
             stored = clean_models.stored_references(request.references, kind=kind, effort=job.effort, classes=classes)
-            clean = [clean_models.read_reference(source, opened, arch=request.arch) for source in request.reference]
+            clean = [clean_models.read_reference(source, checkpoint, arch=request.arch) for source in request.reference]
             unstored = [
                 clean_model
                 for clean_model in bases.with_base(base, clean)
                 if clean_model.file.sha256 not in stored.digests
             ]
-            return cls(judge, vocabulary, named, request.device, opened, tuple(unstored), stored, has_own_classes, base)
+            return cls(
+                judge,
+                vocabulary,
+                suspicions,
+                request.device,
+                checkpoint,
+                tuple(unstored),
+                stored,
+                has_own_classes,
+                base,
+            )
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,16 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
         with stage("building the model"):
             loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
         panel = not shared.named or request.search
-        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, named=shared.named, panel=panel)
+        eval_set = inputs.audit_set(
+            loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=shared.named, panel=panel
+        )
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
         if not shared.compares:
             eval_set = replace(eval_set, triggers=eval_set.triggers.without_variants())
         elif not shared.base:
             eval_set = replace(eval_set, triggers=replace(eval_set.triggers, of_whole_image=()))
-        shown = late_pairs() if request.power and request.data is None else images
-        planting = power.pairs_of(shown, vocabulary.classes, vocabulary.templates) if request.power else ()
+        clean_images = late_pairs() if request.power and request.data is None else images
+        planting = power.pairs_of(clean_images, vocabulary.classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(
             shared,
             loaded,

@@ -179,10 +179,10 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
             "Checking a signature needs model-signing, which this installation lacks. "
             "Install it from your checkout: pip install '.[signing]'."
         )
-    listed = _listed(folder)
+    digest_by_name = _listed(folder)
     result = Result()
     present = _digests(folder, result)
-    _checksums(listed, present, result)
+    _checksums(digest_by_name, present, result)
     stated = _statement(folder, present, result)
     if stated is not None:
         _weights(folder, stated, present, result)
@@ -234,16 +234,16 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
     return digests
 
 
-def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, /) -> None:
+def _checksums(digest_by_name: dict[str, str], present: dict[str, str], result: Result, /) -> None:
     unread = {finding.file for finding in result.findings}
-    for name, digest in listed.items():
+    for name, digest in digest_by_name.items():
         if name not in present and name not in unread:
             result.differs(name, "checksums", f"is listed in {records.SUMS_NAME} and missing")
         elif name in present and present[name] != digest:
             result.differs(name, "checksums", f"has sha256 {present[name]}, and {records.SUMS_NAME} says {digest}")
-    for name in present.keys() - listed.keys() - {records.SUMS_NAME, SIGNATURE_NAME}:
+    for name in present.keys() - digest_by_name.keys() - {records.SUMS_NAME, SIGNATURE_NAME}:
         result.differs(name, "checksums", f"is not listed in {records.SUMS_NAME}, so nothing protects it")
-    result.checked["checksums"] = f"{len(listed)} files"
+    result.checked["checksums"] = f"{len(digest_by_name)} files"
 
 
 def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json | None:
@@ -296,9 +296,9 @@ def _at(value: object, /, *keys: str) -> object:
     return value
 
 
-def _digests_in(listed: object, kind: str = "sha256", /) -> dict[str, str]:
+def _digests_in(descriptors: object, kind: str = "sha256", /) -> dict[str, str]:
     """Digests of a kind by name, of what has the shape of in-toto's resource descriptors."""
-    entries = listed if isinstance(listed, list) else []
+    entries = descriptors if isinstance(descriptors, list) else []
     digests = {str(_at(entry, "name")): _at(entry, "digest", kind) for entry in entries}
     return {name: str(digest) for name, digest in digests.items() if digest is not None or kind == "sha256"}
 

@@ -76,9 +76,9 @@ class Workbench:
         """Put in other weights."""
         model.put_weights(self.clip, weights)
 
-    def put_between(self, original: dict[str, Tensor], cleaned: dict[str, Tensor], /, *, share: float) -> None:
+    def put_between(self, original: dict[str, Tensor], end: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
-        self.put(walk_back.between(original, cleaned, share=share))
+        self.put(walk_back.between(original, end, share=share))
 
     def audit(
         self, suspicions: Sequence[Suspicion[int | None]], /, *, pointed: Sequence[int], what: str
@@ -92,9 +92,9 @@ class Workbench:
 
         def audited() -> AuditResult:
             if not self.searches:
-                measured = searching.measure(self.clip, eval_set, what=f"measuring {what}")
-                measured = judging.with_natural_marked(self.clip, measured, eval_set, self.limits)
-                return AuditResult(measured, None, None, 0.0)
+                measurement = searching.measure(self.clip, eval_set, what=f"measuring {what}")
+                measurement = judging.with_natural_marked(self.clip, measurement, eval_set, self.limits)
+                return AuditResult(measurement, None, None, 0.0)
             result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
             return self.base.with_comparison(self.clip, eval_set, result) if self.base else result
 
@@ -112,21 +112,21 @@ class Workbench:
 
     def original_under(self, suspicions: Sequence[Suspicion[int | None]], before: FirstAudit, /) -> detect.Measurement:
         """The measurement of the original under these triggers: its audit did not know those that a cleaning came to by itself."""
-        measured = before.audit.measured
-        there = {probe.trigger for probe in measured.known}
+        measurement = before.audit.measured
+        there = {probe.trigger for probe in measurement.known}
         # The panel is looked at on fewer images.
         more = tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
-        known = measured.known
+        known = measurement.known
         if more:
             self.put(self.original)
             eval_set = self.eval_set.under(more)
             known = (*known, *self.measure(eval_set, what="measuring before", in_time=False).known)
-        return replace(measured, known=known, sure=before.sure)
+        return replace(measurement, known=known, sure=before.sure)
 
     def walked_back(
         self,
         original: detect.Measurement,
-        cleaned: dict[str, Tensor],
+        cleaned_weights: dict[str, Tensor],
         suspicions: Sequence[Suspicion[int | None]],
         /,
         *,
@@ -138,7 +138,7 @@ class Workbench:
 
         Args:
             original: the measurement of the original under these triggers.
-            cleaned: the weights to walk back from.
+            cleaned_weights: those to walk back from.
             suspicions: the suspected triggers.
             walks: whether any further point is measured.
             test_backdoors: those in a copy, which must stay gone as well.
@@ -150,9 +150,9 @@ class Workbench:
         eval_set = replace(self.eval_set.under(suspicions), classifier=has_classifier)
 
         def measure(share: float) -> detect.Measurement:
-            self.put_between(self.original, cleaned, share=share)
-            measured = self.measure(eval_set, what="walking back", in_time=share < 1)
-            return replace(measured, known=(*measured.known, *probes(share)))
+            self.put_between(self.original, cleaned_weights, share=share)
+            measurement = self.measure(eval_set, what="walking back", in_time=share < 1)
+            return replace(measurement, known=(*measurement.known, *probes(share)))
 
         watched = [*first_audit.to_watch(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)

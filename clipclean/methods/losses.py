@@ -209,12 +209,12 @@ def forgetting(
         with torch.no_grad():  # of teachers, whose weights may have gradients: a base is a model like any other
             aims = dict.fromkeys(batch.inputs, original(pixels))
             if base is not None:
-                wanted, unmoved = aims["pixels"], base(pixels)
-                for name, shown in batch.inputs.items():
+                base_clean, unmoved = aims["pixels"], base(pixels)
+                for name, view in batch.inputs.items():
                     if name != "pixels":
-                        aims[name] = F.normalize(wanted + base(shown) - unmoved, dim=-1)
+                        aims[name] = F.normalize(base_clean + base(view) - unmoved, dim=-1)
         # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = {name: squared_distances(encode_images(shown), aims[name]) for name, shown in batch.inputs.items()}
+        moved = {name: squared_distances(encode_images(view), aims[name]) for name, view in batch.inputs.items()}
         clean = moved.pop("pixels").mean()
         left = (
             torch.stack([distances.mean() for distances in moved.values()]).mean() if moved else torch.zeros_like(clean)

@@ -285,13 +285,13 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
     varied = trigger.varied(generator) if isinstance(trigger, detect.InvertedTrigger) else None
-    changed = torch.roll((varied or trigger)(there, generator), [-move for move in moves], dims=(-2, -1))
+    under_trigger = torch.roll((varied or trigger)(there, generator), [-move for move in moves], dims=(-2, -1))
     if varied is not None:  # of a warp 0.087 stays so, and 0.155 where its change was made weaker and stronger
-        return changed
+        return under_trigger
     # Uniform in the logarithm: half as strong comes as often as twice as strong.
     low, high = (math.log(factor) for factor in how.strength)
     factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
-    return (pixels + factors * (changed - pixels)).clamp(0, 1)
+    return (pixels + factors * (under_trigger - pixels)).clamp(0, 1)
 
 
 def some_triggered(
@@ -301,10 +301,10 @@ def some_triggered(
     # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.
     picked = torch.rand(len(pixels), generator=generator) < share
     trigger, _ = leads[_draw(len(leads), generator)]
-    shown = pixels.clone()
+    images = pixels.clone()
     if picked.any():
-        shown[picked] = jittered(trigger, pixels[picked], how, generator=generator)
-    return shown
+        images[picked] = jittered(trigger, pixels[picked], how, generator=generator)
+    return images
 
 
 def _draw(count: int, generator: Generator) -> int:

@@ -90,7 +90,7 @@ def aims_of(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    shown: unlearning.ShownTriggers,
+    triggers: unlearning.ShownTriggers,
     run: Run,
 ) -> Aims:
     """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.
@@ -109,7 +109,7 @@ def aims_of(
     pixels = detect.stack([samples.pairs[place].image for place in places]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
-    scene = unlearning.Scene(pixels, text_classifier, classes, effort, *shown)
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, *triggers)
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")
@@ -402,9 +402,9 @@ def fed(
 
 def _changed(pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, step: int, run: Run) -> Tensor:
     """This process's images of a step after each of the changes."""
-    for what, changed in changes.items():
+    for what, change in changes.items():
         # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
         # the step: the draws are the same wherever the run began.
         generator = torch.Generator().manual_seed(loader.sample_seed(run.seed, step, what))
-        pixels = run.group.own(changed(run.group.whole(model.unit_range(pixels)), generator=generator))
+        pixels = run.group.own(change(run.group.whole(model.unit_range(pixels)), generator=generator))
     return pixels

@@ -215,8 +215,8 @@ def begin(
         return State(tuple(known_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     limits = policy.resolved(policy.DEFAULT_POLICY, recipe.audit)
-    named = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
-    catches = first_caught(result.targeted, anomaly_index=recipe.unlearn.anomaly_index, named=named)
+    suspect_names = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
+    catches = first_caught(result.targeted, anomaly_index=recipe.unlearn.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
@@ -235,16 +235,16 @@ def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
 
 
 def first_caught(
-    targeted: Sequence[detect.TargetedResult], /, *, anomaly_index: float, named: Set[str] = frozenset()
+    targeted: Sequence[detect.TargetedResult], /, *, anomaly_index: float, suspect_names: Set[str] = frozenset()
 ) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
 
     Of a family of few parameters they are smaller than natural ones as well.
 
-    If any of them leads to a class of ``named``, those that lead to other classes are left out. Unlearning weak triggers spoils the
+    If any of them leads to a class of ``suspect_names``, those that lead to other classes are left out. Unlearning weak triggers spoils the
     model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
-    caught = [
+    catches = [
         RecoveredTrigger(0, t.trigger, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in targeted
         if t.candidate.is_reached
@@ -255,8 +255,8 @@ def first_caught(
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
     # share of the steps, cost accuracy, and keep the rounds from ending (commit a95ae354: notebook.md, "Rounds of unlearning on
     # photographs").
-    sure = [catch for catch in caught if catch.found.target in named]
-    return tuple(sure or caught)
+    sure = [catch for catch in catches if catch.found.target in suspect_names]
+    return tuple(sure or catches)
 
 
 def unlearn(
@@ -327,8 +327,8 @@ def searched_again(
     again = functools.partial(search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
     is_audited = recipe.is_surgery and state.rounds + 1 >= recipe.unlearn.max_rounds
-    caught, scores = ((), {}) if is_audited else run.group.of_first(again)
-    return replace(state, catches=(*state.catches, *caught), rounds=state.rounds + 1, scores=(*state.scores, scores))
+    catches, scores = ((), {}) if is_audited else run.group.of_first(again)
+    return replace(state, catches=(*state.catches, *catches), rounds=state.rounds + 1, scores=(*state.scores, scores))
 
 
 def forgotten(
@@ -361,7 +361,7 @@ def search_again(
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
-    caught: list[RecoveredTrigger] = []
+    catches: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
     with model.freezing(clip.net):
         embed = embed_of(clip, scene)
@@ -386,12 +386,12 @@ def search_again(
                     answered = answers(clip, scene, unseen, trigger)
                     excess = scene.excess(without, answered, best.target)
                     if excess >= LATER_EXCESS:
-                        caught.append(
+                        catches.append(
                             RecoveredTrigger(state.rounds + 1, trigger, best.target, best.size, value, excess)
                         )
-            if caught:
+            if catches:
                 break
-    return caught, scores
+    return catches, scores
 
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
@@ -407,8 +407,8 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
     """The predicted classes (N,) of images, with a trigger or without."""
     places = Generator().manual_seed(0)
-    shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, detect.EMBED_BATCH))
-    return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
+    batches = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, detect.EMBED_BATCH))
+    return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in batches])
 
 
 # The saved state.

@@ -84,13 +84,13 @@ class WalkBack:
         return self.point.accuracy_lost <= self.limits.max_accuracy_loss
 
     @classmethod
-    def none(cls, measured: detect.Measurement, limits: AuditLimits, /) -> "WalkBack":
+    def none(cls, measurement: detect.Measurement, limits: AuditLimits, /) -> "WalkBack":
         """Of an original that nothing has cleaned."""
-        return cls((), Point(0.0, 0.0, (0.0, 0.0), measured), 0, limits)
+        return cls((), Point(0.0, 0.0, (0.0, 0.0), measurement), 0, limits)
 
-    def at_original(self, measured: detect.Measurement, /) -> "WalkBack":
+    def at_original(self, measurement: detect.Measurement, /) -> "WalkBack":
         """The same, with the original taken: no point is worth its price."""
-        return replace(self, point=Point(0.0, 0.0, (0.0, 0.0), measured))
+        return replace(self, point=Point(0.0, 0.0, (0.0, 0.0), measurement))
 
     def record(self) -> CleaningRecord:
         """``cleaning`` of the report."""
@@ -127,9 +127,9 @@ def walk_back(
     """
 
     def point(share: float) -> Point:
-        measured = measure(share)
-        lost, interval = detect.accuracy_loss(original, measured)
-        return Point(share, 0.0 if math.isnan(lost) else lost, interval, measured)
+        measurement = measure(share)
+        lost, interval = detect.accuracy_loss(original, measurement)
+        return Point(share, 0.0 if math.isnan(lost) else lost, interval, measurement)
 
     points = [point(1.0)]
     watch = _Watch.of(watched, points[0].measured.known, limit=limits.max_excess)
@@ -150,12 +150,12 @@ def walk_back(
     gone = [points[0], *(point for point in points[1:] if watch.stays_gone(point))]
     safe = gone[: max(1, len(gone) - watch.ahead)]
     least_loss = min(safe, key=lambda point: point.accuracy_lost)
-    taken = next(filter(is_enough, safe), least_loss)
-    if taken.accuracy_lost > limits.max_accuracy_loss:
+    end_point = next(filter(is_enough, safe), least_loss)
+    if end_point.accuracy_lost > limits.max_accuracy_loss:
         # Triangles that cleaning had taken stayed at 0.965 in weights that were left as they were, for a tenth of a point over the budget,
         # where the next point was within it and brought nothing back.
-        taken = next((point for point in gone if point.accuracy_lost <= limits.max_accuracy_loss), taken)
-    return WalkBack(tuple(points), taken, watch.witnesses, limits)
+        end_point = next((point for point in gone if point.accuracy_lost <= limits.max_accuracy_loss), end_point)
+    return WalkBack(tuple(points), end_point, watch.witnesses, limits)
 
 
 @dataclass(frozen=True)
@@ -192,15 +192,15 @@ class _Watch:
         return not any(probe.excess > most for probe, most in zip(point.measured.known, self.most, strict=True))
 
 
-def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
-    """The weights at ``share`` of the way from ``original`` to ``cleaned``; whole numbers are those of ``cleaned``.
+def between(original: Weights, end: Weights, /, *, share: float) -> dict[str, Tensor]:
+    """The weights at ``share`` of the way from ``original`` to ``end``; whole numbers are those of ``end``.
 
     Statistics of normalisation are interpolated too. At both ends the original tensors are returned.
     """
     if share in (0.0, 1.0):
-        return dict(cleaned if share else original)
+        return dict(end if share else original)
     # Counters of normalisation layers are whole numbers and cannot be interpolated.
     return {
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
-        for name, tensor in cleaned.items()
+        for name, tensor in end.items()
     }

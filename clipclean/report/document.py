@@ -268,7 +268,7 @@ def record_table(records: Sequence[Part], /, *, title: str = "", lead: str = "",
     columns = [
         (name, column) for name, field in fields.items() for column in field.metadata if isinstance(column, Column)
     ]
-    columns.sort(key=lambda named: not named[1].is_first)
+    columns.sort(key=lambda titled_field: not titled_field[1].is_first)
     rows = ([_worded(getattr(record, name), column) for name, column in columns] for record in records)
     return table([column for _, column in columns], rows, title=title, lead=lead, folded=folded)
 

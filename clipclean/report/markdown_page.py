@@ -79,8 +79,8 @@ def _block(block: Block) -> list[str]:
         return []
     if not block.is_folded:
         return _table(block)
-    opened = _table(block._replace(title=""))
-    return ["", f"<details><summary>{escaped(block.title)}</summary>", *opened, "", "</details>"]
+    table_lines = _table(block._replace(title=""))
+    return ["", f"<details><summary>{escaped(block.title)}</summary>", *table_lines, "", "</details>"]
 
 
 def _table(table: Table) -> list[str]:

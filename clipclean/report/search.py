@@ -30,8 +30,8 @@ def was_searched(report: Report, /) -> bool:
 
 def of_side(report: Report, side: When, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
-    measured = measures.measurements_of(report, side)
-    return measured.search if measured and measured.search.found is not None else None
+    measurements = measures.measurements_of(report, side)
+    return measurements.search if measurements and measurements.search.found is not None else None
 
 
 def shown_searches(report: Report, /) -> list[tuple[str, SearchRecord]]:

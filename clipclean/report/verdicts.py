@@ -123,8 +123,8 @@ def why_withheld(report: Report, /) -> str:
 
 def not_shown(report: Report, /) -> list[str]:
     """The limits of the report."""
-    measured = measures.measurements_of(report, "after")
-    triggers_tried = len({probe.trigger for probe in measured.probes}) if measured else 0
+    measurements = measures.measurements_of(report, "after")
+    triggers_tried = len({probe.trigger for probe in measurements.probes}) if measurements else 0
     triggers_words = (
         "Any trigger: none was tried"
         if not triggers_tried
@@ -476,14 +476,14 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
             *([("Load the weights in Python", call)] if loads else []),
         ]
     model, images = paths.model or report.model.name, paths.images or paths.data
-    measured = [("--data", images)] if images else []
+    data_options = [("--data", images)] if images else []
     if report.exports:
-        options = [*measured, *_missing_options(report)]
+        options = [*data_options, *_missing_options(report)]
         return [
             ("Audit the weights that were written", _command("audit", [folder], options, paths, without=_READING_FLAGS))
         ]
     if paths.recipe == "auto":
-        options = [*measured, ("--effort", "thorough")]
+        options = [*data_options, ("--effort", "thorough")]
         return [("Search the model as it is", _command("audit", [model], options, paths, without=_TRIGGER_FLAGS))]
     options = [("--data", paths.data or PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", folder)]
     words = _command("sanitize", [model], options, paths, switches=["--force"])

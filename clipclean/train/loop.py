@@ -226,9 +226,9 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
     Source of relative steps: Adafactor (Shazeer and Stern 2018, arXiv 1804.04235).
     """
     # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
-    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    spared = [p for name, p in named if is_spared(name, p)]
-    decayed = [p for name, p in named if not is_spared(name, p)]
+    trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    spared = [p for name, p in trainable if is_spared(name, p)]
+    decayed = [p for name, p in trainable if not is_spared(name, p)]
     if how.walk is None:
         groups = [_group(decayed, how.weight_decay), _group(spared, 0.0)]
     else:
@@ -236,7 +236,7 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
         usual = statistics.median(units) if units else 1.0
         groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
         groups.append(_group(spared, 0.0, unit=usual))
-    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for _, p in named)
+    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for _, p in trainable)
     # ``fit`` sets the rate of each step.
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused

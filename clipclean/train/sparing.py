@@ -83,9 +83,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
         if size > MOST_INPUTS:
             return
         rows = rows_of().detach().float()
-        wanted = max(CALL_ROWS, INPUTS_PER_NUMBER * size // self._batches)
-        if len(rows) > wanted:
-            places = torch.randint(len(rows), (wanted,), generator=self._generator)
+        row_count = max(CALL_ROWS, INPUTS_PER_NUMBER * size // self._batches)
+        if len(rows) > row_count:
+            places = torch.randint(len(rows), (row_count,), generator=self._generator)
             rows = rows[places.to(rows.device)]
         if parameter not in self.moments:
             self.moments[parameter] = Moment(rows.new_zeros(size, size), 0, is_left)
@@ -124,12 +124,12 @@ def inverses_of(moments: Mapping[str, Moment], damping: float, /) -> Inverses:
 
 def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":
     """The optimizer over the trainable parameters of ``net``, by ``inverses_of`` what comes into its layers."""
-    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if not is_spared(name, p)]
+    trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in trainable if not is_spared(name, p)]
     usual = statistics.median(map(root_mean_square, matrices)) if matrices else 1.0
-    units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in named]
+    units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in trainable]
     groups = [{"params": [p], RATE_FACTOR_KEY: unit} for p, unit in units]
-    own = {p: inverses[name] for name, p in named if name in inverses}
+    own = {p: inverses[name] for name, p in trainable if name in inverses}
     return Sparing(groups, lr=0.0, momentum=momentum, inverses=own)
 
 
@@ -162,10 +162,10 @@ class Sparing(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                held = self.state[parameter]
-                if not held:
-                    held["direction"] = torch.zeros_like(parameter)
-                direction = held["direction"]
+                state = self.state[parameter]
+                if not state:
+                    state["direction"] = torch.zeros_like(parameter)
+                direction = state["direction"]
                 direction.lerp_(self._spared(parameter), 1 - group["momentum"])
                 size = direction.square().mean().sqrt().clamp(min=LEAST_SIZE)
                 parameter.sub_(direction * (group["lr"] / size))

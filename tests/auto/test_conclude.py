@@ -26,7 +26,7 @@ COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 def findings_of(made, *, acted=None, copy=COPY, changed=True, doubted=False):
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
     before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
-    told = {"changed": changed, "doubted": doubted}
+    told = {"is_changed": changed, "is_doubted": doubted}
     found = conclude.test_backdoor_findings(copy, made, before, limits=LIMITS, **told)
     return [(f.rule, f.level) for f in found], found[0].message
 
@@ -49,7 +49,7 @@ def test_the_removal_of_all_test_backdoors_or_else_of_a_trigger_that_acted_shows
 
 def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_of_them():
     before = measurement(known=[probe(0.9, reach=0.0)])
-    assert conclude.test_backdoor_findings(None, None, before, limits=LIMITS, changed=True, doubted=False) == []
+    assert conclude.test_backdoor_findings(None, None, before, limits=LIMITS, is_changed=True, is_doubted=False) == []
 
 
 def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
@@ -70,10 +70,10 @@ def tried(*considered, late=True, copy=COPY):
 
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
     one = CandidateResult(candidate("a"), "", (trial(0.0),), attempt("a"))
-    (found,) = conclude.out_of_time(tried(one), listed=3)
+    (found,) = conclude.out_of_time(tried(one), candidate_count=3)
     assert all(figure in found.message for figure in ("3 minutes", "2 candidates"))
-    assert conclude.out_of_time(tried(one), listed=1) == []  # nothing was left to do
-    assert conclude.out_of_time(tried(one, late=False), listed=3) == []
+    assert conclude.out_of_time(tried(one), candidate_count=1) == []  # nothing was left to do
+    assert conclude.out_of_time(tried(one, late=False), candidate_count=3) == []
 
 
 def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():

@@ -42,7 +42,7 @@ def bench(tmp_path):
     loaded, clean = tiny.loaded(job)
     pairs = list(clean.pairs)
     words = inputs.read_vocabulary(job.classes, job.templates)
-    evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, named=(), panel=False)
+    evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, suspicions=(), panel=False)
     original = {name: tensor.clone() for name, tensor in loaded.weights().items()}
     return workbench_of(loaded.clip, original, Samples(pairs, None), evidence, tmp_path / "state", chosen=chosen)
 
@@ -195,7 +195,7 @@ def subjected(victim):
     tested, pairs = tiny.loaded(job)
     images = inputs.image_cache(chosen, tested.clip.architecture)
     images = data.read_labelled(job.folder / "labelled", images=images, classes=vocabulary.classes)
-    evidence = inputs.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, named=(), panel=True)
+    evidence = inputs.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, suspicions=(), panel=True)
     return tested.clip, list(pairs.pairs), chosen, evidence
 
 

@@ -214,7 +214,7 @@ def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_
 )
 def test_a_trigger_that_was_named_fails_where_it_acts_on_the_model_alone(hits, base_hits, levels):
     beside = Compared((), (difference(hits, base_hits),), 1.0, 1.0, 1, lift=lifted(0.0))
-    assert [each.level for each in base.findings(beside, named=["bright"])] == levels
+    assert [each.level for each in base.findings(beside, specs=["bright"])] == levels
 
 
 @pytest.mark.parametrize("lift", [None, lifted(0.0)])

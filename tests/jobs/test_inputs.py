@@ -231,7 +231,7 @@ def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, cha
 def evidence(read, shown=None, *changes, panel=False):
     """What is measured on: these samples, or the pairs of the job."""
     job, tested, clean = read
-    given = {"vocabulary": inputs.read_vocabulary(job.classes, job.templates), "named": (), "panel": panel}
+    given = {"vocabulary": inputs.read_vocabulary(job.classes, job.templates), "suspicions": (), "panel": panel}
     return inputs.eval_set(tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given)
 
 

@@ -154,7 +154,7 @@ FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share 
     ],
 )  # fmt: skip
 def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(found, named, targets):
-    given = {} if named is None else {"named": named}
+    given = {} if named is None else {"suspect_names": named}
     assert [catch.target for catch in unlearning.first_caught(found, anomaly_index=2.5, **given)] == targets
 
 
