@@ -25,7 +25,6 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,7 +348,6 @@ def searched(model: Model, /, *, effort: Effort) -> SearchResult:
     with inputs.shown_images(request, recipe, opened.architecture) as (images, late):
         loaded = inputs.build(opened, late, device="cpu")
         asked = inputs.audit_set(loaded.clip, recipe, images, vocabulary=words)
-        asked = replace(asked, scale=float(loaded.clip.logit_scale().detach()))
         # Kept by what decides it, wherever the state lies; see ``searches_are_kept``.
         state = resume.RunState(Path(), "")
         seen = searching.audit_clip(searching.SearchSettings(effort, 0), loaded.clip, asked, None, state=state)

@@ -8,7 +8,6 @@ that are there are not measured again. Printed are the areas by half, and how of
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import audit
@@ -18,10 +17,8 @@ import torch
 
 from clipclean import detect, requests
 from clipclean.config import recipe as recipes
-from clipclean.detect import inversion
-from clipclean.detect.measure import SeenImages, embeddings, spaced
 from clipclean.detect.persuasion import Persuasion, persuasions
-from clipclean.detect.search import JUDGING, divided
+from clipclean.detect.search import halves_of
 from clipclean.jobs import inputs
 
 RESULTS = audit.PERSUASIONS
@@ -80,13 +77,9 @@ def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
         eval_set = inputs.audit_set(clip, recipe, images, vocabulary=words)
         classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
         clip.net.eval()
-        on, beside = divided(len(eval_set.pixels))
-        canonical = inversion.canonical_of(clip.encode_images, eval_set.pixels[on], classifier)
-        places = spaced(beside, JUDGING)
-        labels = None if eval_set.labels is None else eval_set.labels[places]
-        judging = replace(eval_set, pixels=eval_set.pixels[places], labels=labels, captions=None)
-        unseen = SeenImages.of(judging, embeddings(clip.encode_images, judging.pixels).float(), classifier)
-        return persuasions(clip.encode_images, unseen, eval_set.triggers.of_whole_image, canonical=canonical)
+        halves = halves_of(clip.encode_images, eval_set.images, detect.ClassTexts.of(words.classes, classifier))
+        known = eval_set.plan.triggers.of_whole_image
+        return persuasions(clip.encode_images, halves.unseen, known, canonical=halves.canonical)
 
 
 def of_kind(rows: Sequence[audit.Row], half: str, kind: str) -> list[audit.Row]:

@@ -119,7 +119,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     """One model through one method, measured before, after, and after a benign finetuning."""
     tested, pairs = loaded(o, entry)
     clip, more = tested.clip, {}
-    evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
+    evidence = at_scale_of(clip, shown_to(o, entry))
     before, began = searching.measure(clip, evidence), time.process_time()
     if method == AUTO:
         clip, told, more = job(o, entry, seed)
@@ -133,7 +133,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         model.put_weights(clip, cleaned_weights)
     finetune_benignly(clip, pairs, *(USUAL_REFINETUNE if entry["arch"] == USUAL else ()))
     sides = zip(SIDES, map(figures, (before, after, searching.measure(clip, evidence))), strict=True)
-    numbers = {"seconds": seconds, "pairs": len(pairs), "images": len(evidence.pixels)}
+    numbers = {"seconds": seconds, "pairs": len(pairs), "images": len(evidence.images)}
     return {"entry": entry, "method": method, "seed": seed, "told": told, **numbers, **dict(sides), **more}
 
 
@@ -142,9 +142,9 @@ def job(o: argparse.Namespace, entry: dict, seed: int):
     folder = job_folder(o, entry, seed, o.beside)
     weights, place, arch = paths(o, entry)
     more: dict[str, Any] = {"reference": [o.zoo / f"{o.beside}.pt"]} if o.beside else {}
-    evidence = shown_to(o, entry)
+    words = shown_to(o, entry).vocabulary
     given: dict[str, Any] = {"out": folder, "recipe": AUTO, "keep_failed": True, "force": True}
-    given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": evidence.classes, "templates": evidence.templates}
+    given |= {"seed": seed, "device": "cpu", "arch": arch, "classes": words.classes, "templates": words.templates}
     made = clipclean.sanitize(weights, place, **given, **more).model_dump(mode="json", by_alias=True)
     lost = made["after"]["measurements"]["accuracy_lost"]
     written = folder if any(folder.glob("*.safetensors")) else None
@@ -166,7 +166,7 @@ def along(o: argparse.Namespace, cell: dict) -> dict[str, float | None]:
     """The excess attack success of the weights that were written, at each point of one benign finetuning, by how far it has walked."""
     folder = job_folder(o, cell["entry"], cell["seed"], cell.get("beside"))
     tested, pairs = loaded(o, cell["entry"], folder if any(folder.glob("*.safetensors")) else None)
-    evidence = replace(shown_to(o, cell["entry"]), scale=float(tested.clip.logit_scale().detach()))
+    evidence = at_scale_of(tested.clip, shown_to(o, cell["entry"]))
     return excess_along(tested.clip, pairs, evidence)
 
 
@@ -225,7 +225,12 @@ def others_of(o: argparse.Namespace, photos, entry: dict):
     return free[drawn[: USUAL_SHOWN if entry["arch"] == USUAL else SHOWN]]
 
 
-def shown_to(o: argparse.Namespace, entry: dict):
+def at_scale_of(clip, evidence: detect.EvalSet) -> detect.EvalSet:
+    """The same at a model's own factor on cosines before a softmax."""
+    return replace(evidence, plan=replace(evidence.plan, scale=float(clip.logit_scale().detach())))
+
+
+def shown_to(o: argparse.Namespace, entry: dict) -> detect.EvalSet:
     """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
@@ -238,15 +243,14 @@ def shown_to(o: argparse.Namespace, entry: dict):
         if spec == OPTIMISED:
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
         named += inputs.suspicions([spec], each["target"], words)
-    given: dict[str, Any] = {"classes": words.classes, "templates": words.templates, "suspicions": tuple(named)}
-    nothing: dict[str, Any] = {"captions": None, "knn": 10}
-    return detect.EvalSet(pixels=photos.images[index].float() / 255, labels=labels, **given, **nothing)
+    images = detect.CleanImages(photos.images[index].float() / 255, labels, knn=10)
+    return detect.EvalSet(images, words, detect.MeasurementPlan(tuple(named)))
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
     """Clean in place; returns what the method says of itself."""
     evidence = shown_to(o, entry)
-    classes = evidence.classes
+    classes = evidence.vocabulary.classes
     numbers = data.classes_in([pair.caption for pair in pairs], classes)
     if method == RELEASED:
         others.released(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
@@ -277,7 +281,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
 
 
 def implants_of(evidence) -> list:
-    return poison.implants(evidence.suspicions, classes=evidence.classes, templates=evidence.templates)
+    words = evidence.vocabulary
+    return poison.implants(evidence.plan.suspicions, classes=words.classes, templates=words.templates)
 
 
 def figures(found) -> dict:

@@ -72,8 +72,8 @@ def cleaned(
         force=True,
         device="cpu",
         arch=arch,
-        classes=evidence.classes,
-        templates=evidence.templates,
+        classes=evidence.vocabulary.classes,
+        templates=evidence.vocabulary.templates,
         **beside,
     ).model_dump(mode="json", by_alias=True)
     seconds = time.process_time() - began
@@ -120,15 +120,9 @@ def halves_of(images: sealed.Data, /) -> tuple[torch.Tensor, torch.Tensor]:
 def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, target: str | None, /) -> detect.EvalSet:
     """Labelled images that neither training nor cleaning saw, and the planted trigger."""
     words = inputs.read_vocabulary(images.classes, photo_zoo.TEMPLATES[:3])
-    return detect.EvalSet(
-        pixels=images.photos.images[shown].float() / 255,
-        labels=images.photos.label[shown],
-        captions=None,
-        classes=words.classes,
-        templates=words.templates,
-        suspicions=tuple(inputs.suspicions([entry.trigger], target, words)) if entry.trigger else (),
-        knn=10,
-    )
+    to_measure = detect.CleanImages(images.photos.images[shown].float() / 255, images.photos.label[shown], knn=10)
+    planted = tuple(inputs.suspicions([entry.trigger], target, words)) if entry.trigger else ()
+    return detect.EvalSet(to_measure, words, detect.MeasurementPlan(planted))
 
 
 def loaded(weights: Path, arch: str, pairs: Path, /):

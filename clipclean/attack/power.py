@@ -125,7 +125,9 @@ def measure(
                 pairs,
                 recipe,
                 planting,
-                implants=poison.implants([backdoor], classes=eval_set.classes, templates=eval_set.templates),
+                implants=poison.implants(
+                    [backdoor], classes=eval_set.vocabulary.classes, templates=eval_set.vocabulary.templates
+                ),
                 run=Run(poison.FIRST_SEED + seed + number, recipe.train.precision),
                 what=f"planting {number + 1} of {len(test_backdoors)}",
             )
@@ -133,7 +135,7 @@ def measure(
             measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
             # All images may be of the class already.
             excess = 0.0 if math.isnan(measurement.excess) else measurement.excess
-            took, target = excess >= poison.PLANTED_EXCESS, eval_set.classes[backdoor.target]
+            took, target = excess >= poison.PLANTED_EXCESS, eval_set.vocabulary.classes[backdoor.target]
             level = levels().get(target) if took else None  # of what was not planted there is nothing to find
             values = {
                 "trigger": backdoor.trigger.spec,

@@ -399,10 +399,12 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     attempt = replace(attempt, audit=audit)
     if not bench.settings.refinetune_steps:
         return attempt
-    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions)
+    eval_set = bench.eval_set.suspecting(attempt.suspicions)
     try:
         natural = frozenset(
-            trigger.spec for trigger in eval_set.triggers.panel if detect.is_natural(bench.references, trigger.spec)
+            trigger.spec
+            for trigger in eval_set.plan.triggers.panel
+            if detect.is_natural(bench.references, trigger.spec)
         )
         refinetuned = trials.refinetune(bench, audit.measured, eval_set)
         refinetuned = replace(refinetuned, original=original, natural=natural, suspects=attempt.suspects)
@@ -415,8 +417,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
-    names = {bench.eval_set.classes[target] for target in pointed}
-    images = len(bench.eval_set.pixels)
+    names = {bench.eval_set.vocabulary.classes[target] for target in pointed}
+    images = len(bench.eval_set.images)
     by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
     by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))

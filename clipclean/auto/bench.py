@@ -77,7 +77,7 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
             parameters=model.parameter_count(ground.clip.net),
             data=f"{' + '.join(data)}, measured on {' + '.join(evaluation_data)}; model {Path(str(request.model)).name}",
             pairs=len(ground.samples.pairs),
-            classes=len(ground.eval_set.classes),
+            classes=len(ground.eval_set.vocabulary.classes),
             seeds=tuple(runs),
             before=pooled([before for before, _ in runs.values()]),
             after=pooled([afters[place] for _, afters in runs.values()]),
@@ -93,7 +93,7 @@ def _cleaned(
     loaded: Sequence[Recipe], ground: Workbench, number: int, seed: int
 ) -> tuple[Measurement, list[Measurement]] | None:
     """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
-    classes = len(ground.eval_set.classes)
+    classes = len(ground.eval_set.vocabulary.classes)
     test_backdoors = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
     if not test_backdoors:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")

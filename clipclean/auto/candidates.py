@@ -194,7 +194,7 @@ def clean(
     def progress(what: str, done: int, total: int) -> None:
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
-    clip, samples, eval_set = bench.clip, bench.samples, bench.eval_set
+    clip, samples, words = bench.clip, bench.samples, bench.eval_set.vocabulary
     parts, rehearsed = list[training.Training](), triggers.known
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
@@ -210,13 +210,13 @@ def clean(
         state = bench.state.part(f"{where}-{slug}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
-        classifier = detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates)
+        classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
         aims = training.aims_of(
             clip,
             samples,
             recipe,
             text_classifier=classifier,
-            classes=eval_set.classes,
+            classes=words.classes,
             triggers=triggers,
             run=run,
         )

@@ -83,10 +83,13 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         attempt = original if stays else best
     else:
         attempt = original = attempts.unchanged(bench, choice.before, WalkBack.none(first_measurement, bench.limits))
-    eval_set = replace(bench.eval_set, suspicions=attempt.suspicions, sure=choice.before.sure)
+    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.before.sure)
+    eval_set = replace(bench.eval_set, plan=plan)
     bench.put(bench.original)
     before = first_measurement
-    if attempt.suspicions != bench.eval_set.suspicions:  # a search has named triggers that the first audit did not know
+    if (
+        attempt.suspicions != bench.eval_set.plan.suspicions
+    ):  # a search has named triggers that the first audit did not know
         before = searching.measure(bench.clip, eval_set, what="measuring before")
     first = cleaning.side(inputs, bench, replace(choice.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)

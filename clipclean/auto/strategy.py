@@ -91,7 +91,7 @@ def tried_all(
         needless = "the audit suspects nothing that it could unlearn"
     # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
     rows = bench.suspects(audit)
-    avoid = [*targets(before.suspicions), *(bench.eval_set.classes.index(row.class_) for row in rows)]
+    avoid = [*targets(before.suspicions), *(bench.eval_set.vocabulary.classes.index(row.class_) for row in rows)]
     # Where nothing is suspected they would double the time, and no verdict hangs on them.
     copy = None if before.shows or needless else trials.plant(bench, avoid=avoid)
 

@@ -213,14 +213,14 @@ def planting_of(bench: Workbench, /) -> Planting:
 
 def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     """A copy with test backdoors; None if none are wanted, no class is free, or the planting diverges."""
-    classes = len(bench.eval_set.classes)
+    classes = len(bench.eval_set.vocabulary.classes)
     test_backdoors = poison.draw(bench.settings.test_backdoors, classes=classes, avoid=avoid, seed=bench.run.seed)
     return planted(bench, test_backdoors) if test_backdoors else None
 
 
 def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:
     """A copy with these test backdoors; None if the planting diverges."""
-    classes = bench.eval_set.classes
+    classes = bench.eval_set.vocabulary.classes
     origin = {
         "test_backdoors": [(backdoor.trigger.spec, backdoor.target) for backdoor in test_backdoors],
         "control": recipes.decides(bench.control),
@@ -229,7 +229,7 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
     saved_copy = bench.state.part("test_backdoors", origin)
     earlier, started = saved_copy.recall(DONE_NAME), time.monotonic()
     if earlier is None:
-        implants = poison.implants(test_backdoors, classes=classes, templates=bench.eval_set.templates)
+        implants = poison.implants(test_backdoors, classes=classes, templates=bench.eval_set.vocabulary.templates)
         try:
             _finetune(bench, planting_of(bench), implants, what="planting test backdoors in a copy")
         except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed

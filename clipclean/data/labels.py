@@ -16,6 +16,7 @@ from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
 from clipclean.data.sample import UTF8, caption, reason, some_lines
 from clipclean.errors import RefusedInput, UnusableTexts
+from clipclean.schema.report import VocabularyRecord
 from clipclean.untrusted import plural, printable
 
 _FILE_BYTES = 10_000_000
@@ -27,6 +28,27 @@ _NAMES_SHOWN = 10  # names that a message quotes
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The class vocabulary and its templates."""
+
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    @property
+    def default_note(self) -> str:
+        """The classes that are taken where the user names none."""
+        first, second, *_, last = self.classes
+        return (
+            f"The {len(self.classes):,} class names of ImageNet are used ({first}, {second}, …, {last}), and a backdoor towards another "
+            "class appears under one of these, or not at all."
+        )
+
+    def record(self, *, is_given: bool) -> VocabularyRecord:
+        """The report's ``vocabulary``; ``is_given`` is whether the user named the classes."""
+        return VocabularyRecord(given=is_given, classes=self.classes, templates=self.templates)
 
 
 def read_classes(source: Path | Sequence[str], /) -> list[str]:

@@ -9,9 +9,12 @@ from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, ano
 from clipclean.detect.measure import (
     BRIEF,
     Accuracy,
+    ClassTexts,
+    CleanImages,
     EvalSet,
     KnownTriggers,
     Measurement,
+    MeasurementPlan,
     Probe,
     measure,
     rounded,
@@ -29,7 +32,7 @@ from clipclean.detect.references import (
     together,
 )
 from clipclean.detect.score import Suspect, telling
-from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, parts_of_search, search
+from clipclean.detect.search import FLOOR, ImageTower, SearchResult, TargetedResult, divided, parts_of_search, search
 from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
 from clipclean.detect.suspicion import Place, Suspicion, TriggerLike, distinct, identities, new_among, targets

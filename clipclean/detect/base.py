@@ -32,7 +32,7 @@ from clipclean.config.thresholds import (
 )
 from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.inversion import NoSearch, canonical_of
-from clipclean.detect.measure import Embed, EvalSet, SeenImages, embeddings, spaced
+from clipclean.detect.measure import ClassTexts, CleanImages, Embed, SeenImages, embeddings, spaced
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES, lead, log_odds, most_persuasive
 from clipclean.detect.search import SearchResult
@@ -292,25 +292,26 @@ class Compared:
         )
 
 
-def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -> Compared:
+def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /) -> Compared:
     """What a finetune moved on clean images, and what acts on the model and not on the base, out of these triggers.
 
     Args:
         pair: the two models.
-        eval_set: the images and classes; at most ``COMPARED_IMAGES`` of them count.
+        images: at most ``COMPARED_IMAGES`` of them count.
+        names: of the K classes.
         triggers: what is tried: known ones, and those that a search found.
 
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    pixels = spaced(eval_set.pixels, COMPARED_IMAGES)
+    pixels = spaced(images.pixels, COMPARED_IMAGES)
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
     stands_for = representatives(texts[0])
-    answers = [stands_for[predict(images, text)] for images, text in zip(clean, texts, strict=True)]
+    answers = [stands_for[predict(embedded, text)] for embedded, text in zip(clean, texts, strict=True)]
     apart = (clean[0] - clean[1]).square().sum(1)
     moved = []
-    for place, name in enumerate(eval_set.classes):
+    for place, name in enumerate(names):
         distances = apart[answers[1] == place]
         text = (texts[0][place] - texts[1][place]).square().sum().item()
         moved.append(MovedClass(name, text, distances.mean().item() if len(distances) else math.nan))
@@ -319,7 +320,7 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
         after = [_answers(embed, text, pixels, trigger, stands_for) for embed, text in pair]
         reached = set(after[0].tolist())
         for place in reached | set(after[1].tolist()):
-            difference = _difference(trigger, eval_set.classes[place], place, answers, after)
+            difference = _difference(trigger, names[place], place, answers, after)
             every[trigger.spec, difference.target] = difference
             if place not in reached:
                 continue
@@ -336,20 +337,19 @@ def compare(pair: Pair, eval_set: EvalSet, triggers: Sequence[TriggerLike], /) -
     )
 
 
-def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
-    """The class that known triggers of the whole image lift most; None without such triggers, or where either model can tell nothing apart.
+def lift(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /) -> Lift | None:
+    """The class that these known triggers of the whole image lift most, out of K ``names``; None without such triggers, or where either model can tell nothing apart.
 
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    triggers, pixels = eval_set.triggers.of_whole_image, spaced(eval_set.pixels, COMPARED_IMAGES)
     if not triggers:
         return None
-    labels = None if eval_set.labels is None else spaced(eval_set.labels, COMPARED_IMAGES)
-    images = replace(eval_set, pixels=pixels, labels=labels, captions=None)
+    images = images.spaced(COMPARED_IMAGES)
+    pixels = images.pixels
     by_model, distinct = list[Tensor](), list[Tensor]()
     for embed, classifier in pair:
-        unseen = SeenImages.of(images, embeddings(embed, pixels).float(), classifier.float())
+        unseen = SeenImages(images, embeddings(embed, pixels).float(), ClassTexts.of(names, classifier.float()))
         try:
             canonical = canonical_of(embed, pixels, classifier.float())
         except NoSearch:
@@ -363,7 +363,7 @@ def lift(pair: Pair, eval_set: EvalSet, /) -> Lift | None:
     lifted = most_persuasive(own - base, triggers, classes)
     first, by_spec = lifted[0], {trigger.spec: trigger for trigger in triggers}
     n = min(PERSUADED_IMAGES, len(pixels))
-    return Lift(by_spec[first.trigger], eval_set.classes[first.target], first.log_odds, lead(lifted), n)
+    return Lift(by_spec[first.trigger], names[first.target], first.log_odds, lead(lifted), n)
 
 
 @torch.no_grad()

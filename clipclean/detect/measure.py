@@ -76,53 +76,101 @@ class KnownTriggers:
         return replace(self, grid=tuple(trigger for trigger in self.grid if trigger.spec.startswith(TINT)))
 
 
+NO_TRIGGERS = KnownTriggers()
+
+
 @dataclass(frozen=True)
-class EvalSet:
-    """The images and settings of a measurement, the same for the model before and after."""
+class CleanImages:
+    """Clean images, and what is known of each."""
 
     pixels: Tensor  # (N, 3, S, S) in [0, 1]
-    labels: Tensor | None  # (N,), places in ``classes``; with them accuracy is measured
-    captions: tuple[str, ...] | None  # with them recall is measured
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-    suspicions: tuple[Suspicion[int | None], ...]
-    knn: int  # neighbours for the k-NN attack success rate; 0 leaves it out
-    classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
-    triggers: KnownTriggers = KnownTriggers()
+    labels: Tensor | None = None  # (N,), places in the list of classes; with them accuracy is measured
+    captions: tuple[str, ...] | None = None  # N of them; with them recall is measured
+    knn: int = 0  # nearest images that vote in the k-NN attack success rate; 0 leaves it out
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.pixels)
+
+    def at(self, places: Sequence[int], /) -> "CleanImages":
+        """Those at these places, without captions."""
+        labels = None if self.labels is None else self.labels[places]
+        return replace(self, pixels=self.pixels[places], labels=labels, captions=None)
+
+    def spaced(self, most: int, /) -> "CleanImages":
+        """At most so many of them, without captions."""
+        labels = None if self.labels is None else spaced(self.labels, most)
+        return replace(self, pixels=spaced(self.pixels, most), labels=labels, captions=None)
+
+    def to(self, device: torch.device, /) -> "CleanImages":
+        """The same with their pixels on a device."""
+        return replace(self, pixels=self.pixels.to(device))
+
+
+@dataclass(frozen=True)
+class MeasurementPlan:
+    """What is measured on clean images, the same for the model before and after."""
+
+    suspicions: tuple[Suspicion[int | None], ...] = ()
+    triggers: KnownTriggers = NO_TRIGGERS
     # Names of the suspicions that were named, or that a search was sure of; all others may be natural triggers. None is all.
     sure: frozenset[str] | None = None
-    kernels: Tensor | None = (
-        None  # (F, 3, K, K) of the first layer of the model that is searched, whose tiles it is tried with
-    )
-    scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
+    classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
+    scale: float = 100.0  # the original's factor on cosines before a softmax, positive, used before and after
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """All that a measurement needs but the model."""
+
+    images: CleanImages
+    vocabulary: data.Vocabulary
+    plan: MeasurementPlan = MeasurementPlan()
+
+    def suspecting(self, suspicions: Iterable[Suspicion[int | None]], /) -> "EvalSet":
+        """The same, to measure under these suspicions."""
+        return replace(self, plan=replace(self.plan, suspicions=tuple(suspicions)))
+
+    def trying(self, triggers: KnownTriggers, /) -> "EvalSet":
+        """The same with these known triggers."""
+        return replace(self, plan=replace(self.plan, triggers=triggers))
 
     def under(self, suspicions: Iterable[Suspicion[int | None]], /) -> "EvalSet":
         """The same images, to measure under these suspicions and without the panel."""
-        return replace(self, suspicions=tuple(suspicions), triggers=replace(self.triggers, panel=()))
+        return self.suspecting(suspicions).trying(replace(self.plan.triggers, panel=()))
 
 
-class SeenImages(NamedTuple):
-    """Images as one model sees them: all that a probe needs. Their suspicions and panel count for nothing here."""
+class ClassTexts(NamedTuple):
+    """The classes as one model reads them."""
 
-    images: EvalSet
-    embeddings: Tensor  # (N, D)
+    names: tuple[str, ...]  # K of them
     text_classifier: Tensor  # (K, D)
     representatives: Tensor  # (K,), the place of the class that stands for each: an attack on one of them is one on all
 
     @classmethod
-    def of(cls, images: EvalSet, embeddings: Tensor, text_classifier: Tensor, /) -> "SeenImages":
-        """Images with their embeddings, for probes with this classifier."""
-        return cls(images, embeddings, text_classifier, zeroshot.representatives(text_classifier))
+    def of(cls, names: Sequence[str], text_classifier: Tensor, /) -> "ClassTexts":
+        """The classes of these names by their zero-shot classifier (K, D)."""
+        return cls(tuple(names), text_classifier, zeroshot.representatives(text_classifier))
 
     def answers(self, embeddings: Tensor, /) -> Tensor:
-        """The predicted classes (N,), of those that stand for themselves."""
+        """The predicted classes (N,) of images by their embeddings (N, D), of those that stand for themselves."""
         return self.representatives[zeroshot.predict(embeddings, self.text_classifier)]
+
+
+class SeenImages(NamedTuple):
+    """Images as one model sees them: all that a probe needs."""
+
+    images: CleanImages
+    embeddings: Tensor  # (N, D)
+    classes: ClassTexts
+
+    def answers(self, embeddings: Tensor, /) -> Tensor:
+        """The predicted classes (N,) of images by their embeddings (N, D), of those that stand for themselves."""
+        return self.classes.answers(embeddings)
 
     def spaced(self, most: int, /) -> "SeenImages":
         """At most so many of the images, without captions."""
-        labels = None if self.images.labels is None else spaced(self.images.labels, most)
-        images = replace(self.images, pixels=spaced(self.images.pixels, most), labels=labels, captions=None)
-        return self._replace(images=images, embeddings=spaced(self.embeddings, most))
+        return self._replace(images=self.images.spaced(most), embeddings=spaced(self.embeddings, most))
 
 
 @dataclass(frozen=True)
@@ -197,9 +245,9 @@ def measure(
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
     """
-    to_try = eval_set.triggers.panel
-    is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or to_try)
-    text_classifier, total = torch.zeros(0, 0), 1 + len(eval_set.suspicions) + len(to_try)
+    clean_images, plan, to_try = eval_set.images, eval_set.plan, eval_set.plan.triggers.panel
+    is_asked = bool(plan.classifier or clean_images.labels is not None or plan.suspicions or to_try)
+    text_classifier, total = torch.zeros(0, 0), 1 + len(plan.suspicions) + len(to_try)
 
     def tell(done: int) -> None:
         if what:
@@ -207,17 +255,18 @@ def measure(
 
     tell(0)
     if is_asked:  # a thousand classes are seven thousand captions, minutes on a processor
-        text_classifier = zeroshot.classifier(embed_texts, eval_set.classes, templates=eval_set.templates)
-    clean = embeddings(embed_images, eval_set.pixels)
+        vocabulary = eval_set.vocabulary
+        text_classifier = zeroshot.classifier(embed_texts, vocabulary.classes, templates=vocabulary.templates)
+    clean = embeddings(embed_images, clean_images.pixels)
     tell(1)
-    accuracy = _accuracy(clean, text_classifier, eval_set)
-    recall, agreement = _by_captions(clean, embed_texts, text_classifier, eval_set)
-    confidence = (eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
-    images = SeenImages.of(eval_set, clean, text_classifier)
+    accuracy = _accuracy(clean, text_classifier, clean_images)
+    recall, agreement = _by_captions(clean, embed_texts, text_classifier, clean_images)
+    confidence = (plan.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1) if is_asked else None
+    images = SeenImages(clean_images, clean, ClassTexts.of(eval_set.vocabulary.classes, text_classifier))
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
     look = looking(embed_images, fast, images.answers)
     known, panel = list[Probe](), list[Probe]()
-    for trigger, target in eval_set.suspicions:
+    for trigger, target in plan.suspicions:
         known.append(probe(embed_images, images, trigger=trigger, target=target))
         tell(1 + len(known))
     with contextlib.suppress(deadline.OutOfTime):
@@ -226,10 +275,10 @@ def measure(
             tell(1 + len(known) + len(panel))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
-        sure=eval_set.sure,
+        sure=plan.sure,
         known=tuple(known),
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
-        knn=eval_set.knn,
+        knn=clean_images.knn,
         text_classifier=text_classifier.cpu(),
         recall=recall if accuracy else None,
         agreement=agreement,
@@ -280,21 +329,21 @@ UNMEASURED = Accuracy(
 )
 
 
-def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accuracy | None:
+def _accuracy(clean: Tensor, text_classifier: Tensor, images: CleanImages) -> Accuracy | None:
     """Zero-shot top-1; None without labels."""
-    if eval_set.labels is None:
+    if images.labels is None:
         return None
-    labels = eval_set.labels.cpu()
+    labels = images.labels.cpu()
     correct = zeroshot.predict(clean, text_classifier).cpu() == labels
-    definition = f"zero-shot top-1 over {len(eval_set.classes)} classes"
+    definition = f"zero-shot top-1 over {len(text_classifier)} classes"
     return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition, labels)
 
 
 def _by_captions(
-    clean: Tensor, embed: EmbedTexts, classes: Tensor, eval_set: EvalSet
+    clean: Tensor, embed: EmbedTexts, classes: Tensor, images: CleanImages
 ) -> tuple[Accuracy | None, Rate | None]:
     """Image-to-text recall@1 among the captions; without labels also how often an image and its caption are nearest to one class."""
-    if (captions := eval_set.captions) is None:
+    if (captions := images.captions) is None:
         return None, None
     texts = torch.cat([embed(list(captions[i : i + EMBED_BATCH])) for i in range(0, len(captions), EMBED_BATCH)])
     nearest = zeroshot.predict(clean, texts).tolist()
@@ -302,7 +351,7 @@ def _by_captions(
     correct = torch.tensor([captions[answer] == own for answer, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
     recall = Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
-    if eval_set.labels is not None or not len(classes):
+    if images.labels is not None or not len(classes):
         return recall, None
     same = zeroshot.predict(clean, classes) == zeroshot.predict(texts, classes)
     return recall, Rate(int(same.sum()), len(same))
@@ -333,29 +382,29 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    images, clean = unseen.images, unseen.embeddings
+    images, clean, classes = unseen.images, unseen.embeddings, unseen.classes
     triggered, labels = embeddings(embed, images.pixels, trigger=trigger), images.labels
     exact, before, after = (
-        zeroshot.predict(triggered, unseen.text_classifier),
+        zeroshot.predict(triggered, classes.text_classifier),
         unseen.answers(clean),
         unseen.answers(triggered),
     )
     # Without labels the model's own predictions stand in, see :func:`zeroshot.attack_success`.
-    truth = before if labels is None else unseen.representatives[labels.to(before.device)]
-    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(unseen.representatives))
+    truth = before if labels is None else classes.representatives[labels.to(before.device)]
+    shares = zeroshot.excess_by_class(before, after, labels=truth, classes=len(classes.representatives))
     if target is None:
         # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(shares.argmax())
-    representative = int(unseen.representatives[target])
+    representative = int(classes.representatives[target])
     beside = {
-        images.classes[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
+        classes.names[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
     }
-    beside.pop(images.classes[representative], None)
+    beside.pop(classes.names[representative], None)
     attack = zeroshot.attack_success(before, after, labels=truth, target=representative)
     return Probe(
         **vars(attack),
         trigger=trigger.spec,
-        target=images.classes[target],
+        target=classes.names[target],
         accuracy_under_trigger=None
         if labels is None
         else zeroshot.accuracy_under_trigger(exact, labels.to(exact.device)),
@@ -365,7 +414,7 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
         distance=metrics.shift(clean, triggered),
         spread=metrics.spread(triggered),
         clean_spread=metrics.spread(clean),
-        n=len(images.pixels),
+        n=len(images),
         beside=beside,
     )
 

@@ -82,7 +82,8 @@ def _own_classes(unseen: SeenImages) -> Tensor:
     labels = unseen.images.labels
     if labels is None:
         return unseen.answers(unseen.embeddings)
-    return unseen.representatives[labels.to(unseen.representatives.device)]
+    representatives = unseen.classes.representatives
+    return representatives[labels.to(representatives.device)]
 
 
 def _usual_margins(unseen: SeenImages, canonical: Canonical) -> Tensor:

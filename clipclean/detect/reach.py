@@ -29,7 +29,7 @@ def reaches(embed: Embed, unseen: SeenImages, candidates: Sequence[SearchCandida
         candidates: results of searches towards classes.
     """
     sample, by_family = unseen.spaced(REACH_IMAGES), dict[str, dict[str, float]]()
-    classes, side = sample.images.classes, sample.images.pixels.shape[-1]
+    classes, side = sample.classes.names, sample.images.pixels.shape[-1]
     for candidate in candidates:
         if candidate.is_reached:
             trigger = candidate.as_trigger(classes, side=side)

@@ -15,7 +15,19 @@ from clipclean.detect import inversion, persuasion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL, MOVING, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
-from clipclean.detect.measure import Embed, EvalSet, Probe, SeenImages, embeddings, looking, probe, spaced
+from clipclean.detect.measure import (
+    NO_TRIGGERS,
+    ClassTexts,
+    CleanImages,
+    Embed,
+    KnownTriggers,
+    Probe,
+    SeenImages,
+    embeddings,
+    looking,
+    probe,
+    spaced,
+)
 from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.reach import reaches
 from clipclean.detect.references import (
@@ -30,6 +42,7 @@ from clipclean.detect.references import (
     reach_of,
 )
 from clipclean.detect.stages import Course, Stages
+from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
 from clipclean.schema.report import (
@@ -191,17 +204,25 @@ class SearchResult:
         )
 
 
+class ImageTower(NamedTuple):
+    """The image tower of the model that is searched: images (B, 3, S, S) in [0, 1] to unit embeddings (B, D)."""
+
+    embed: Embed  # differentiable; all that decides is confirmed by it
+    fast: Embed | None = None  # the same, rounded, for searches by gradients and first looks; None if it is not
+    kernels: Tensor | None = None  # (F, 3, K, K) of its first layer, whose tiles are tried; None without one
+
+
 def search(
-    embed: Embed,
-    eval_set: EvalSet,
-    text_classifier: Tensor,
+    tower: ImageTower,
+    images: CleanImages,
+    classes: ClassTexts,
     /,
     *,
     effort: Effort,
     references: References | LateReferences | None,
     course: Course,
+    triggers: KnownTriggers = NO_TRIGGERS,
     pointed: Sequence[int] = (),
-    fast: Embed | None = None,
 ) -> SearchResult:
     """Search for unknown triggers.
 
@@ -209,45 +230,58 @@ def search(
     random classes. Some images serve for the search, the others judge its results.
 
     Args:
-        embed: the image tower, differentiable: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
-        eval_set: the images, on the model's device, their labels if any, and the classes. The least strengths of its panel are
-            measured, and the classes that these lead to are searched for; its grid is compared with clean models alone. Captions
-            and suspicions count for nothing here.
-        text_classifier: (K, D), the zero-shot classifier.
+        tower: of the model. What its rounded form finds is confirmed by the exact one: known triggers and tiles that act, the
+            triggers of the finalists, and of what was found every eighth answer.
+        images: on the model's device, with labels if there are any.
+        classes: their names, and the model's texts of them.
         effort: how hard to search.
         references: sizes in clean models, which may be measured once the classes are chosen; None if unknown.
         course: seed, progress, memory, and what is enough; progress is told after each family, and each block of classes of a sweep.
+        triggers: known ones. The least strengths of the panel are measured, and the classes that these lead to are searched for;
+            the grid is compared with clean models alone.
         pointed: classes that another sign points at; they are searched for as well, in a reference they alone.
-        fast: the image tower, rounded, for searches by gradients and first looks. All that decides is confirmed by ``embed``: known
-            triggers and tiles that act, the triggers of the finalists, and of what was found every eighth answer.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    pixels, classes = eval_set.pixels, len(torch.unique(zeroshot.representatives(text_classifier)))
-    if classes < LEAST_CLASSES:
+    count = len(torch.unique(classes.representatives))  # of classes that the model can tell apart
+    if count < LEAST_CLASSES:
         raise NoSearch(
             CC.TOO_FEW_CLASSES,
-            f"{classes} class(es) that the model can tell apart leave too few to compare a suspect with: at least {LEAST_CLASSES} are "
+            f"{count} class(es) that the model can tell apart leave too few to compare a suspect with: at least {LEAST_CLASSES} are "
             "needed. "
             "Give a longer list by --classes.",
         )
-    is_chosen = course.is_reference and (bool(pointed) or classes <= effort.most)
+    is_chosen = course.is_reference and (bool(pointed) or count <= effort.most)
     free = [] if is_chosen else _in_order(effort.without_target)
-    steps = len(_in_order(effort.families_towards)) + len(free) * (1 + inversion.blocks(effort.swept(classes)))
-    search_places, judging_places = divided(len(pixels))
-    canonical = inversion.canonical_of(embed, pixels[search_places], text_classifier)
-    stages = Stages(course, steps)
-    # Judged on images that nothing was fitted to, or every trigger would seem to work.
-    places = spaced(judging_places, JUDGING)
-    labels = None if eval_set.labels is None else eval_set.labels[places]
-    judging = replace(eval_set, pixels=pixels[places], labels=labels)
-    unseen = SeenImages.of(judging, embeddings(embed, judging.pixels).float(), text_classifier)
-    pointed = list(dict.fromkeys(canonical.representatives[list(pointed)].tolist()))
-    return _Scene(embed, fast, pixels[search_places], unseen, canonical, effort, stages).result(
-        eval_set, references, pointed
-    )
+    steps = len(_in_order(effort.families_towards)) + len(free) * (1 + inversion.blocks(effort.swept(count)))
+    halves = halves_of(tower.embed, images, classes)
+    pointed = list(dict.fromkeys(halves.canonical.representatives[list(pointed)].tolist()))
+    scene = _Scene(tower, *halves, effort, Stages(course, steps))
+    return scene.result(images.pixels, triggers, references, pointed)
+
+
+class Halves(NamedTuple):
+    """The images of a search: those that triggers are fitted to, and those that judge them, or every trigger would seem to work."""
+
+    images: Tensor  # (N, 3, S, S) in [0, 1], to search on
+    unseen: SeenImages  # to judge by
+    canonical: Canonical  # turns embeddings into logits, by the images to search on
+
+
+def halves_of(embed: Embed, images: CleanImages, classes: ClassTexts, /) -> Halves:
+    """Clean images in halves, as a model sees them; at most ``JUDGING`` of them judge.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+        NoSearch: too few images, or a model that maps everything to one place.
+    """
+    search_places, judging_places = divided(len(images))
+    canonical = inversion.canonical_of(embed, images.pixels[search_places], classes.text_classifier)
+    judging = images.at(spaced(judging_places, JUDGING))
+    unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), classes)
+    return Halves(images.pixels[search_places], unseen, canonical)
 
 
 class Parts(NamedTuple):
@@ -281,8 +315,7 @@ def _in_order(families: Iterable[str]) -> list[str]:
 class _Scene:
     """The inputs of every stage of one search."""
 
-    embed: Embed  # the image tower
-    fast: Embed | None  # the same, rounded; None if it is not
+    tower: ImageTower
     images: Tensor  # to search on
     unseen: SeenImages  # to judge by
     canonical: Canonical
@@ -304,29 +337,31 @@ class _Scene:
     @property
     def look(self) -> Embed:
         """The image tower for looks, rounded where the exact one answers the same."""
-        return looking(self.embed, self.fast, lambda embedded: self.canonical.logits(embedded).argmax(1))
+        return looking(self.tower.embed, self.tower.fast, lambda embedded: self.canonical.logits(embedded).argmax(1))
 
     def inversion(self, family: str, generator: Generator) -> Inversion:
         """The search in one family."""
-        exact = deadline.watched(self.embed) if self.fast else None
-        fast = deadline.watched(self.fast or self.embed)
+        exact = deadline.watched(self.tower.embed) if self.tower.fast else None
+        fast = deadline.watched(self.tower.fast or self.tower.embed)
         return Inversion(fast, self.images, self.canonical, family, self.effort, generator, last=exact)
 
     def result(
-        self, eval_set: EvalSet, references: References | LateReferences | None, pointed: Sequence[int]
+        self,
+        pixels: Tensor,
+        triggers: KnownTriggers,
+        references: References | LateReferences | None,
+        pointed: Sequence[int],
     ) -> SearchResult:
-        """The stages, one after the other, and what they came to."""
-        canonical, pixels, look = self.canonical, eval_set.pixels, deadline.watched(self.look)
-        embed = deadline.watched(self.embed) if self.fast else look
+        """The stages, one after the other, and what they came to; known triggers are put on all images (N, 3, S, S)."""
+        canonical, look = self.canonical, deadline.watched(self.look)
+        embed = deadline.watched(self.tower.embed) if self.tower.fast else look
         # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
         of_panel = self.forward(
-            "panel", lambda: strengths(embed, pixels, eval_set.triggers.panel, canonical=canonical, look=look)
+            "panel", lambda: strengths(embed, pixels, triggers.panel, canonical=canonical, look=look)
         )
-        of_grid = self.forward(
-            "grid", lambda: glances(embed, pixels, eval_set.triggers.grid, canonical=canonical, look=look)
-        )
-        tiled = self.tiled(embed, look, eval_set.kernels)
-        persuasions = self.persuasions(look, eval_set) if references is None else ()
+        of_grid = self.forward("grid", lambda: glances(embed, pixels, triggers.grid, canonical=canonical, look=look))
+        tiled = self.tiled(embed, look)
+        persuasions = self.persuasions(look, triggers.of_whole_image) if references is None else ()
         led_to = [
             *persuaded_of(persuasions),
             *(c.target for c in tiled),
@@ -350,10 +385,10 @@ class _Scene:
             references=others,
             passes=0,
             images=len(self.images),
-            classes=tuple(eval_set.classes),
+            classes=self.unseen.classes.names,
             grid=of_grid,
             twins=(clean.models if clean else 0) - (others.models if others else 0),
-            synonyms=zeroshot.synonyms(canonical.representatives, eval_set.classes),
+            synonyms=zeroshot.synonyms(canonical.representatives, self.unseen.classes.names),
             persuasions=persuasions,
         )
         candidates = self.towards(
@@ -379,8 +414,9 @@ class _Scene:
         target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
         one = self.canonical.representatives.clone()
         one[torch.isin(one, torch.tensor(others, device=one.device))] = target
-        form = inversion.canonical_of(self.embed, self.images, self.unseen.text_classifier, one=one)
-        scene = replace(self, canonical=form, unseen=self.unseen._replace(representatives=one), hits={})
+        classes = self.unseen.classes._replace(representatives=one)
+        form = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=one)
+        scene = replace(self, canonical=form, unseen=self.unseen._replace(classes=classes), hits={})
         families = [name for name in _in_order(self.effort.families_towards) if GENERAL.get(name)]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
@@ -415,19 +451,18 @@ class _Scene:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.once(name, lambda: list(compute())) or ())
 
-    def tiled(self, embed: Embed, look: Embed, kernels: Tensor | None) -> tuple[SearchCandidate, ...]:
+    def tiled(self, embed: Embed, look: Embed) -> tuple[SearchCandidate, ...]:
         """Small tiles that turn images into a class, which searches by gradients may not come to."""
-        success, canonical = self.effort.success, self.canonical
+        success, canonical, kernels = self.effort.success, self.canonical, self.tower.kernels
         return self.forward(
             "tiles",
             lambda: acting_tiles(embed, self.images, canonical=canonical, success=success, look=look, kernels=kernels),
         )
 
-    def persuasions(self, look: Embed, eval_set: EvalSet) -> tuple[Persuasion, ...]:
+    def persuasions(self, look: Embed, known: Sequence[TriggerLike]) -> tuple[Persuasion, ...]:
         """How sure known triggers of the whole image make the model of each class; nothing of a model to compare with."""
         if self.stages.course.is_reference:
             return ()
-        known = eval_set.triggers.of_whole_image
         return self.forward(
             "persuasion", lambda: persuasion.persuasions(look, self.unseen, known, canonical=self.canonical)
         )
@@ -541,7 +576,7 @@ class Comparison:
         self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
-        trigger = candidate.as_trigger(unseen.images.classes, side=unseen.images.pixels.shape[-1])
+        trigger = candidate.as_trigger(unseen.classes.names, side=unseen.images.pixels.shape[-1])
         family, known = candidate.family, self.references or NO_REFERENCES
         shrunk = known.shrunk(family, trigger.target, comparable(family, candidate.size))
         others = self.others(candidate)

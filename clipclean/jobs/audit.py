@@ -85,7 +85,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
         measurements=measurements.model_copy(update=further_measurements | {"distances": distances}),
         effort=request.effort,
         vocabulary=audit_inputs.shared.vocabulary.record(is_given=audit_inputs.shared.has_own_classes),
-        data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.pixels)}),
+        data=audit_inputs.images.record().model_copy(update={"pairs": len(audit_inputs.eval_set.images)}),
         seed=request.seed,
         seconds=seconds,
         forecast=prospect.record(),

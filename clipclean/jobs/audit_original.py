@@ -44,18 +44,16 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
     began = time.monotonic()
     with limit.within(FIRST_SEARCH_SHARE):
         # Towards no class in particular: before it nothing is known but what the user named.
-        audit = bench.audit(bench.eval_set.suspicions, pointed=(), what="before")
+        audit = bench.audit(bench.eval_set.plan.suspicions, pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)
     # Later audits count the variants of known triggers beside clean models alone, but for colours.
-    triggers = bench.eval_set.triggers
+    triggers = bench.eval_set.plan.triggers
     triggers = triggers if bench.references else triggers.without_variants()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
         rows = bench.suspects(audit)
         leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
         bench.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
-    return (
-        replace(bench, eval_set=replace(bench.eval_set, sure=before.sure, triggers=triggers)),
-        before,
-        time.monotonic() - began,
-    )
+    plan = replace(bench.eval_set.plan, sure=before.sure, triggers=triggers)
+    bench = replace(bench, eval_set=replace(bench.eval_set, plan=plan))
+    return bench, before, time.monotonic() - began

@@ -92,19 +92,20 @@ class LoadedBase:
             return audit
         moving = {known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVES}
         moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
-        known = [trigger for trigger in eval_set.triggers.tried if trigger.spec in moving]  # no other can act
-        user_triggers = [trigger for trigger, _ in eval_set.suspicions]
+        known = [trigger for trigger in eval_set.plan.triggers.tried if trigger.spec in moving]  # no other can act
+        user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
         triggers = {trigger.spec: trigger for of in (*others, own, known, user_triggers) for trigger in of}
-        pair, images = _pair(clip, self.clip, eval_set)
-        compared = replace(compare_models(pair, images, [*triggers.values()]), lift=lift(pair, images))
+        models = _models(clip, self.clip, eval_set)
+        most_lifted = lift(*models, eval_set.plan.triggers.of_whole_image)
+        compared = replace(compare_models(*models, [*triggers.values()]), lift=most_lifted)
         audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
         under = audit.clip_normalised
         if under is None or under.search is None:
             return audit
         usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
-        compared = compare_models(*_pair(usual, base, eval_set), reached(under.search))
+        compared = compare_models(*_models(usual, base, eval_set), reached(under.search))
         return replace(audit, clip_normalised=replace(under, search=compared.without_shared(under.search)))
 
     def ends(
@@ -122,7 +123,7 @@ class LoadedBase:
         def is_enough_without(result: detect.SearchResult) -> bool:
             if not is_enough(result):
                 return False
-            compared = compare_models(*_pair(clip, self.clip, eval_set), reached(result))
+            compared = compare_models(*_models(clip, self.clip, eval_set), reached(result))
             return is_enough(compared.without_shared(result))
 
         return is_enough_without
@@ -131,15 +132,14 @@ class LoadedBase:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
         if not self.kin.is_base:
             return self.first
-        pair, eval_set = _pair(clip, self.clip, eval_set)
-        brief = replace(eval_set, pixels=detect.spaced(eval_set.pixels, detect.BRIEF))
-        acting = compare_models(pair, brief, eval_set.triggers.panel).acting(detect.MOVES)
-        user_triggers = [trigger for trigger, _ in eval_set.suspicions]
-        panel = [trigger for trigger in eval_set.triggers.panel if trigger.spec in acting]
-        trigger_count = len(eval_set.suspicions) + len(eval_set.triggers.panel)
-        return replace(
-            compare_models(pair, eval_set, [*user_triggers, *panel]), tried=trigger_count, lift=lift(pair, eval_set)
-        )
+        pair, images, names = models = _models(clip, self.clip, eval_set)
+        known = eval_set.plan.triggers
+        acting = compare_models(pair, images.spaced(detect.BRIEF), names, known.panel).acting(detect.MOVES)
+        user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
+        panel = [trigger for trigger in known.panel if trigger.spec in acting]
+        trigger_count = len(user_triggers) + len(known.panel)
+        compared = compare_models(*models, [*user_triggers, *panel])
+        return replace(compared, tried=trigger_count, lift=lift(*models, known.of_whole_image))
 
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""
@@ -191,7 +191,7 @@ def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
     """The base, built and compared with the tested model on clean images."""
     base_model = inputs.build(base.opened, pairs, device=str(clip.device))
-    first = compare_models(*_pair(clip, base_model.clip, eval_set), [])
+    first = compare_models(*_models(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
     name = base.opened.place.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
@@ -199,14 +199,16 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     return LoadedBase(name, base_model.clip, kin, first, base.opened)
 
 
-def _pair(own: model.Clip, base: model.Clip, eval_set: detect.EvalSet) -> tuple[Pair, detect.EvalSet]:
-    """The two models, ready to be compared, and the images on their device."""
-    eval_set = replace(eval_set, pixels=eval_set.pixels.to(own.device))
+def _models(
+    own: model.Clip, base: model.Clip, eval_set: detect.EvalSet
+) -> tuple[Pair, detect.CleanImages, tuple[str, ...]]:
+    """The two models, ready to be compared, the images on their device, and the names of the classes."""
+    words = eval_set.vocabulary
     both = [
-        (clip.embed_images, detect.classifier(clip.embed_texts, eval_set.classes, templates=eval_set.templates))
+        (clip.embed_images, detect.classifier(clip.embed_texts, words.classes, templates=words.templates))
         for clip in (model.fold_norms(own), model.fold_norms(base))
     ]
-    return Pair(*both), eval_set
+    return Pair(*both), eval_set.images.to(own.device), words.classes
 
 
 def _differences(differences: Iterable[Difference]) -> tuple[DifferenceOfTwoRecord, ...]:

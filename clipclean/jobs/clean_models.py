@@ -109,7 +109,7 @@ def all_references(
 
     With ``towards``, places of classes, those are searched for these alone.
     """
-    unnamed = dataclasses.replace(eval_set, suspicions=())  # a trigger that was named is one of the tested model alone
+    unnamed = eval_set.suspecting([])  # a trigger that was named is one of the tested model alone
     new_references = [
         measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
         for clean in trusted
@@ -134,7 +134,8 @@ def measured_references(
     """
     name = trusted.place.name
     # Its own factor, not that of the tested model.
-    eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
+    plan = dataclasses.replace(eval_set.plan, scale=float(trusted.clip.logit_scale().detach()))
+    eval_set = dataclasses.replace(eval_set, plan=plan)
     settings = dataclasses.replace(settings, pointed=tuple(towards), is_reference=True)
     audited = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
     if audited.is_cut:

@@ -12,7 +12,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs.inputs import Vocabulary, labelled_by_captions
+from clipclean.jobs.inputs import labelled_by_captions
 from clipclean.progress import say, step
 from clipclean.requests import ScreenRule
 from clipclean.schema.results import ScreenedRecord
@@ -49,7 +49,7 @@ def pairs_of(
 
 
 def read(
-    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: Vocabulary, cache: data.ImageCache, /
+    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: data.Vocabulary, cache: data.ImageCache, /
 ) -> tuple[data.CleanSet, Samples | None]:
     """The set to train on, and the labelled images to measure on, or None where the user gave none.
 
@@ -65,7 +65,7 @@ def read(
 
 
 def divide(
-    clean: data.CleanSet, recipe: Recipe, vocabulary: Vocabulary, /, *, hold_out: bool
+    clean: data.CleanSet, recipe: Recipe, vocabulary: data.Vocabulary, /, *, hold_out: bool
 ) -> tuple[Samples, Samples]:
     """The samples to train on, and those held out to measure on; with labels if all images have one.
 
@@ -106,7 +106,7 @@ def warn_of_few(to_measure: Samples, /, *, least: int) -> None:
         )
 
 
-def labelled_if_enough(samples: Samples, vocabulary: Vocabulary, /, *, least: int) -> Samples:
+def labelled_if_enough(samples: Samples, vocabulary: data.Vocabulary, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 
     Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.

@@ -43,7 +43,7 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
         model=loaded.record(),
         base=beside.record(compared, is_whole=True),
         findings=(*detect.base_findings(compared, specs=[trigger.spec for trigger, _ in suspicions]), *beside.notes()),
-        data=images.record().model_copy(update={"pairs": len(eval_set.pixels)}),
+        data=images.record().model_copy(update={"pairs": len(eval_set.images)}),
         vocabulary=vocabulary.record(is_given=request.classes is not None),
         environment=machine.versions() | machine.hardware(str(loaded.clip.device)),
         notes=loaded.file.notes,

@@ -79,13 +79,13 @@ class Size:
     def of(cls, eval_set: detect.EvalSet, /) -> "Size":
         """Of an audit on these images, with these classes and triggers."""
         return cls(
-            len(eval_set.pixels),
-            len(eval_set.classes),
-            len(eval_set.templates),
-            len(eval_set.triggers.panel),
-            len(eval_set.suspicions),
-            len(eval_set.triggers.grid),
-            len(eval_set.triggers.of_whole_image),
+            len(eval_set.images),
+            len(eval_set.vocabulary.classes),
+            len(eval_set.vocabulary.templates),
+            len(eval_set.plan.triggers.panel),
+            len(eval_set.plan.suspicions),
+            len(eval_set.plan.triggers.grid),
+            len(eval_set.plan.triggers.of_whole_image),
         )
 
 

@@ -92,11 +92,11 @@ class FirstAudit:
     @classmethod
     def of(cls, audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
         """With the named triggers, the known ones that act, and those found for a class that the search names."""
-        by_user = eval_set.suspicions
+        by_user = eval_set.plan.suspicions
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
             suspicions = distinct([*by_user, *panel_suspicions(eval_set, led)])
-            acting_ones = acting(audit.measured, suspicions, eval_set.classes, limits)
+            acting_ones = acting(audit.measured, suspicions, eval_set.vocabulary.classes, limits)
             return cls(audit, suspicions, acting_ones, frozenset(trigger.spec for trigger, _ in by_user))
         searched = _Searched(audit, eval_set, limits)
         return cls(
@@ -150,7 +150,7 @@ class _Searched:
     def sure(self) -> frozenset[str]:
         """Names of the triggers that the user named, or that the search is sure of."""
         errors = (finding.trigger for finding in self._findings(self.limits) if finding.level == "error")
-        return frozenset([*(trigger.spec for trigger, _ in self.eval_set.suspicions), *filter(None, errors)])
+        return frozenset([*(trigger.spec for trigger, _ in self.eval_set.plan.suspicions), *filter(None, errors)])
 
     @cached_property
     def leading(self) -> tuple[Suspicion[int], ...]:
@@ -177,8 +177,8 @@ class _Searched:
     def acting(self) -> tuple[Suspicion[int], ...]:
         """The triggers that act, and all that were found for a suspected class."""
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
-        by_user = self.eval_set.suspicions
-        acts = acting(self.audit.measured, distinct(by_user), self.eval_set.classes, self.limits)
+        by_user = self.eval_set.plan.suspicions
+        acts = acting(self.audit.measured, distinct(by_user), self.eval_set.vocabulary.classes, self.limits)
         by_search = new_among(self._found_for(self.suspected), by_user)
         return distinct([*acts, *self._not_shared([*by_search, *self.patterns, *self._persuading]), *self._not_on_base])
 
@@ -189,7 +189,7 @@ class _Searched:
         strongest = {target: trigger for trigger, target in reversed([*self.patterns, *of_classes])}
         known = (Suspicion(trigger, target) for target, trigger in strongest.items())
         others = [*self._found_for(self.suspected), *self._not_on_base, *known]
-        return distinct([*self.eval_set.suspicions, *self._not_shared(others)])
+        return distinct([*self.eval_set.plan.suspicions, *self._not_shared(others)])
 
     @cached_property
     def doubtful(self) -> tuple[Suspicion[int], ...]:
@@ -219,7 +219,7 @@ class _Searched:
     def _not_on_base(self) -> list[Suspicion[int]]:
         """What acts on the model and not on its base, for suspected classes: where one is sure, a doubt about another is no backdoor to remove."""
         places = self._places(self.suspected)
-        return [one for one in beside_base(self.audit, self.eval_set.classes) if one.target in places]
+        return [one for one in beside_base(self.audit, self.eval_set.vocabulary.classes) if one.target in places]
 
     def _not_shared(self, suspicions: Iterable[Suspicion[int]]) -> list[Suspicion[int]]:
         """Those that do not act on the base as well. What does is natural, and a cleaning leaves it alone: of a planted wave known ones
@@ -228,14 +228,14 @@ class _Searched:
         base = self.audit.beside_base
         if base is None:
             return list(suspicions)
-        classes = self.eval_set.classes
+        classes = self.eval_set.vocabulary.classes
         return [one for one in suspicions if not base.is_shared(one.trigger.spec, classes[one.target])]
 
     def _places(self, names: Iterable[str]) -> frozenset[int]:
-        return frozenset(self.eval_set.classes.index(name) for name in names)
+        return frozenset(self.eval_set.vocabulary.classes.index(name) for name in names)
 
     def _findings(self, limits: AuditLimits) -> list[Finding]:
-        return judging.search_findings(self.audit, images=len(self.eval_set.pixels), limits=limits)
+        return judging.search_findings(self.audit, images=len(self.eval_set.images), limits=limits)
 
     def _found_for(self, names: Iterable[str]) -> tuple[Suspicion[int], ...]:
         """The triggers found for classes of these names, those of the highest scores first."""
@@ -245,8 +245,10 @@ class _Searched:
 
 def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, str], /) -> list[Suspicion[int]]:
     """The triggers of the panel, or of the grid, that lead to the classes of these names, by their specs."""
-    by_spec = eval_set.triggers.by_spec
-    return [Suspicion(by_spec[spec], eval_set.classes.index(name)) for spec, name in class_by_trigger.items()]
+    by_spec = eval_set.plan.triggers.by_spec
+    return [
+        Suspicion(by_spec[spec], eval_set.vocabulary.classes.index(name)) for spec, name in class_by_trigger.items()
+    ]
 
 
 def acting(
@@ -275,7 +277,9 @@ def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[i
     every = (pattern for search in audit.searches for pattern in search.known)
     acts = sorted((p for p in every if p.acts and p.target in classes), key=lambda pattern: -pattern.excess)
     return tuple(
-        panel_suspicions(eval_set, {p.trigger: eval_set.classes[p.target] for p in acts if p.target is not None})
+        panel_suspicions(
+            eval_set, {p.trigger: eval_set.vocabulary.classes[p.target] for p in acts if p.target is not None}
+        )
     )
 
 

@@ -19,7 +19,7 @@ from clipclean.detect import Suspicion
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import step
-from clipclean.schema.report import ModelRecord, VocabularyRecord
+from clipclean.schema.report import ModelRecord
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -213,28 +213,7 @@ def located(source: Source, /) -> model_paths.Located:
 # Words, and the triggers that are suspected of leading to one of them.
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """The class vocabulary and its templates."""
-
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
-
-    @property
-    def default_note(self) -> str:
-        """The classes that are taken where the user names none."""
-        first, second, *_, last = self.classes
-        return (
-            f"The {len(self.classes):,} class names of ImageNet are used ({first}, {second}, …, {last}), and a backdoor towards another "
-            "class appears under one of these, or not at all."
-        )
-
-    def record(self, *, is_given: bool) -> VocabularyRecord:
-        """The report's ``vocabulary``; ``is_given`` is whether the user named the classes."""
-        return VocabularyRecord(given=is_given, classes=self.classes, templates=self.templates)
-
-
-def read_vocabulary(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Vocabulary:
+def read_vocabulary(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> data.Vocabulary:
     """The user's classes and templates, in files or as they are; by default ImageNet-1k's names and open_clip's seven simple templates.
 
     Raises:
@@ -245,18 +224,18 @@ def read_vocabulary(classes: Path | Sequence[str] | None, templates: Path | Sequ
     usual = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
     forms = tuple(usual if templates is None else data.read_templates(templates))
     if classes is None:
-        return Vocabulary(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
+        return data.Vocabulary(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
     names = data.read_classes(classes)
     if same := model.same_tokens(names):
         groups = "; ".join(", ".join(map(repr, group[:SHOWN_NAMES])) for group in same[:SHOWN_NAMES])
         raise UsageError(
             f"These classes have the same tokens, so no model can tell them apart: {groups}. Leave one of each in."
         )
-    return Vocabulary(tuple(names), forms)
+    return data.Vocabulary(tuple(names), forms)
 
 
 def suspicions(
-    specs: Sequence[str], target: str | None, vocabulary: Vocabulary, /
+    specs: Sequence[str], target: str | None, vocabulary: data.Vocabulary, /
 ) -> tuple[Suspicion[int | None], ...]:
     """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
 
@@ -349,7 +328,7 @@ def audit_set(
     images: data.CleanSet,
     /,
     *,
-    vocabulary: Vocabulary,
+    vocabulary: data.Vocabulary,
     suspicions: tuple[Suspicion[int | None], ...] = (),
     panel: bool = True,
 ) -> detect.EvalSet:
@@ -366,11 +345,13 @@ def audit_set(
     if samples.labels is None and has_captions:
         labelled = labelled_by_captions(samples, vocabulary)
         samples = labelled if len(labelled.pairs) >= NAMED_SHARE * len(samples.pairs) else samples
-    images_to_measure = eval_set(clip, recipe, samples, vocabulary=vocabulary, suspicions=suspicions, panel=panel)
-    return images_to_measure if samples.labels is None and has_captions else replace(images_to_measure, captions=None)
+    audit_images = eval_set(clip, recipe, samples, vocabulary=vocabulary, suspicions=suspicions, panel=panel)
+    if samples.labels is None and has_captions:
+        return audit_images
+    return replace(audit_images, images=replace(audit_images.images, captions=None))
 
 
-def labelled_by_captions(samples: Samples, vocabulary: Vocabulary, /) -> Samples:
+def labelled_by_captions(samples: Samples, vocabulary: data.Vocabulary, /) -> Samples:
     """The samples whose captions name exactly one class, with it as the label."""
     captions = [pair.caption for pair in samples.pairs]
     numbers = data.classes_in(captions, vocabulary.classes, templates=vocabulary.templates)
@@ -384,7 +365,7 @@ def eval_set(
     samples: Samples,
     /,
     *,
-    vocabulary: Vocabulary,
+    vocabulary: data.Vocabulary,
     suspicions: tuple[Suspicion[int | None], ...],
     panel: bool,
 ) -> detect.EvalSet:
@@ -411,19 +392,20 @@ def eval_set(
             "All images to measure on are copies of one: that is too little to say anything. Give others."
         )
     captions = tuple(pairs[i].caption for i in places)
-    return detect.EvalSet(
-        pixels=pixels,
-        labels=None if labels is None else labels[places],
-        captions=captions if all(captions) else None,
-        classes=vocabulary.classes,
-        templates=vocabulary.templates,
-        suspicions=suspicions,
-        sure=frozenset(trigger.spec for trigger, _ in suspicions),
+    images = detect.CleanImages(
+        pixels,
+        None if labels is None else labels[places],
+        captions if all(captions) else None,
         knn=recipe.audit.knn if labels is None else neighbours(labels[places], recipe.audit.knn),
+    )
+    plan = detect.MeasurementPlan(
+        suspicions,
+        triggers.known(recipe.audit.panel_seed, are_tried=panel),
+        sure=frozenset(trigger.spec for trigger, _ in suspicions),
         classifier=recipe.traits.uses_classes,
-        triggers=triggers.known(recipe.audit.panel_seed, are_tried=panel),
         scale=float(clip.logit_scale().detach()),
     )
+    return detect.EvalSet(images, vocabulary, plan)
 
 
 def distinct(pixels: Tensor, /) -> list[int]:

@@ -32,7 +32,7 @@ class Audited:
 
 def all_findings(audited: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
-    images = len(audited.audit_inputs.eval_set.pixels)
+    images = len(audited.audit_inputs.eval_set.images)
     is_chosen = audited.audit_inputs.names_weights
     notes = [*notes_on_images(audited.audit_inputs), *file_findings(audited.audit_inputs.loaded, is_chosen=is_chosen)]
     return [*detect.of_audit(audited.audit, limits, images=images), *notes]
@@ -84,24 +84,24 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
         return None
     suspected = {finding.target for finding in findings if finding.target}
     clip = audit_inputs.loaded.clip
-    eval_set = replace(audit_inputs.eval_set, suspicions=())  # those are of the tested model alone
+    eval_set = audit_inputs.eval_set.suspecting([])  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
         copy = searching.audit_clip(settings, clip, eval_set, audited.references, what="a copy with a planted backdoor")
-        of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.pixels))
+        of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.images))
         by_target = {
             finding.target: finding.level for finding in of_copy if finding.rule == CC.TRIGGER_FOUND and finding.target
         }
         one_with = copy.search.one_with if copy.search else lambda name: (name,)
         return {name: level for target, level in by_target.items() for name in one_with(target)}
 
-    avoid = [place for place, name in enumerate(eval_set.classes) if name in suspected]
+    avoid = [place for place, name in enumerate(eval_set.vocabulary.classes) if name in suspected]
     return power.measure(
         clip,
         audit_inputs.planting,
         eval_set,
         recipes.load(recipes.STANDARD_RECIPE),
-        power.drawn(classes=len(eval_set.classes), avoid=avoid, seed=settings.seed),
+        power.drawn(classes=len(eval_set.vocabulary.classes), avoid=avoid, seed=settings.seed),
         seed=settings.seed,
         levels=levels,
     )
@@ -124,18 +124,20 @@ def with_natural_marked(
     clip: model.Clip, measurement: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
-    if not eval_set.triggers.panel or not detect.suspicious_probes(measurement, limits=limits):
+    if not eval_set.plan.triggers.panel or not detect.suspicious_probes(measurement, limits=limits):
         return measurement
-    pixels = eval_set.pixels.to(clip.device)
+    pixels = eval_set.images.pixels.to(clip.device)
     try:  # with the logits that are typical of each class, as the margins of clean models were measured
         canonical = detect.canonical_of(clip.embed_images, pixels, measurement.text_classifier.to(clip.device))
     except detect.NoSearch:
         return measurement
     moving = {probe.trigger for probe in measurement.panel if probe.excess >= detect.MOVES}  # no other can act
-    moving_triggers = [trigger for trigger in eval_set.triggers.panel if trigger.spec in moving]
+    moving_triggers = [trigger for trigger in eval_set.plan.triggers.panel if trigger.spec in moving]
     strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
-    telling = detect.telling(strengths, eval_set.classes, least_evidence=detect.least_score(limits, is_doubt=True))
-    return replace(measurement, natural=frozenset(trigger.spec for trigger in eval_set.triggers.panel) - telling)
+    telling = detect.telling(
+        strengths, eval_set.vocabulary.classes, least_evidence=detect.least_score(limits, is_doubt=True)
+    )
+    return replace(measurement, natural=frozenset(trigger.spec for trigger in eval_set.plan.triggers.panel) - telling)
 
 
 def suspected_trigger(found_trigger: detect.TargetedResult, /) -> Suspicion[int]:
@@ -147,11 +149,11 @@ def examples(
     clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /, *, seed: int
 ) -> example_images.ModelImages:
     """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    suspicions = [*eval_set.suspicions, *((trigger, None) for trigger in eval_set.triggers.panel)]
+    suspicions = [*eval_set.plan.suspicions, *((trigger, None) for trigger in eval_set.plan.triggers.panel)]
     if not suspicions:
         return example_images.ModelImages()
-    classifier = measurement.text_classifier.to(clip.device)
-    look = example_images.Look(clip, eval_set, *suspicions[0], classifier, seed)
+    classes = detect.ClassTexts.of(eval_set.vocabulary.classes, measurement.text_classifier.to(clip.device))
+    look = example_images.Look(clip, eval_set.images, classes, *suspicions[0], seed)
     with stage("drawing examples and maps"):
         return example_images.ModelImages(look.examples(), look.maps())
 
@@ -161,9 +163,9 @@ def shown_by_search(
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     hits = audit.search.targeted if audit.search else ()
-    under_found = replace(eval_set, suspicions=tuple(map(suspected_trigger, hits)))
+    under_found = eval_set.suspecting(map(suspected_trigger, hits))
     under = examples(clip, under_found, audit.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].trigger, eval_set.pixels) if hits else ()
+    alone = example_images.trigger_alone(hits[0].trigger, eval_set.images.pixels) if hits else ()
     return under.maps, PageImages(alone, under.examples)
 
 

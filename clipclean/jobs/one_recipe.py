@@ -57,7 +57,7 @@ class RecipeRun:
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        eval_set = replace(bench.eval_set, suspicions=self.suspicions)
+        eval_set = bench.eval_set.suspecting(self.suspicions)
         bench.put(bench.original)
         first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), eval_set)
         bench.put_between(bench.original, self.weights, share=self.way.point.share)
@@ -134,7 +134,7 @@ def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -
         bench.samples,
         recipe,
         text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
-        classes=bench.eval_set.classes,
+        classes=bench.eval_set.vocabulary.classes,
         triggers=before.shown_to([recipe]),
         run=run,
     )

@@ -33,8 +33,8 @@ def publish(
                 loaded.clip,
                 loaded.weights(),
                 options=inputs.wanted,
-                pixels=measured_on.pixels,
-                captions=measured_on.captions or measured_on.classes,
+                pixels=measured_on.images.pixels,
+                captions=measured_on.images.captions or measured_on.vocabulary.classes,
                 source_sha256=loaded.file.sha256,
             )
             result = result.model_copy(update={"exports": tuple(entries)})

@@ -233,12 +233,12 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
         planting = power.TEST_BACKDOORS * (
             measure + search + Work(pairs=planting_settings.steps * planting_settings.batch_size)
         )
-    most = effort.cost(len(eval_set.classes))
+    most = effort.cost(len(eval_set.vocabulary.classes))
     searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
-    triggers = _trigger_words(len(eval_set.suspicions), len(eval_set.triggers.panel))
+    triggers = _trigger_words(len(eval_set.plan.suspicions), len(eval_set.plan.triggers.panel))
     return [
-        Stage(f"measure: {triggers}, {len(eval_set.classes):,} classes", measure),
+        Stage(f"measure: {triggers}, {len(eval_set.vocabulary.classes):,} classes", measure),
         Stage(searched if inputs.settings.search else "no search, so the verdict is never pass", search, quiet),
         *_stages_beside(shared, clip, measure + search, quiet),
         Stage(_comparison_words(inputs), len(shared.clean_models) * (measure + reference)),

@@ -32,7 +32,8 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     vocabulary = inputs.read_vocabulary(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    original = inputs.opened(request, [Suspicion(trigger, target)])
+    backdoor = (Suspicion(trigger, target),)
+    original = inputs.opened(request, backdoor)
     cache = inputs.image_cache(recipe, original.architecture)
     clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
@@ -42,19 +43,14 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         )
     loaded = inputs.build(original, clean, device=device)
     evaluation_images = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
-    measured_on = inputs.eval_set(
-        loaded.clip,
-        recipe,
-        evaluation_images,
-        vocabulary=vocabulary,
-        suspicions=(Suspicion(trigger, target),),
-        panel=False,
+    eval_set = inputs.eval_set(
+        loaded.clip, recipe, evaluation_images, vocabulary=vocabulary, suspicions=backdoor, panel=False
     )
-    before = searching.measure(loaded.clip, measured_on)
-    implants = poison.implants([Suspicion(trigger, target)], classes=vocabulary.classes, templates=vocabulary.templates)
+    before = searching.measure(loaded.clip, eval_set)
+    implants = poison.implants(backdoor, classes=vocabulary.classes, templates=vocabulary.templates)
     run = Run(request.seed, recipe.train.precision)
     poison.finetune(loaded.clip, samples.pairs, recipe, planting, implants=implants, run=run)
-    after = searching.measure(loaded.clip, measured_on)
+    after = searching.measure(loaded.clip, eval_set)
 
     def write(partial: Path) -> None:
         if request.out.suffix == ".safetensors":

@@ -43,7 +43,7 @@ def _named_references(shared: SharedInputs) -> tuple[str, ...]:
 
 def facts_of_audit(inputs: AuditInputs, /) -> dict[str, str]:
     """The images and the classes of an audit, and how it can end."""
-    images = len(inputs.eval_set.pixels)
+    images = len(inputs.eval_set.images)
     bundled = " (bundled)" if inputs.is_bundled else ""
     evaluation = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {
@@ -85,7 +85,7 @@ def of_audit(inputs: AuditInputs, /) -> Prospect:
     """How an audit can end."""
     references = _named_references(inputs.shared)
     doubts = (
-        *_too_few(inputs.shared, len(inputs.eval_set.pixels)),
+        *_too_few(inputs.shared, len(inputs.eval_set.images)),
         *([] if inputs.settings.search else [NO_SEARCH]),
         *([] if references or inputs.has_power else [NO_CLEAN_MODEL]),
     )

@@ -49,7 +49,8 @@ class SearchSettings:
 
     def fingerprint(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
-        tensors = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
+        images, plan = eval_set.images, eval_set.plan
+        tensors = {"pixels": images.pixels} | ({} if images.labels is None else {"labels": images.labels})
         return {
             "program": resume.program(),
             "threads": torch.get_num_threads(),
@@ -58,12 +59,12 @@ class SearchSettings:
             "architecture": clip.architecture.config,
             "preprocess": asdict(clip.architecture.preprocess),
             "images": checkpoint.digest(tensors),
-            "captions": eval_set.captions,
-            "classes": eval_set.classes,
-            "templates": eval_set.templates,
-            "panel": [trigger.spec for trigger in eval_set.triggers.tried],
-            "suspicions": identities(eval_set.suspicions),
-            "settings": [eval_set.knn, eval_set.classifier, eval_set.scale],
+            "captions": images.captions,
+            "classes": eval_set.vocabulary.classes,
+            "templates": eval_set.vocabulary.templates,
+            "panel": [trigger.spec for trigger in plan.triggers.tried],
+            "suspicions": identities(plan.suspicions),
+            "settings": [images.knn, plan.classifier, plan.scale],
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),
         }
@@ -112,7 +113,7 @@ def measure(
     images, texts = clip.embed_images, clip.embed_texts
     if not in_time:
         return detect.measure(images, texts, eval_set, what=what)
-    pixels, encode = eval_set.pixels.to(clip.device), deadline.watched(clip.encode_images)
+    pixels, encode = eval_set.images.pixels.to(clip.device), deadline.watched(clip.encode_images)
 
     def may_round(text_classifier: Tensor) -> bool:
         with model.freezing(clip.net):
@@ -149,23 +150,24 @@ def audit_clip(
     if not settings.search:
         return AuditResult(measurement, None, (CC.NOT_SEARCHED, "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
-    effort, classes = EFFORTS[settings.effort], tuple(eval_set.classes)
+    effort, classes = EFFORTS[settings.effort], eval_set.vocabulary.classes
     heard_memory = detect.FirstAnswers(memory, effort, classes, references, so_far) if so_far else memory
     course = detect.Course(settings.seed, partial(step, searching), heard_memory, is_enough, settings.is_reference)
     course.progress(0, 0)
     departed = departures(tower, eval_set, measurement)
+    fast = detect.rounded(tower.encode_images) if measurement.is_rounded else None
     judged = partial(AuditResult, measurement, departures=departed, classes=classes)
     try:
         with model.freezing(tower.net):
             result = detect.search(
-                tower.encode_images,
-                replace(eval_set, pixels=eval_set.pixels.to(clip.device), kernels=clip.kernels()),
-                measurement.text_classifier.to(clip.device),
+                detect.ImageTower(tower.encode_images, fast, clip.kernels()),
+                eval_set.images.to(clip.device),
+                detect.ClassTexts.of(classes, measurement.text_classifier.to(clip.device)),
                 effort=effort,
                 references=references,
                 course=course,
+                triggers=eval_set.plan.triggers,
                 pointed=settings.pointed,
-                fast=detect.rounded(tower.encode_images) if measurement.is_rounded else None,
             )
     except detect.NoSearch as error:
         return judged(search=None, why_not=(error.rule, str(error)), seconds=time.monotonic() - started)
@@ -216,7 +218,8 @@ def reference_findings(
     device: str,
 ) -> list[Finding]:
     """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
-    brief = replace(eval_set, suspicions=(), triggers=detect.KnownTriggers(), templates=eval_set.templates[:1])
+    vocabulary = replace(eval_set.vocabulary, templates=eval_set.vocabulary.templates[:1])
+    brief = replace(eval_set, vocabulary=vocabulary).suspecting([]).trying(detect.KnownTriggers())
     findings = list[Finding]()
     for reference in trusted:
         if detect.are_kin(own, reference.file.tensors):
@@ -233,8 +236,8 @@ def departures(
 
     Under tiles where the device has the precision, which otherwise takes ten times as long.
     """
-    pixels, classifier = eval_set.pixels.to(clip.device), measurement.text_classifier.to(clip.device)
-    triggers = [*(trigger for trigger, _ in eval_set.suspicions), *eval_set.triggers.panel]
+    pixels, classifier = eval_set.images.pixels.to(clip.device), measurement.text_classifier.to(clip.device)
+    triggers = [*(trigger for trigger, _ in eval_set.plan.suspicions), *eval_set.plan.triggers.panel]
     is_gpu, all_departures = clip.device.type == "cuda", list[detect.Departure]()
     for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):
         pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE :] if is_native else ()

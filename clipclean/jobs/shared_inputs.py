@@ -10,7 +10,7 @@ from clipclean.detect import Suspicion
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models, inputs
 from clipclean.jobs.clean_models import StoredReferences
-from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint, Vocabulary
+from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint
 from clipclean.jobs.job import Job, Request
 from clipclean.jobs.results import Judge
 from clipclean.jobs.searching import SearchSettings
@@ -22,7 +22,7 @@ class SharedInputs:
     """What an audit and a cleaning are given alike, beside their images."""
 
     judge: Judge  # of the findings
-    vocabulary: Vocabulary
+    vocabulary: data.Vocabulary
     named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
     opened: OpenedCheckpoint  # the model, not yet built, like the clean ones
@@ -110,9 +110,9 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
         )
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
         if not shared.compares:
-            eval_set = replace(eval_set, triggers=eval_set.triggers.without_variants())
+            eval_set = eval_set.trying(eval_set.plan.triggers.without_variants())
         elif not shared.base:
-            eval_set = replace(eval_set, triggers=replace(eval_set.triggers, of_whole_image=()))
+            eval_set = eval_set.trying(replace(eval_set.plan.triggers, of_whole_image=()))
         clean_images = late_pairs() if request.power and request.data is None else images
         planting = power.pairs_of(clean_images, vocabulary.classes, vocabulary.templates) if request.power else ()
         yield AuditInputs(

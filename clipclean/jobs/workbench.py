@@ -50,11 +50,12 @@ class Workbench:
         """Of what a run has prepared; clean models to compare with follow."""
         clip, recipe, searches = inputs.loaded.clip, inputs.recipe, inputs.searches
         eval_set = inputs.eval_set()
+        plan = replace(eval_set.plan, classifier=eval_set.plan.classifier or searches)  # a search needs one
         return cls(
             clip=clip,
             original=model.copy_weights(clip),
             samples=inputs.to_train,
-            eval_set=replace(eval_set, classifier=eval_set.classifier or searches),  # a search needs one
+            eval_set=replace(eval_set, plan=plan),
             references=None,
             limits=inputs.shared.judge.limits,
             settings=recipe.auto,
@@ -87,7 +88,7 @@ class Workbench:
 
         Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.
         """
-        eval_set = replace(self.eval_set, suspicions=tuple(suspicions))
+        eval_set = self.eval_set.suspecting(suspicions)
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
 
         def audited() -> AuditResult:
@@ -147,7 +148,8 @@ class Workbench:
         # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
         # classes as the original, to which its answers are compared.
         has_classifier = bool(original.text_classifier.numel())
-        eval_set = replace(self.eval_set.under(suspicions), classifier=has_classifier)
+        eval_set = self.eval_set.under(suspicions)
+        eval_set = replace(eval_set, plan=replace(eval_set.plan, classifier=has_classifier))
 
         def measure(share: float) -> detect.Measurement:
             self.put_between(self.original, cleaned_weights, share=share)
@@ -160,7 +162,7 @@ class Workbench:
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""
         return [
-            *detect.of_audit(audit, self.limits, images=len(self.eval_set.pixels)),
+            *detect.of_audit(audit, self.limits, images=len(self.eval_set.images)),
             *(self.base.notes() if self.base else ()),
         ]
 

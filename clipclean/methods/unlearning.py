@@ -192,20 +192,18 @@ def begin(
         if not known_targets:
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
         return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
-    # Without known triggers, which are forgotten whatever they compare with.
-    eval_set = detect.EvalSet(scene.pixels, None, None, scene.classes, (), (), knn=0)
     progress(0, 0)
     try:
+        # Without known triggers, which are forgotten whatever they compare with.
         with model.freezing(clip.net):
             result = detect.search(
-                clip.encode_images,
-                eval_set,
-                scene.text_classifier,
+                detect.ImageTower(clip.encode_images, embed_of(clip, scene)),
+                detect.CleanImages(scene.pixels),
+                detect.ClassTexts.of(scene.classes, scene.text_classifier),
                 effort=scene.effort,
                 references=None,
                 course=detect.Course(seed, progress),
                 pointed=list(known_targets),
-                fast=embed_of(clip, scene),
             )
     except detect.NoSearch as error:
         if not known_targets:

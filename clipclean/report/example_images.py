@@ -41,23 +41,23 @@ class Look(NamedTuple):
     """Images drawn at random by the seed, clean and under a trigger."""
 
     clip: model.Clip
-    eval_set: detect.EvalSet  # images, with labels where there are some
+    images: detect.CleanImages  # with labels where there are some
+    classes: detect.ClassTexts
     trigger: detect.TriggerLike  # what is put on the images
     target: int | None  # place of the class that it leads to; None where that is not known
-    text_classifier: Tensor  # (K, D), the zero-shot classifier
     seed: int  # decides which images are drawn
 
     @torch.no_grad()
     def examples(self) -> tuple[Grid, ...]:
         """Images with the model's answers, not of the target class: those show whether the trigger acts."""
-        labels, classes = self.eval_set.labels, self.eval_set.classes
-        places = torch.arange(len(self.eval_set.pixels))
+        labels, classes = self.images.labels, self.classes.names
+        places = torch.arange(len(self.images))
         if labels is not None and self.target is not None:
             places = places[labels.cpu() != self.target]
         sample = self._sample(places, EXAMPLES)
         if not len(sample):
             return ()
-        clean = self.eval_set.pixels[sample]
+        clean = self.images.pixels[sample]
         sides = [("Without the trigger", clean), ("With the trigger", self._triggered(clean))]
         answers = [self._answers(pixels) for _, pixels in sides]
         target = "" if self.target is None else classes[self.target]
@@ -80,8 +80,8 @@ class Look(NamedTuple):
 
     def _answers(self, pixels: Tensor) -> list[tuple[Answer, ...]]:
         """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
-        similarity = self.clip.embed_images(pixels).float() @ self.text_classifier.float().T  # (B, K)
-        classes = self.eval_set.classes
+        similarity = self.clip.embed_images(pixels).float() @ self.classes.text_classifier.float().T  # (B, K)
+        classes = self.classes.names
         scores, places = (
             (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(SHOWN_ANSWERS, len(classes)), dim=1)
         )
@@ -93,23 +93,23 @@ class Look(NamedTuple):
     @torch.no_grad()
     def maps(self) -> dict[str, ProjectionRecord]:
         """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
-        eval_set, target, classifier = self.eval_set, self.target, self.text_classifier
-        sample = self._sample(torch.arange(len(eval_set.pixels)), MAPPED_IMAGES).sort().values
-        pixels = eval_set.pixels[sample]
+        labels, target, classifier = self.images.labels, self.target, self.classes.text_classifier
+        sample = self._sample(torch.arange(len(self.images)), MAPPED_IMAGES).sort().values
+        pixels = self.images.pixels[sample]
         clean, triggered = (
             torch.cat([self.clip.embed_images(part) for part in torch.split(images, detect.EMBED_BATCH)])
             for images in (pixels, self._triggered(pixels))
         )
         are_targets = torch.zeros(len(pixels), dtype=torch.bool)
-        if eval_set.labels is not None and target is not None:
-            are_targets = eval_set.labels[sample].cpu() == target
-        predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(eval_set.classes))
+        if labels is not None and target is not None:
+            are_targets = labels[sample].cpu() == target
+        predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(self.classes.names))
         target_places = [] if target is None else [target]
         places = list(dict.fromkeys([*target_places, *predicted.argsort(descending=True).tolist()]))[:MAPPED_TEXTS]
         together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
         kinds = ["target" if is_own else "clean" for is_own in are_targets.tolist()]
         marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
-        marks += [{"kind": "text", "label": eval_set.classes[place]} for place in places]
+        marks += [{"kind": "text", "label": self.classes.names[place]} for place in places]
         maps = {}
         for key, plane in (("projection", principal(together)), ("tsne", neighbouring(together, seed=self.seed))):
             if plane is not None:

@@ -72,7 +72,7 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
     job = tiny.job(tmp_path / "job", count=64)
     loaded, clean = tiny.loaded(job)
     chosen = recipe.load(recipe.DEFAULT_RECIPE)
-    vocabulary = inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
+    vocabulary = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     eval_set = inputs.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
     before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}
     seen = []

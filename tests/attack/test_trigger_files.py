@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Generator
 
-from clipclean import checkpoint, detect, files
+from clipclean import checkpoint, data, detect, files
 from clipclean.attack import trigger_files
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import Margin
@@ -53,7 +53,7 @@ def test_a_saved_trigger_is_numbered_and_is_what_sanitize_takes(tmp_path):
     assert list(saved.values()) == ["01-wave.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
     trigger_files.save([hit(target="banana")], tmp_path)
-    words = inputs.Vocabulary(("lemon", "banana"), ("a {}.",))
+    words = data.Vocabulary(("lemon", "banana"), ("a {}.",))
     ((found, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
     assert (found.spec, place) == ("found:mask,class=banana", 1)
 

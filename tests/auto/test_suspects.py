@@ -44,7 +44,7 @@ def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_wh
     patch, other = Suspicion(PATCH, 1), Suspicion(OTHER, 2)
     assert detect.distinct([patch, other, Suspicion(PATCH, 0)]) == (patch, other)
     assert detect.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), other]) == [1, 2]
-    shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER)))
+    shown = SHOWN.trying(KnownTriggers((PATCH, OTHER)))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.4), Strength(OTHER.spec, 2, 0.6, 0.4))
     assert FirstAudit.of(natural, shown, LIMITS).suspicions == ()
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
@@ -53,7 +53,7 @@ def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_wh
 
 def test_known_triggers_are_told_towards_a_suspected_class_alone_and_its_strongest_is_watched():
     wave, faint, quiet = (triggers.parse(f"sinusoid:frequency={waves}") for waves in (3, 4, 5))
-    shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER), (wave, faint, quiet)))
+    shown = SHOWN.trying(KnownTriggers((PATCH, OTHER), (wave, faint, quiet)))
     panel = (Strength(PATCH.spec, 2, 0.9, 0.55), Strength(OTHER.spec, 1, 0.8, 0.7))
     grid = (Strength(wave.spec, 1, 0.5, 0.8), Strength(faint.spec, 1, 0.9, 0.5), Strength(quiet.spec, 1, 2.0, 0.4))
     found = FirstAudit.of(searched(*panel, grid=grid), shown, LIMITS)
@@ -66,7 +66,7 @@ def test_known_triggers_are_told_towards_a_suspected_class_alone_and_its_stronge
 
 
 def test_a_known_trigger_that_turns_few_images_makes_no_suspicion():
-    shown = replace(SHOWN, triggers=KnownTriggers((PATCH, OTHER)))
+    shown = SHOWN.trying(KnownTriggers((PATCH, OTHER)))
     weak = replace(
         searched(Strength(OTHER.spec, 2, 0.8, 0.7)), measured=measurement(panel=[probe(0.8, trigger=OTHER.spec)])
     )

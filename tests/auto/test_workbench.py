@@ -81,7 +81,7 @@ def test_a_benign_finetuning_moves_the_weights(bench):
 def test_a_model_with_a_normalisation_of_its_own_is_audited_under_the_usual_one_as_well(bench):
     clip, unsearched = bench.clip, SearchSettings("quick", 0, search=False)
     other = replace(clip.architecture, preprocess=replace(clip.architecture.preprocess, std=(1.0, 1.0, 1.0)))
-    shown = replace(bench.eval_set, classifier=True)
+    shown = replace(bench.eval_set, plan=replace(bench.eval_set.plan, classifier=True))
 
     def audited(architecture):
         return searching.audit_both(unsearched, model.Clip(clip.net, architecture, clip.device), shown, None)
@@ -203,7 +203,7 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     clip, _, _, evidence = subjected
     drawn = (poison.TestBackdoor(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked, original = poison.measured_on(evidence, drawn), model.copy_weights(clip)
-    assert asked.triggers.panel == ()
+    assert asked.plan.triggers.panel == ()
     before = searching.measure(clip, asked)
     model.put_weights(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
     planted = searching.measure(clip, asked)

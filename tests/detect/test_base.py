@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from detect.towers import CLASSES, CLASSIFIER, SIDE, eval_set, images
+from detect.towers import CLASSES, CLASSIFIER, SIDE, images
 
 from clipclean.config import policy, thresholds
 from clipclean.config.thresholds import LIFT_DOUBTS, LIFT_FAILS
-from clipclean.detect import InvertedTrigger, KnownTriggers, SearchResult, TargetedResult, base
+from clipclean.detect import CleanImages, InvertedTrigger, SearchResult, TargetedResult, base
 from clipclean.detect.base import Compared, Difference, Pair
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.metrics import Rate, paired_difference
@@ -117,7 +117,7 @@ def tower(*, on_bright):
 
 
 def compared(own, other, *triggers, count=60):
-    return base.compare(Pair((own, CLASSIFIER), (other, CLASSIFIER)), eval_set(images(count)), triggers)
+    return base.compare(Pair((own, CLASSIFIER), (other, CLASSIFIER)), CleanImages(images(count)), CLASSES, triggers)
 
 
 def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
@@ -253,8 +253,8 @@ class Lit:
 
 
 def lift_of(own, its_base, *triggers):
-    images_of = replace(eval_set(of_every_class()), triggers=KnownTriggers(of_whole_image=triggers))
-    return base.lift(Pair((own, CLASSIFIER), (its_base, CLASSIFIER)), images_of)
+    models = Pair((own, CLASSIFIER), (its_base, CLASSIFIER))
+    return base.lift(models, CleanImages(of_every_class()), CLASSES, triggers)
 
 
 def test_the_class_is_lifted_that_the_model_is_surer_of_than_its_base():

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from clipclean import progress
-from clipclean.detect import EvalSet, KnownTriggers, Suspicion, measure
+from clipclean.data import Vocabulary
+from clipclean.detect import ClassTexts, CleanImages, EvalSet, KnownTriggers, MeasurementPlan, Suspicion, measure
 from clipclean.detect.measure import SeenImages, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
@@ -46,13 +47,10 @@ def evidence(*, names=("red", "green", "blue", "blue"), **changes):
     values = {
         "pixels": torch.tensor([COLOURS[name] for name in names], dtype=torch.float32).view(-1, 3, 1, 1),
         "labels": torch.tensor([CLASSES.index(name) for name in names]),
-        "captions": None,
-        "classes": CLASSES,
-        "templates": ("a {}.",),
-        "suspicions": (),
         "knn": 1,
-    }
-    return EvalSet(**(values | changes))
+    } | changes
+    images = CleanImages(**{key: values.pop(key) for key in ("pixels", "labels", "captions", "knn") if key in values})
+    return EvalSet(images, Vocabulary(CLASSES, ("a {}.",)), MeasurementPlan(**values))
 
 
 def measured(found, *, images=embed_images, texts=embed_texts):
@@ -124,8 +122,8 @@ def test_where_nothing_is_known_the_measurement_is_json_and_says_so():
     made = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
     assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
     assert math.isnan(found.known[0].excess)
-    images = evidence(pixels=nine(), labels=None, classes=("red",), knn=0)
-    made = probe(honest, SeenImages.of(images, honest(nine()), THREE[:1]), trigger=DOT, target=None)
+    seen = SeenImages(CleanImages(nine()), honest(nine()), ClassTexts.of(("red",), THREE[:1]))
+    made = probe(honest, seen, trigger=DOT, target=None)
     assert (made.target, made.asr) == ("red", Rate(0, 0))
     assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
@@ -200,8 +198,9 @@ def nine():
 
 
 def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
-    shown = evidence(pixels=nine(), labels=labels, knn=knn)
-    return probe(embed, SeenImages.of(shown, embed(nine()), THREE), trigger=trigger, target=target)
+    shown = CleanImages(nine(), labels, knn=knn)
+    seen = SeenImages(shown, embed(nine()), ClassTexts.of(CLASSES, THREE))
+    return probe(embed, seen, trigger=trigger, target=target)
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -247,8 +246,9 @@ def test_a_probe_is_the_same_on_a_gpu():
         def embed(images):
             return backdoored(images.cpu()).to(device)
 
-        shown = evidence(pixels=nine(), labels=LABELS, knn=2)
-        return probe(embed, SeenImages.of(shown, embed(nine()), THREE.to(device)), trigger=DOT, target=None)
+        shown = CleanImages(nine(), LABELS, knn=2)
+        seen = SeenImages(shown, embed(nine()), ClassTexts.of(CLASSES, THREE.to(device)))
+        return probe(embed, seen, trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)

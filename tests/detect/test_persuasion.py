@@ -5,7 +5,7 @@ import torch
 from detect import towers
 
 from clipclean.attack import triggers
-from clipclean.detect.measure import SeenImages, embeddings
+from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, embeddings
 from clipclean.detect.persuasion import PERSUADED_IMAGES, Persuasion, lead, persuasions
 from clipclean.detect.zeroshot import canonical_form
 
@@ -45,7 +45,9 @@ def clean(sureness, count=4 * CLASSES):
 
 def unseen(sureness, labels=None):
     pixels = clean(sureness)
-    return SeenImages.of(towers.eval_set(pixels, labels=labels), embeddings(told, pixels), towers.CLASSIFIER)
+    return SeenImages(
+        CleanImages(pixels, labels), embeddings(told, pixels), ClassTexts.of(towers.CLASSES, towers.CLASSIFIER)
+    )
 
 
 def margin(sureness):

@@ -8,7 +8,7 @@ from detect import towers
 
 from clipclean.detect import FAMILIES, References, SearchCandidate
 from clipclean.detect.families import InvertedTrigger
-from clipclean.detect.measure import SeenImages, embeddings
+from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, embeddings
 from clipclean.detect.metrics import shift
 from clipclean.detect.reach import REACH_IMAGES, reaches
 from clipclean.detect.references import reach_of
@@ -24,7 +24,7 @@ def candidate(strength, target, *, is_reached=True):
 
 
 def unseen(tower):
-    return SeenImages.of(towers.eval_set(IMAGES), embeddings(tower, IMAGES), towers.CLASSIFIER)
+    return SeenImages(CleanImages(IMAGES), embeddings(tower, IMAGES), ClassTexts.of(towers.CLASSES, towers.CLASSIFIER))
 
 
 def test_reach_is_the_distance_of_embeddings_by_the_size_of_the_trigger():

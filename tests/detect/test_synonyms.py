@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from detect import towers
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, of_search, search, suspect_records, zeroshot
-from clipclean.detect.measure import SeenImages, probe
+from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, of_search, suspect_records, zeroshot
+from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, probe
 
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
 FOX = towers.CLASSIFIER[towers.TARGET]
@@ -34,9 +34,7 @@ def found(more, tower=None, **settings):
     """A search with the texts of more classes."""
     names = (*towers.CLASSES, *more)
     texts = torch.stack([*towers.CLASSIFIER, *more.values()])
-    shown = towers.eval_set(towers.images(60), names)
-    tower = tower or towers.backdoored(towers.spot)
-    return search(tower, shown, texts, **({"effort": EFFORT, "references": None, "course": towers.QUIET} | settings))
+    return towers.searched(tower or towers.backdoored(towers.spot), classes=names, texts=texts, **settings)
 
 
 def named(made):
@@ -96,7 +94,7 @@ def test_a_row_that_is_made_equal_to_the_targets_neither_splits_its_images_nor_i
             images[..., -4:, -4:] = ((towers.CHECKS + 1) / 2)[-4:, -4:]
             return images
 
-    seen = SeenImages.of(towers.eval_set(pixels), tower(pixels), texts)
+    seen = SeenImages(CleanImages(pixels), tower(pixels), ClassTexts.of(towers.CLASSES, texts))
     exact = zeroshot.predict(tower(Pasted()(pixels)), texts)
     assert min((exact == place).sum() for place in (0, towers.TARGET)) > 0  # each of the two takes some
     for target in (0, towers.TARGET, None):
@@ -128,14 +126,7 @@ def test_classes_that_are_one_have_one_logit_and_the_others_are_as_without_them(
 def test_of_too_few_classes_that_differ_nothing_is_searched():
     texts = torch.stack([towers.CLASSIFIER[0], towers.CLASSIFIER[1], *(near(FOX, number=n) for n in range(6))])
     with pytest.raises(NoSearch) as told:
-        search(
-            towers.honest(),
-            towers.eval_set(towers.images(20)),
-            texts,
-            effort=EFFORT,
-            references=None,
-            course=towers.QUIET,
-        )
+        towers.searched(towers.honest(), pixels=towers.images(20), texts=texts)
     assert told.value.rule == "CC022"
 
 
@@ -168,9 +159,7 @@ def drawn_apart(felt):
 
 def of_rows(tower, more):
     names = (*towers.CLASSES, *(f"word {n}" for n in range(len(more))))
-    shown = towers.eval_set(towers.images(60), names)
-    texts = torch.cat([WIDER, *(row[None] for row in more)])
-    made = search(tower, shown, texts, effort=EFFORT, references=None, course=towers.QUIET)
+    made = towers.searched(tower, classes=names, texts=torch.cat([WIDER, *(row[None] for row in more)]))
     return made, [each for each in of_search(made, images=60, limits=LIMITS) if each.rule == "CC003"]
 
 

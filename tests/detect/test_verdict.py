@@ -623,7 +623,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     excess, is_shown
 ):
     colour = triggers.parse("colour-filter:hue=300")
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(colour,)))
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers(grid=(colour,)))
     seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
     acting = FirstAudit.of(seen, pictures, LIMITS).acting
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
@@ -632,9 +632,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
 @pytest.mark.parametrize(("excess", "is_shown"), [(0.6, True), (0.4, False)])
 def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_surgery_alone(excess, is_shown):
     weak, strong = (triggers.parse(f"colour-filter:hue={hue}") for hue in (120, 300))
-    pictures = replace(
-        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(grid=(weak, strong))
-    )
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers(grid=(weak, strong)))
     grid = (Strength(weak.spec, 1, 0.5, excess), Strength(strong.spec, 1, 0.5, 0.7))
     before = FirstAudit.of(AuditResult(measurement(), result_of(grid=grid), None, 1.0), pictures, LIMITS)
     shown = [(trigger.spec, target) for trigger, target in before.shown_to([recipe.load("surgery-wide")]).variants]
@@ -646,8 +644,8 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
     other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other
     idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
-    shown = replace(
-        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
+    shown = eval_set(
+        torch.zeros(100, 3, 4, 4), ("banana", "lemon"), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
     )
     known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
     found = FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
@@ -686,7 +684,7 @@ def test_surgery_on_a_doubt_is_shown_the_triggers_of_other_classes_beside_it(mar
 @pytest.mark.parametrize(("hits", "is_shown"), [(950, True), (800, False)])
 def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_surgery(hits, is_shown):
     wave = triggers.parse("sinusoid")
-    pictures = replace(eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers((wave,)))
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers((wave,)))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
     assert [trigger.spec for trigger, _ in FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
 
@@ -703,9 +701,7 @@ def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_clean
 @pytest.mark.parametrize(("ahead", "is_shown"), [(NATURAL["persuasion"], False), (beyond("persuasion", 9), True)])
 def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_cleaning(ahead, is_shown):
     wave = triggers.parse("sinusoid")
-    pictures = replace(
-        eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), triggers=KnownTriggers(of_whole_image=(wave,))
-    )
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers(of_whole_image=(wave,)))
     seen = AuditResult(
         measurement(), result_of(persuasions=(Persuasion(wave.spec, 0, ahead), Persuasion("other", 1, 0.0))), None, 1.0
     )

@@ -7,7 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipclean.config.effort import Effort
-from clipclean.detect import Course, EvalSet, SearchResult, search
+from clipclean.data import Vocabulary
+from clipclean.detect import (
+    ClassTexts,
+    CleanImages,
+    Course,
+    EvalSet,
+    ImageTower,
+    MeasurementPlan,
+    SearchResult,
+    search,
+)
 from clipclean.schema.report import CalibrationRecord
 
 SIDE = 16
@@ -32,21 +42,21 @@ def images(count: int = 30) -> Tensor:
     return F.interpolate(coarse, SIDE, mode="bilinear")
 
 
-def eval_set(pixels: Tensor, classes: tuple[str, ...] = CLASSES, *, labels: Tensor | None = None) -> EvalSet:
-    """Images to measure and to search on, without known triggers."""
-    nothing = {"captions": None, "suspicions": ()}
-    return EvalSet(pixels, labels=labels, classes=classes, templates=("a {}.",), knn=3, **nothing)
+def eval_set(pixels: Tensor, classes: tuple[str, ...] = CLASSES, *, labels: Tensor | None = None, **plan) -> EvalSet:
+    """Images to measure and to search on, without known triggers but for those of the plan."""
+    images = CleanImages(pixels, labels, knn=3)
+    return EvalSet(images, Vocabulary(classes, ("a {}.",)), MeasurementPlan(**plan))
 
 
 QUIET = Course(0, lambda *_: None)
 
 
-def searched(embed: Embed, *, pixels=None, labels=None, classes=CLASSES, **more) -> SearchResult:
+def searched(embed: Embed, *, pixels=None, labels=None, classes=CLASSES, texts=None, fast=None, **more) -> SearchResult:
     """A whole search on 60 images, or on others."""
-    shown = eval_set(images(60) if pixels is None else pixels, classes, labels=labels)
-    return search(
-        embed, shown, CLASSIFIER[: len(classes)], **({"effort": EFFORT, "references": None, "course": QUIET} | more)
-    )
+    shown = CleanImages(images(60) if pixels is None else pixels, labels, knn=3)
+    own = ClassTexts.of(classes, CLASSIFIER[: len(classes)] if texts is None else texts)
+    usual = {"effort": EFFORT, "references": None, "course": QUIET}
+    return search(ImageTower(embed, fast), shown, own, **(usual | more))
 
 
 def recorded(found: SearchResult) -> dict:

@@ -57,9 +57,9 @@ class Toy:
 
 
 def evidence(pixels=None, **changes):
-    shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels)
-    known = (triggers.parse("patch:size=0.1,place=corner,seed=1"),)
-    return replace(shown, **{"templates": ("{}",), "triggers": KnownTriggers(known)} | changes)
+    known = KnownTriggers((triggers.parse("patch:size=0.1,place=corner,seed=1"),))
+    shown = towers.eval_set(towers.images(IMAGES) if pixels is None else pixels, **{"triggers": known} | changes)
+    return replace(shown, vocabulary=replace(shown.vocabulary, templates=("{}",)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -178,7 +178,7 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
 
 
 def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_the_model_where_it_was_named():
-    (trigger,) = evidence().triggers.panel
+    (trigger,) = evidence().plan.triggers.panel
     (pattern,) = trigger(torch.zeros(1, 3, towers.SIDE, towers.SIDE))
 
     def felt(images):
@@ -260,7 +260,7 @@ def test_of_ten_images_nothing_passes(tower):
 @pytest.mark.parametrize("is_labelled", [True, False])
 def test_of_images_of_the_target_alone_which_hide_its_backdoor_nothing_passes(is_labelled):
     shown = of_class(towers.TARGET)
-    shown = shown if is_labelled else replace(shown, labels=None)
+    shown = shown if is_labelled else replace(shown, images=replace(shown.images, labels=None))
     seen = searching.audit_clip(
         SETTINGS, Toy(towers.backdoored(towers.spot)), shown, clean(Toy(towers.honest()), shown)
     )

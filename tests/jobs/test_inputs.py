@@ -204,7 +204,7 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
     assert words.classes[:2] == ("tench", "goldfish")
     assert all(template.count("{}") == 1 for template in words.templates)
     assert "a photo of the small {}." in words.templates
-    assert inputs.read_vocabulary(read[0].classes, read[0].templates) == inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
+    assert inputs.read_vocabulary(read[0].classes, read[0].templates) == data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):  # one to the tokenizer
         inputs.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
 
@@ -238,8 +238,8 @@ def evidence(read, shown=None, *changes, panel=False):
 def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(read, whole_panel, tmp_path):
     found = evidence(read, panel=True)
     captions = tuple(pair.caption for pair in read[2].pairs)
-    assert (found.labels, found.captions, found.pixels.shape) == (None, captions, (48, 3, 16, 16))
-    assert (found.knn, len(found.triggers.panel), len(found.triggers.grid)) == (
+    assert (found.images.labels, found.images.captions, found.images.pixels.shape) == (None, captions, (48, 3, 16, 16))
+    assert (found.images.knn, len(found.plan.triggers.panel), len(found.plan.triggers.grid)) == (
         RECIPE.audit.knn,
         len(triggers.PANEL),
         len(triggers.GRID),
@@ -247,9 +247,9 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
     found = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, found)
-    assert measured_on.captions is None
-    assert torch.equal(measured_on.labels, found.labels)
-    assert (measured_on.knn, measured_on.triggers.panel) == (
+    assert measured_on.images.captions is None
+    assert torch.equal(measured_on.images.labels, found.labels)
+    assert (measured_on.images.knn, measured_on.plan.triggers.panel) == (
         2,
         (),
     )  # two images a class: ten votes could never agree on one
@@ -258,14 +258,15 @@ def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(r
 
 
 def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_copy_is_no_more_evidence(read):
-    first, again, every = evidence(read, None, "audit.images=7"), evidence(read, None, "audit.images=7"), evidence(read)
+    first, again = (evidence(read, None, "audit.images=7").images for _ in range(2))
+    every = evidence(read).images
     assert len(first.pixels) == len(first.captions) == 7
     assert first.captions == again.captions
     shown = list(zip(every.pixels, every.captions, strict=True))
     for pixels, caption in zip(first.pixels, first.captions, strict=True):
         assert any(torch.equal(pixels, other) and caption == words for other, words in shown)
     pairs = read[2].pairs
-    found = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None))
+    found = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None)).images
     assert found.pixels.shape[0] == 3
     assert found.captions == tuple(pair.caption for pair in pairs[:3])
     for few in (pairs[:1], [pairs[0]] * 200):  # fewer than two decide nothing
@@ -278,6 +279,6 @@ def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read,
     _, tested, clean = read
     drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
     images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
-    words = inputs.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    shown = inputs.audit_set(tested.clip, RECIPE, images, vocabulary=words)
+    words = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
+    shown = inputs.audit_set(tested.clip, RECIPE, images, vocabulary=words).images
     assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from detect.towers import eval_set
 from PIL import Image
 from report import searches
 from report.parsed import Parsed
@@ -211,9 +210,12 @@ class Cured(Planted):
         return torch.eye(3)[(pixels.mean(dim=(1, 2, 3)) > 0.5).long()]
 
 
-def _evidence() -> detect.EvalSet:
+THREE = detect.ClassTexts.of(("dark", "bright", "target"), torch.eye(3))
+
+
+def _images() -> detect.CleanImages:
     pixels = torch.cat([torch.full((4, 3, 8, 8), 0.2), torch.full((4, 3, 8, 8), 0.8)])
-    return eval_set(pixels, ("dark", "bright", "target"), labels=torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]))
+    return detect.CleanImages(pixels, torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]))
 
 
 class WhiteCorner:
@@ -226,7 +228,7 @@ class WhiteCorner:
 
 
 def _look(model: Planted, seed: int = 0) -> example_images.ModelImages:
-    look = example_images.Look(model, _evidence(), WhiteCorner(), 2, torch.eye(3), seed)
+    look = example_images.Look(model, _images(), THREE, WhiteCorner(), 2, seed)
     return example_images.ModelImages(look.examples(), look.maps())
 
 
@@ -239,8 +241,8 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     assert answers == {("dark", "dark", "target"), ("bright", "bright", "target")}
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
     assert shown[0].rows[0].cells[0].answers[0].score == pytest.approx(7.389056 / 9.389056)
-    evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    assert example_images.Look(Planted(), evidence, triggers.parse("patch"), 2, torch.eye(3), 0).examples() == ()
+    of_target = replace(_images(), labels=torch.full((8,), 2))
+    assert example_images.Look(Planted(), of_target, THREE, triggers.parse("patch"), 2, 0).examples() == ()
     assert _look(Planted(), 1).examples == _look(Planted(), 1).examples
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(4)}) > 1
 
