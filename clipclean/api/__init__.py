@@ -114,7 +114,7 @@ def sanitize(
         from clipclean.jobs import sanitize as cleaning
 
         job = cleaning.Job.of(request).here()
-        outcome = cleaning.sanitize(job, auto.strategy_of(job))
+        outcome = cleaning.sanitize(job, auto.strategy_of(job), cleaning.run_of(job))
         assert outcome is not None  # noqa: S101 # one process has the result
         return outcome.report
 

@@ -57,7 +57,7 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
         printing.show(shell.as_json, printing.plan_json(planned), printing.plan_text(planned))
         return 0
     with train.joined(device) as group, progress.display(quiet=quiet):
-        outcome = cleaning.sanitize(job, strategy, group=group)
+        outcome = cleaning.sanitize(job, strategy, replace(cleaning.run_of(job), group=group))
     if outcome is None:  # another process has the result
         return 0
     closing = [printing.weights_line(outcome, request)]

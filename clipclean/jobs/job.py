@@ -50,6 +50,11 @@ class Job(Generic[Request]):
         return self.request.effort if isinstance(self.request, requests.Audit) else self.recipe.auto.effort
 
 
+def precision_of(job: Job[requests.Sanitize], /) -> str:
+    """Of the trainings of a cleaning: fp32, bf16 or auto."""
+    return job.request.precision or job.recipe.train.precision
+
+
 def recipe_of(request: Request, /) -> Recipe:
     """The recipe with the values that are changed; of an audit that with the standard values. Raises UsageError."""
     if isinstance(request, requests.Audit):

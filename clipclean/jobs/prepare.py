@@ -12,7 +12,7 @@ from clipclean.data import Samples
 from clipclean.export import formats
 from clipclean.jobs import clean_pairs, inputs
 from clipclean.jobs.inputs import LoadedModel
-from clipclean.jobs.job import Job
+from clipclean.jobs.job import Job, precision_of
 from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.methods import training
 from clipclean.progress import say, stage
@@ -95,7 +95,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
         loaded=loaded,
         recipe=recipe,
         is_as_shipped=not request.set,
-        precision=request.precision or requested_recipe.train.precision,
+        precision=precision_of(job),
         wanted=export_options,
         evidence=applicability,
         searches=request.search,

@@ -14,40 +14,39 @@ from clipclean import deadline
 from clipclean.deadline import Limit
 from clipclean.errors import TooLittleTime
 from clipclean.jobs import audit_original, destination, outputs, plan, prepare
-from clipclean.jobs.job import Job
+from clipclean.jobs.job import Job, precision_of
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.strategy import Strategy
 from clipclean.jobs.workbench import Workbench
 from clipclean.progress import Listener, heard
 from clipclean.requests import Sanitize
-from clipclean.train import ALONE, Group, Run, RunState
+from clipclean.train import Run
 
 
-def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE) -> Outcome | None:
+def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | None:
     """Clean one checkpoint by a strategy, and write the result into ``job.request.out``.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
-    measures, searches, judges and writes, and the others return None.
+    of ``run`` measures, searches, judges and writes, and the others return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
-    present = destination.look(job.request, is_first=group.is_first)
+    present = destination.look(job.request, is_first=run.group.is_first)
     # The deadline ends the reading of one process; several would wait for the one that it ends.
-    timed = Listener(steps=lambda *_: deadline.check()) if group.size == 1 else Listener()
+    timed = Listener(steps=lambda *_: deadline.check()) if run.group.size == 1 else Listener()
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(timed):
         inputs = prepare.prepare(job)
-    run = Run(job.request.seed, inputs.precision, group=group)
     strategy = strategy.fitted(inputs, run)
     prospect = plan.tell_cleaning(inputs, strategy.candidate_recipes, minutes=job.request.max_minutes)
     inputs = replace(inputs, forecast=prospect.record())
-    state = RunState.of(job.request.out, destination.fingerprint(inputs), group=group)
+    state = run.state_of(job.request.out, destination.fingerprint(inputs))
     output = destination.of(job.request, inputs, present, state)
     if destination.is_finished(output):
-        return destination.outcome_of_finished(job.request, state) if group.is_first else None
+        return destination.outcome_of_finished(job.request, state) if run.group.is_first else None
     with destination.working(job.request, output), _in_time(job, strategy.needs):
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
@@ -58,11 +57,16 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, /, *, group: Group = ALONE)
         return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
 
 
+def run_of(job: Job[Sanitize], /) -> Run:
+    """The settings of a cleaning's run, in one process."""
+    return Run(job.request.seed, precision_of(job))
+
+
 def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
     destination.look(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
-    fitted = strategy.fitted(inputs, Run(job.request.seed, inputs.precision))
+    fitted = strategy.fitted(inputs, run_of(job))
     return plan.plan_cleaning(job.request, inputs, fitted.candidate_recipes)
 
 
@@ -77,4 +81,4 @@ def _in_time(job: Job[Sanitize], what: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["Job", "planned", "sanitize"]
+__all__ = ["Job", "planned", "run_of", "sanitize"]

@@ -1,6 +1,6 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
-from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
+from clipclean.train.distributed import Launch, joined, launch_of, leftovers
 from clipclean.train.loop import (
     LEAST_PARAMETERS,
     Batch,

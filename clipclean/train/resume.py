@@ -299,6 +299,10 @@ class Run:
 
         return replace(self, progress=report)
 
+    def state_of(self, out: Path, decides: Mapping[str, object], /) -> RunState:
+        """The state of the run that writes ``out``, which its processes share; see :meth:`RunState.of`."""
+        return RunState.of(out, decides, group=self.group)
+
     def alone(self) -> "Run":
         """The same for one process that no other waits for."""
         return replace(self, group=ALONE)
