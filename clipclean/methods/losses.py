@@ -10,11 +10,9 @@ from torch import Tensor
 from clipclean import model
 from clipclean.config.methods import METHODS
 from clipclean.config.methods import Loss as Weights
-from clipclean.config.recipe import Recipe
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance, squared_distances
 from clipclean.train.memory import Encode, MicroBatches
-from clipclean.train.resume import Run
 
 
 @dataclass(frozen=True)
@@ -127,20 +125,27 @@ LOSSES: dict[str, Callable[[Parts], Loss]] = {
 
 
 def objective(
-    clip: model.Clip, recipe: Recipe, /, *, text_classifier: Tensor | None, micro: MicroBatches, run: Run
+    clip: model.Clip,
+    method: str,
+    weights: Weights,
+    /,
+    *,
+    text_classifier: Tensor | None,
+    micro: MicroBatches,
+    parallel: Callable[[Encode], Encode] = lambda encode: encode,
 ) -> Loss:
-    """The loss of the method on a whole batch, of which each process encodes its share, part by part.
+    """The loss of a method on a whole batch, of which each process encodes its share, part by part.
 
     Args:
         clip: the model before its first step; a frozen copy is kept if the loss compares with it.
-        recipe: the method and its weights.
+        method: its name.
+        weights: of its terms.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
         micro: how many pairs go through a tower of the model at once.
-        run: of several processes every loss is that of the whole batch.
+        parallel: encodes what all processes have, so that every loss is that of the whole batch.
     """
-    weights, share = recipe.loss, recipe.train.batch_size // run.group.size
     # The copy takes the memory of a model, so it is made only where the loss looks at it.
-    looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
+    looks_back = METHODS[method].keeps_original or weights.preserve_weight
     original = model.frozen_copy(clip) if looks_back else clip
 
     # Preservation compares what users get: in training mode a ResNet normalises by the batch, and would differ from the frozen
@@ -150,16 +155,13 @@ def objective(
             return clip.encode_images(pixels)
 
     images, tokens, used = (
-        run.group.gathered(micro.over(encode), pairs=share)
-        for encode in (clip.encode_images, clip.encode_tokens, as_used)
+        parallel(micro.over(encode)) for encode in (clip.encode_images, clip.encode_tokens, as_used)
     )
-    original_images, original_tokens = (
-        run.group.gathered(e, pairs=share) for e in (original.encode_images, original.encode_tokens)
-    )
-    own = LOSSES[recipe.method](
+    original_images, original_tokens = (parallel(encode) for encode in (original.encode_images, original.encode_tokens))
+    own = LOSSES[method](
         Parts(images, tokens, clip.logit_scale, weights, (original_images, original_tokens), text_classifier, used)
     )
-    if METHODS[recipe.method].disturbs:  # its own loss preserves, by one pass of the original
+    if METHODS[method].disturbs:  # its own loss preserves, by one pass of the original
         return own
     return preserving(own, used, original_images, weight=weights.preserve_weight)
 

@@ -55,7 +55,7 @@ class RoundSettings:
     steps: int
     training: Train  # batch size, rate, warm-up and the optimizer's values
     weights: Loss  # of the terms of the loss
-    variation: Unlearn  # how images are cut, and triggers moved and made stronger
+    unlearn: Unlearn  # how images are cut, triggers moved and made stronger, and how many rounds there may be
     # Whether clean images are where the original has them when it begins; a recovery begins far from there.
     begins_near: bool
 
@@ -105,7 +105,7 @@ def forget(
         triggered(
             some,
             turns,
-            settings.variation,
+            settings.unlearn,
             generator=generator,
             sections=sections,
             run=run,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipclean import data, deadline, detect, model, train
+from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
@@ -113,7 +114,10 @@ def aims_of(
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")
-    state = run.group.of_first(lambda: unlearning.begin(clip, scene, recipe, seed=run.seed, progress=progress))
+    limits = policy.resolved(policy.DEFAULT_POLICY, recipe.audit)
+    state = run.group.of_first(
+        lambda: unlearning.begin(clip, scene, recipe.unlearn, limits, seed=run.seed, progress=progress)
+    )
     searched = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         unlearning.save(run.state, searched, {})
@@ -215,7 +219,8 @@ def unlearn(
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
         started = time.monotonic() - searched.seconds
-        batches = partial(rounds.batches_of, clip, samples.pairs, rounds.RoundSettings.of(recipe), run=run)
+        settings = rounds.RoundSettings.of(recipe)
+        batches = partial(rounds.batches_of, clip, samples.pairs, settings, run=run)
         damping = recipe.train.damping
         inverses = None if damping is None else inverses_of(original, samples, recipe, damping, run=run)
         states = unlearning.unlearn(
@@ -223,7 +228,7 @@ def unlearn(
             rounds.Teachers(original, base),
             scene,
             state,
-            recipe,
+            settings,
             batches=batches,
             run=run.stopping(stop),
             inverses=inverses,
@@ -269,18 +274,19 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
 
     Of several processes each trains on its share of every batch. Raises what ``clean`` raises.
     """
-    options = recipe.train
-    total = recipes.total_steps(recipe, pairs=len(samples.pairs))
+    options, total = recipe.train, recipes.total_steps(recipe, pairs=len(samples.pairs))
     is_tower = "image tower" in (recipe.traits.moves, options.moves)
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     optimizer = optimizer_of(clip, samples, recipe, tower if is_tower else clip.net, run=run)
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
-    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=options.batch_size // run.group.size)
-    # Before the state of an interrupted run is put back.
-    loss = objective(clip, recipe, text_classifier=aims.text_classifier, micro=micro, run=run)
+    share = options.batch_size // run.group.size
+    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
+    parallel = partial(run.group.gathered, pairs=share)
+    loss = objective(  # before the state of an interrupted run is put back
+        clip, recipe.method, recipe.loss, text_classifier=aims.text_classifier, micro=micro, parallel=parallel
+    )
     so_far = run.state.resume(clip.net, optimizer) if run.state else TrainingSoFar()
-    first = so_far.steps
-    precision = train.resolved(run.precision, clip.net, clip.device)
+    first, precision = so_far.steps, train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run, views=views_of(recipe), first_step=first)

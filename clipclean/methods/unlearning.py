@@ -10,9 +10,9 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import detect, model, train
-from clipclean.config import policy
 from clipclean.config.effort import Effort
-from clipclean.config.recipe import Recipe
+from clipclean.config.recipe import Unlearn
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import Suspicion, identities
 from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
@@ -177,7 +177,14 @@ class SearchedModel:
 
 
 def begin(
-    clip: model.Clip, scene: Scene, recipe: Recipe, /, *, seed: int, progress: Callable[[int, int], None]
+    clip: model.Clip,
+    scene: Scene,
+    how: Unlearn,
+    limits: AuditLimits,
+    /,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None],
 ) -> State:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
@@ -188,7 +195,7 @@ def begin(
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
     """
     known_targets = dict.fromkeys(target for _, target in scene.known)
-    if not recipe.unlearn.search:
+    if not how.search:
         if not known_targets:
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
         return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
@@ -212,9 +219,8 @@ def begin(
             ) from error
         return State(tuple(known_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
-    limits = policy.resolved(policy.DEFAULT_POLICY, recipe.audit)
     suspect_names = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
-    catches = first_caught(result.targeted, anomaly_index=recipe.unlearn.anomaly_index, suspect_names=suspect_names)
+    catches = first_caught(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
@@ -262,7 +268,7 @@ def unlearn(
     teachers: Teachers,
     scene: Scene,
     state: State,
-    recipe: Recipe,
+    settings: RoundSettings,
     /,
     *,
     batches: Callable[[int], Iterable[train.Batch]],
@@ -279,13 +285,13 @@ def unlearn(
         teachers: a frozen copy of it from before the first round, and its base for a recipe that undoes.
         scene: what is searched on, and what is known.
         state: where the run stands: what ``begin`` returned, or a later one.
-        recipe: how; its ``train``, ``loss`` and ``unlearn``.
+        settings: of every round.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
         inverses: of the moments of what comes into each layer on clean images, for a recipe with ``train.damping``; None for others.
         run: its seed with the number of a round decides every draw. The searches between rounds are few: the first process makes them.
     """
-    steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
+    steps, most = settings.steps, settings.unlearn.max_rounds
 
     def report(before: int, what: str, done: int, _total: int) -> None:
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
@@ -306,7 +312,7 @@ def unlearn(
             teachers,
             batches(number),
             forgotten(scene, newest, everything),
-            RoundSettings.of(recipe),
+            settings,
             generator=generator,
             run=replace(run, progress=functools.partial(report, number * steps)),
             inverses=inverses,
@@ -314,17 +320,17 @@ def unlearn(
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
-            state = searched_again(clip, scene, state, recipe, generator=generator, run=run)
+            state = searched_again(clip, scene, state, settings.unlearn, generator=generator, run=run)
         yield state
 
 
 def searched_again(
-    clip: model.Clip, scene: Scene, state: State, recipe: Recipe, /, *, generator: Generator, run: Run
+    clip: model.Clip, scene: Scene, state: State, how: Unlearn, /, *, generator: Generator, run: Run
 ) -> State:
     """The state after a further round, with what a search finds on the model as it is now."""
-    again = functools.partial(search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator)
+    again = functools.partial(search_again, clip, scene, state, enough=how.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
-    is_audited = recipe.is_surgery and state.rounds + 1 >= recipe.unlearn.max_rounds
+    is_audited = not how.search and state.rounds + 1 >= how.max_rounds
     catches, scores = ((), {}) if is_audited else run.group.of_first(again)
     return replace(state, catches=(*state.catches, *catches), rounds=state.rounds + 1, scores=(*state.scores, scores))
 

@@ -10,7 +10,7 @@ import torch
 from clips import build
 
 from clipclean import checkpoint, cli, deadline, detect, progress
-from clipclean.config import recipe
+from clipclean.config import policy, recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import Suspicion
 from clipclean.methods import rounds, unlearning
@@ -165,14 +165,15 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
     short = replace(EFFORTS["quick"], steps=2, free_images=4, images=2)
-    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short)
+    here, how = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short), recipe.load("unlearn")
+    limits = policy.resolved(policy.DEFAULT_POLICY, how.audit)
     with contextlib.ExitStack() as late:
 
         def told(done, total):
             if done == 5:  # between two families
                 late.enter_context(deadline.within(0))
 
-        state = unlearning.begin(clip, here, recipe.load("unlearn"), seed=0, progress=told)
+        state = unlearning.begin(clip, here, how.unlearn, limits, seed=0, progress=told)
     assert state.catches == ()
     assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
 
@@ -285,7 +286,7 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     monkeypatch.setattr(unlearning, "search_again", search_again)
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
     begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
-    how = recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={asked['max_rounds']}"])
+    how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={asked['max_rounds']}"]))
     run = Run(asked["seed"], "fp32", lambda *_: None)
     states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
     assert seen == forgotten
@@ -304,7 +305,7 @@ def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variant
     monkeypatch.setattr(unlearning, "forget", forget)
     here = replace(scene(torch.ones(8, 3, 16, 16)), variants=variants)
     begun = unlearning.State((1,), {}, FIRST, 0, ({},), ())
-    how = recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"])
+    how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"]))
     run = Run(0, "fp32", lambda *_: None)
     next(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
     assert seen == [copies]

@@ -135,7 +135,7 @@ def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(c
         micro = memory.MicroBatches(clip.net, size=micro_size, pairs=6)
         changes = ["loss.clip_weight=0.000001", "loss.self_supervised_weight=0", "loss.preserve_weight=5"]
         chosen = recipe.override(recipe.load("mmcl"), changes)
-        loss = losses.objective(clip, chosen, text_classifier=None, micro=micro, run=train.Run(0, "fp32"))
+        loss = losses.objective(clip, chosen.method, chosen.loss, text_classifier=None, micro=micro)
         clip.net.visual.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
         with torch.no_grad():
             clip.net.visual.conv1.weight.mul_(1.5)  # or nothing would have moved
