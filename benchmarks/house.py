@@ -46,7 +46,7 @@ VAGUE = (
         "counted",
         "changed",
     ),
-    *("wanted", "chosen", "built", "held", "drawn"),
+    *("wanted", "chosen", "built", "held", "drawn", "audited", "considered", "compared"),
 )
 WITH_OPTIONS = ("clipclean.api", "clipclean.api.reports")  # whose functions have a keyword for each option
 Function = ast.FunctionDef | ast.AsyncFunctionDef

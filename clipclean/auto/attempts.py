@@ -174,62 +174,62 @@ def choose(
         Inconclusive: no candidate can be run at all.
         OutOfTime: the deadline came before one was run.
     """
-    considered: list[CandidateResult] = []
+    candidate_results: list[CandidateResult] = []
     try:
         for place, candidate in enumerate(candidates):
-            if considered and is_late():
+            if candidate_results and is_late():
                 break
-            if not candidate.is_gentle and _are_too_dear(considered, is_worth):
-                considered.append(CandidateResult(candidate, "gentler ones cost too much already"))
+            if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
+                candidate_results.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
             tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
-            considered.append(try_out(candidate))
+            candidate_results.append(try_out(candidate))
             # Without a test backdoor the model itself shows what a candidate leaves.
-            if not considered[-1].trials or considered[-1].trials[0].passes(limits):
-                considered[-1] = _ran(considered[-1], run)
+            if not candidate_results[-1].trials or candidate_results[-1].trials[0].passes(limits):
+                candidate_results[-1] = _ran(candidate_results[-1], run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
-            tell(f"{candidate.name}: {considered[-1].in_words(limits, is_sure=counts_doubts)}")
-            attempt = considered[-1].attempt
+            tell(f"{candidate.name}: {candidate_results[-1].in_words(limits, is_sure=counts_doubts)}")
+            attempt = candidate_results[-1].attempt
             if attempt and is_worth(attempt) and not attempt.is_open(is_sure=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
-                return [*considered, *(CandidateResult(follower, why) for follower in candidates[place + 1 :])]
-        waiting = [place for place, entry in enumerate(considered) if not entry.why_not and not entry.attempt]
-        waiting.sort(key=lambda place: considered[place].shortfall(limits))
+                return [*candidate_results, *(CandidateResult(follower, why) for follower in candidates[place + 1 :])]
+        waiting = [place for place, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
+        waiting.sort(key=lambda place: candidate_results[place].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
         # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
         for place in waiting:
-            ran = [entry.attempt for entry in considered if entry.attempt]
+            ran = [entry.attempt for entry in candidate_results if entry.attempt]
             if any(attempt.way.is_within for attempt in ran) or (ran and is_late()):
                 break
-            considered[place] = _ran(considered[place], run)
+            candidate_results[place] = _ran(candidate_results[place], run)
     except deadline.OutOfTime:
-        if not any(entry.attempt for entry in considered):
+        if not any(entry.attempt for entry in candidate_results):
             raise
-    if not any(entry.attempt for entry in considered):
-        reasons = "; ".join(f"{entry.candidate.name}: {entry.why_not}" for entry in considered)
+    if not any(entry.attempt for entry in candidate_results):
+        reasons = "; ".join(f"{entry.candidate.name}: {entry.why_not}" for entry in candidate_results)
         raise Inconclusive(f"No candidate of auto.candidates can be run on this model and these data: {reasons}")
-    return considered
+    return candidate_results
 
 
-def _are_too_dear(considered: Sequence[CandidateResult], is_worth: Callable[[Attempt], bool], /) -> bool:
+def _are_too_dear(candidate_results: Sequence[CandidateResult], is_worth: Callable[[Attempt], bool], /) -> bool:
     """Whether gentle candidates were run, and none that was run is worth its price: harsher ones cost no less.
 
     Of a warp in a model of 58 million parameters three gentle candidates were too dear, and the harsher ones would have taken an hour.
     """
-    ran = [(entry.candidate, entry.attempt) for entry in considered if entry.attempt]
+    ran = [(entry.candidate, entry.attempt) for entry in candidate_results if entry.attempt]
     return any(candidate.is_gentle for candidate, _ in ran) and not any(is_worth(attempt) for _, attempt in ran)
 
 
-def _ran(considered: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /) -> CandidateResult:
+def _ran(candidate_result: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /) -> CandidateResult:
     """The candidate with its run, or why it cannot be run: nothing can be searched, for one, or the training diverges."""
-    if considered.why_not:
-        return considered
+    if candidate_result.why_not:
+        return candidate_result
     try:
-        return run(considered)
+        return run(candidate_result)
     except (Inconclusive, NonFiniteLoss) as error:
-        return replace(considered, why_not=str(error), trials=())
+        return replace(candidate_result, why_not=str(error), trials=())
 
 
 def is_better_as_it_was(
@@ -246,9 +246,11 @@ def is_better_as_it_was(
     return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
 
 
-def best(considered: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
+def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
     """The run candidate whose weights are written."""
-    return min(((entry, entry.attempt) for entry in considered if entry.attempt), key=lambda pair: pair[1].rank())
+    return min(
+        ((entry, entry.attempt) for entry in candidate_results if entry.attempt), key=lambda pair: pair[1].rank()
+    )
 
 
 # One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.
@@ -332,7 +334,7 @@ class CleanedCopy:
 
 
 def on_model(
-    bench: Workbench, considered: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
+    bench: Workbench, trial_result: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
 ) -> CandidateResult:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
@@ -342,7 +344,7 @@ def on_model(
         Inconclusive: nothing can be searched.
         NonFiniteLoss: the training diverges.
     """
-    candidate = considered.candidate
+    candidate = trial_result.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
@@ -351,8 +353,8 @@ def on_model(
     new_suspicions = new_among(candidate_run.leads, before.suspicions)
     suspected = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
-    if copy is not None and considered.trials:
-        trials = {trial.share: trial for trial in considered.trials}
+    if copy is not None and trial_result.trials:
+        trials = {trial.share: trial for trial in trial_result.trials}
         cleaned_copy = CleanedCopy(bench, candidate, copy, triggers, trials)
     way = bench.walked_back(
         bench.original_under(suspected, before),
@@ -369,14 +371,14 @@ def on_model(
         if way.point.share < 1 and is_gone and not cleaned_copy.refinetuned(way.point.share).removes_all(bench.limits):
             way = replace(way, point=way.points[0])
             cleaned_copy.refinetuned(1.0)
-        seconds = considered.seconds + time.monotonic() - started
-        considered = replace(considered, trials=cleaned_copy.ordered(considered.trials[0].share), seconds=seconds)
+        seconds = trial_result.seconds + time.monotonic() - started
+        trial_result = replace(trial_result, trials=cleaned_copy.ordered(trial_result.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
     if candidate_run.changed:
         bench.put_between(bench.original, candidate_run.weights, share=way.point.share)
         attempt = _audited(bench, attempt)
     attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
-    return replace(considered, attempt=attempt)
+    return replace(trial_result, attempt=attempt)
 
 
 def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt:

@@ -184,9 +184,9 @@ def test_backdoor_findings(
     return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=is_changed)]
 
 
-def nothing_passed(considered: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /) -> Finding:
+def nothing_passed(candidate_results: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /) -> Finding:
     """That an error stands after all that was tried."""
-    names = ", ".join(entry.candidate.name for entry in considered if not entry.why_not)
+    names = ", ".join(entry.candidate.name for entry in candidate_results if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
     words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
     return finding(CC.NO_CANDIDATE_PASSES, words, level="error")
@@ -233,14 +233,14 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
     )
 
 
-def _candidate(considered: CandidateResult, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
-    attempt = considered.attempt
+def _candidate(candidate_result: CandidateResult, limits: AuditLimits, *, is_chosen: bool) -> CandidateRecord:
+    attempt = candidate_result.attempt
     return CandidateRecord(
-        candidate=considered.candidate.name,
+        candidate=candidate_result.candidate.name,
         chosen=is_chosen,
-        why_not=considered.why_not,
-        passes=bool(considered.trials) and considered.trials[0].passes(limits),
-        trials=tuple(TrialRecord.of(trial, kept=trial.share) for trial in considered.trials),
+        why_not=candidate_result.why_not,
+        passes=bool(candidate_result.trials) and candidate_result.trials[0].passes(limits),
+        trials=tuple(TrialRecord.of(trial, kept=trial.share) for trial in candidate_result.trials),
         run=None
         if attempt is None
         else RunRecord.of(

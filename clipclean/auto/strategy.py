@@ -114,11 +114,11 @@ def tried_all(
             return CandidateResult(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
         if needless and candidate.searches:
             return CandidateResult(candidate, needless)
-        considered = attempts.on_copy(bench, candidate, copy, before)
-        spent.append(considered.seconds)
-        return considered
+        candidate_result = attempts.on_copy(bench, candidate, copy, before)
+        spent.append(candidate_result.seconds)
+        return candidate_result
 
-    considered = attempts.choose(
+    candidate_results = attempts.choose(
         offered,
         limits=bench.limits,
         is_sure=bool(before.sure),
@@ -128,4 +128,4 @@ def tried_all(
         run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         tell=bench.say,
     )
-    return Choice(before, copy, considered, limit.minutes, is_late(), limit.started)
+    return Choice(before, copy, candidate_results, limit.minutes, is_late(), limit.started)

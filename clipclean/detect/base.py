@@ -383,7 +383,7 @@ def _difference(
     return Difference(trigger, name, own, base, interval)
 
 
-def findings(compared: Compared, /, *, specs: Collection[str] = ()) -> list[Finding]:
+def findings(comparison: Compared, /, *, specs: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
     So do triggers of these specs, which a user named; they are an error if they surely turn ``BEYOND_BASE_FAILS`` more of the images.
 
@@ -396,8 +396,8 @@ def findings(compared: Compared, /, *, specs: Collection[str] = ()) -> list[Find
     other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the base's, and so did one in a planted model, for a class that
     nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
-    lifted = _lifted(compared.lift, compared.differences) if compared.lift else []
-    differences = compared.differences if compared.agreement >= BASE_AGREES else ()
+    lifted = _lifted(comparison.lift, comparison.differences) if comparison.lift else []
+    differences = comparison.differences if comparison.agreement >= BASE_AGREES else ()
     return [
         *lifted,
         *(_alone(one, specs) for one in differences if (one.is_found or one.trigger in specs) and one.is_alone),

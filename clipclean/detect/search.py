@@ -422,10 +422,10 @@ class _Scene:
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
         of_two = [candidate for ended in by_family.values() for candidate in ended]
-        compared = Comparison(
+        comparison = Comparison(
             [*(c for c in candidates if c.target not in (target, *others)), *of_two], result.references
         )
-        hits = [compared.hit(scene.look, c, scene.unseen, result.untargeted) for c in of_two if compared.others(c)]
+        hits = [comparison.hit(scene.look, c, scene.unseen, result.untargeted) for c in of_two if comparison.others(c)]
         return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
 
     def compared(self, unfinished: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:

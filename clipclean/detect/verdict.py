@@ -74,8 +74,8 @@ class AuditResult:
         if self.search is None:
             return None
         none = CalibrationRecord(kind="none", name="", models=0)
-        compared = CalibrationRecord.of(self.search.references) if self.search.references else none
-        return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
+        calibration = CalibrationRecord.of(self.search.references) if self.search.references else none
+        return self.search.record(effort=effort, seconds=self.seconds, calibration=calibration, saved=saved)
 
 
 class Beside(Protocol):
@@ -89,7 +89,7 @@ class Beside(Protocol):
     def kin(self) -> base.Kinship:
         """How near it is."""
 
-    def with_comparison(self, clip: model.Clip, eval_set: EvalSet, audited: AuditResult, /) -> AuditResult:
+    def with_comparison(self, clip: model.Clip, eval_set: EvalSet, audit: AuditResult, /) -> AuditResult:
         """The audit of a model with what acts on it and not on the base."""
 
     def notes(self) -> list[Finding]:
@@ -99,70 +99,70 @@ class Beside(Protocol):
         """``base`` of the report."""
 
 
-def of_audit(audited: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
+def of_audit(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
-    about_base = of_base(audited)
-    if audited.clip_normalised:
-        return [*about_base, *_under_both(audited, audited.clip_normalised, limits, images=images)]
+    about_base = of_base(audit)
+    if audit.clip_normalised:
+        return [*about_base, *_under_both(audit, audit.clip_normalised, limits, images=images)]
     late = (
         [unproven(CC.TIME_OVER, "Time was over before the audit under CLIP's own normalisation.")]
-        if audited.is_late
+        if audit.is_late
         else []
     )
-    own = _under_one(audited, limits, images=images)
-    if compared := audited.beside_base:  # what acts on the base as much needs no more images
+    own = _under_one(audit, limits, images=images)
+    if comparison := audit.beside_base:  # what acts on the base as much needs no more images
         own = [
             sign
             for sign in own
-            if sign.rule != CC.TOO_LITTLE_DATA or not compared.is_natural(sign.trigger, sign.target, limits)
+            if sign.rule != CC.TOO_LITTLE_DATA or not comparison.is_natural(sign.trigger, sign.target, limits)
         ]
     return [*about_base, *own, *late]
 
 
-def of_base(audited: AuditResult, /) -> list[Finding]:
+def of_base(audit: AuditResult, /) -> list[Finding]:
     """The findings of a model beside its base; none without one."""
-    return base.findings(audited.beside_base) if audited.beside_base else []
+    return base.findings(audit.beside_base) if audit.beside_base else []
 
 
-def _under_one(audited: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
-    measurement = replace(audited.measured, panel=()) if audited.search else audited.measured
-    findings = [*of_probes(measurement, limits=limits), *_departed(audited, limits)]
-    if audited.why_not:
-        findings.append(unproven(*audited.why_not))
+    measurement = replace(audit.measured, panel=()) if audit.search else audit.measured
+    findings = [*of_probes(measurement, limits=limits), *_departed(audit, limits)]
+    if audit.why_not:
+        findings.append(unproven(*audit.why_not))
     undone = [f"{measurement.untried} of the known triggers were not tried"] if measurement.untried else []
-    if audited.search and audited.search.cut:
-        undone.append("only {} of {} steps of the search were done".format(*audited.search.cut))
+    if audit.search and audit.search.cut:
+        undone.append("only {} of {} steps of the search were done".format(*audit.search.cut))
     if undone:
-        late = f"Time was over: {', and '.join(undone)}. {_until_then(audited.search, limits)}The same command with more minutes resumes."
+        late = f"Time was over: {', and '.join(undone)}. {_until_then(audit.search, limits)}The same command with more minutes resumes."
         findings.append(unproven(CC.TIME_OVER, late))
-    if audited.search is None:
+    if audit.search is None:
         return findings
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
-    findings += _of_one_class(audited, limits)
-    findings += _unsound(_sound_rate(audited), classes=len(measurement.text_classifier))
-    findings += of_search(audited.search, images=images, limits=limits)
-    return [*findings, *_uncalibrated(audited.search), *_synonyms(audited.search)]
+    findings += _of_one_class(audit, limits)
+    findings += _unsound(_sound_rate(audit), classes=len(measurement.text_classifier))
+    findings += of_search(audit.search, images=images, limits=limits)
+    return [*findings, *_uncalibrated(audit.search), *_synonyms(audit.search)]
 
 
-def _of_one_class(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
+def _of_one_class(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """A warning if most images are of one class and too few of others: no trigger can be seen to lead there.
 
     By labels, or else by what the model takes them for.
     """
-    measurement, labels = audited.measured, audited.measured.accuracy.labels
+    measurement, labels = audit.measured, audit.measured.accuracy.labels
     if labels is None and measurement.confidence is not None:
         labels = measurement.confidence.argmax(1)
-    if labels is None or not len(labels) or not audited.classes:
+    if labels is None or not len(labels) or not audit.classes:
         return []
     counts = representatives(measurement.text_classifier)[labels].bincount()
     most, others = int(counts.max()), len(labels) - int(counts.max())
     if others >= limits.min_images or others >= most:
         return []
     words = (
-        f"{most} of {len(labels)} images are of the class {quoted(audited.classes[int(counts.argmax())])}: a trigger that leads there can "
+        f"{most} of {len(labels)} images are of the class {quoted(audit.classes[int(counts.argmax())])}: a trigger that leads there can "
         f"only be seen on the {others} others, and at least {limits.min_images} are needed. Give images of more classes by --data."
     )
     return [unproven(CC.TOO_LITTLE_DATA, words)]
@@ -176,9 +176,9 @@ def _until_then(search: SearchResult | None, limits: AuditLimits) -> str:
     return f"Until then {words}. "
 
 
-def _sound_rate(audited: AuditResult) -> Rate | None:
+def _sound_rate(audit: AuditResult) -> Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    rate = audited.measured.agreement or audited.measured.accuracy.rate
+    rate = audit.measured.agreement or audit.measured.accuracy.rate
     return rate if rate.n else None
 
 
@@ -551,11 +551,11 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
     return [finding(CC.NOT_CALIBRATED, words, measure="search")]
 
 
-def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
+def _departed(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
-    findings, measurement = list[Finding](), audited.measured
+    findings, measurement = list[Finding](), audit.measured
     sure = {probe.trigger for probe in measurement.known if measurement.is_sure(probe.trigger)}
-    for departure in audited.departures:
+    for departure in audit.departures:
         under = (
             f"under {departure.trigger}" if departure.trigger else "of clean images, or of images with a small tile,"
         )
@@ -568,7 +568,7 @@ def _departed(audited: AuditResult, limits: AuditLimits) -> list[Finding]:
             "trigger": departure.trigger,
         }
         if departure.trigger and departure.excess > limits.max_excess:
-            target = audited.classes[departure.target or 0] if audited.classes else None
+            target = audit.classes[departure.target or 0] if audit.classes else None
             words += f" There it turns {_percent(departure.excess)} more of other images into '{target}'."
             about["target"] = target
             if departure.trigger in sure:

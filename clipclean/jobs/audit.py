@@ -55,19 +55,19 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     prospect = plan.tell_audit(audit_inputs, minutes=request.max_minutes)
     named_base, clip = audit_inputs.shared.base, audit_inputs.loaded.clip
     base = bases.load(named_base, clip, audit_inputs.eval_set, audit_inputs.late_pairs) if named_base else None
-    audited, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
-    result, folder = audited.audit, request.save_triggers
+    model_audit, judge = _searched(audit_inputs, base), audit_inputs.shared.judge
+    result, folder = model_audit.audit, request.save_triggers
     known_power, other_findings = None, base.notes() if base else []
     try:
-        known_power = judging.power_of(audited)
+        known_power = judging.power_of(model_audit)
     except deadline.OutOfTime:
         other_findings.append(
             detect.unproven(CC.TIME_OVER, "Time was over before the power of the audit was measured.")
         )
-    other_findings += _of_references(audited)
+    other_findings += _of_references(model_audit)
     applied = judge.apply(
         audit_inputs.loaded,
-        lambda limits: judging.with_power([*judging.all_findings(audited, limits), *other_findings], known_power),
+        lambda limits: judging.with_power([*judging.all_findings(model_audit, limits), *other_findings], known_power),
     )
     trigger_paths = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
@@ -97,10 +97,10 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     return Outcome(report, images, paths=results.paths_of(request, report))
 
 
-def _of_references(audited: Audited, /) -> list[Finding]:
+def _of_references(model_audit: Audited, /) -> list[Finding]:
     """What speaks against the clean models that the tested one was compared with, but for its base, of which other findings tell."""
-    audit_inputs, search = audited.audit_inputs, audited.audit.search
-    if audited.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
+    audit_inputs, search = model_audit.audit_inputs, model_audit.audit.search
+    if model_audit.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
         return []
     base = audit_inputs.shared.base
     trusted = [
@@ -144,13 +144,13 @@ def _searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
 
         ending = base.ends(is_enough, clip, eval_set) if base else is_enough
         try:
-            audited = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
+            audit_result = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
         except deadline.OutOfTime:
             if known_triggers_alone is None:
                 raise
             return Audited(audit_inputs, None, replace(known_triggers_alone, why_not=(CC.TIME_OVER, NOT_COMPARED)))
-        audited = base.with_comparison(clip, eval_set, audited) if base else audited
-    return Audited(audit_inputs, references.measured if references else None, audited)
+        audit_result = base.with_comparison(clip, eval_set, audit_result) if base else audit_result
+    return Audited(audit_inputs, references.measured if references else None, audit_result)
 
 
 __all__ = ["Job", "Outcome", "Plan", "audit", "planned"]

@@ -99,14 +99,14 @@ class LoadedBase:
         triggers = {trigger.spec: trigger for of in (*others, own, known, user_triggers) for trigger in of}
         models = _models(clip, self.clip, eval_set)
         most_lifted = lift(*models, eval_set.plan.triggers.of_whole_image)
-        compared = replace(compare_models(*models, [*triggers.values()]), lift=most_lifted)
-        audit = replace(audit, beside_base=compared, search=audit.search and compared.without_shared(audit.search))
+        comparison = replace(compare_models(*models, [*triggers.values()]), lift=most_lifted)
+        audit = replace(audit, beside_base=comparison, search=audit.search and comparison.without_shared(audit.search))
         under = audit.clip_normalised
         if under is None or under.search is None:
             return audit
         usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
-        compared = compare_models(*_models(usual, base, eval_set), reached(under.search))
-        return replace(audit, clip_normalised=replace(under, search=compared.without_shared(under.search)))
+        comparison = compare_models(*_models(usual, base, eval_set), reached(under.search))
+        return replace(audit, clip_normalised=replace(under, search=comparison.without_shared(under.search)))
 
     def ends(
         self, is_enough: Callable[[detect.SearchResult], bool], clip: model.Clip, eval_set: detect.EvalSet, /
@@ -123,8 +123,8 @@ class LoadedBase:
         def is_enough_without(result: detect.SearchResult) -> bool:
             if not is_enough(result):
                 return False
-            compared = compare_models(*_models(clip, self.clip, eval_set), reached(result))
-            return is_enough(compared.without_shared(result))
+            comparison = compare_models(*_models(clip, self.clip, eval_set), reached(result))
+            return is_enough(comparison.without_shared(result))
 
         return is_enough_without
 
@@ -138,8 +138,8 @@ class LoadedBase:
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         panel = [trigger for trigger in known.panel if trigger.spec in acting]
         trigger_count = len(user_triggers) + len(known.panel)
-        compared = compare_models(*models, [*user_triggers, *panel])
-        return replace(compared, tried=trigger_count, lift=lift(*models, known.of_whole_image))
+        comparison = compare_models(*models, [*user_triggers, *panel])
+        return replace(comparison, tried=trigger_count, lift=lift(*models, known.of_whole_image))
 
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""

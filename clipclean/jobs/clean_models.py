@@ -137,13 +137,13 @@ def measured_references(
     plan = dataclasses.replace(eval_set.plan, scale=float(trusted.clip.logit_scale().detach()))
     eval_set = dataclasses.replace(eval_set, plan=plan)
     settings = dataclasses.replace(settings, pointed=tuple(towards), is_reference=True)
-    audited = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
-    if audited.is_cut:
+    audit = searching.audit_clip(settings, trusted.clip, eval_set, None, what=f"the reference {name}", state=state)
+    if audit.is_cut:
         raise deadline.OutOfTime
-    if audited.search is None:
-        words = audited.why_not[1] if audited.why_not else ""
+    if audit.search is None:
+        words = audit.why_not[1] if audit.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
-    return detect.References("reference", name, (audited.search.sizes(),))
+    return detect.References("reference", name, (audit.search.sizes(),))
 
 
 def build_references(request: requests.References, /) -> ReferencesFile:

@@ -35,14 +35,17 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
             loaded = inputs.build(checkpoint, late_pairs, device=device)
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)
         beside = bases.load(base, loaded.clip, eval_set, late_pairs)
-        compared = beside.under_known(loaded.clip, eval_set)
+        comparison = beside.under_known(loaded.clip, eval_set)
     return ComparedModels(
         schema_version="1",
         tool=ToolRecord(name="clipclean", version=__version__),
         command="compare",
         model=loaded.record(),
-        base=beside.record(compared, is_whole=True),
-        findings=(*detect.base_findings(compared, specs=[trigger.spec for trigger, _ in suspicions]), *beside.notes()),
+        base=beside.record(comparison, is_whole=True),
+        findings=(
+            *detect.base_findings(comparison, specs=[trigger.spec for trigger, _ in suspicions]),
+            *beside.notes(),
+        ),
         data=images.record().model_copy(update={"pairs": len(eval_set.images)}),
         vocabulary=vocabulary.record(is_given=request.classes is not None),
         environment=machine.versions() | machine.hardware(str(loaded.clip.device)),

@@ -51,13 +51,13 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     # auto chooses by audits beside them
     others = [checkpoint.file.sha256 for checkpoint in inputs.shared.clean_models]
     others += inputs.shared.stored.files
-    compared = {"references": others} if others else {}
+    references = {"references": others} if others else {}
     aims = {
         "vocabulary": asdict(inputs.shared.vocabulary),
         "named": identities(inputs.shared.named),
         "searches": inputs.searches,  # what is found is unlearned
     }
-    return decides | (aims if inputs.recipe.traits.uses_classes else {}) | compared
+    return decides | (aims if inputs.recipe.traits.uses_classes else {}) | references
 
 
 def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, state: RunState, /) -> Destination:

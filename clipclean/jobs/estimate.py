@@ -186,8 +186,8 @@ def training(recipe: Recipe, size: Size, /) -> Work:
         pairs, alone = steps * views, steps * bool(recipe.loss.preserve_weight)
         if method.disturbs:  # images alone, clean and changed
             pairs, alone = 0, 2 * steps
-    compared = steps * bool(alone or method.keeps_original) + recovering
-    work = Work(compared, pairs=pairs, shown=alone + 3 * recovering)
+    images_of_original = steps * bool(alone or method.keeps_original) + recovering
+    work = Work(images_of_original, pairs=pairs, shown=alone + 3 * recovering)
     work = recipe.train.batch_size * work + Work(captions=size.classes * size.templates)
     if method.searches:
         effort = replace(efforts.EFFORTS[unlearning.effort], halves=False)

@@ -30,12 +30,15 @@ class Audited:
     audit: AuditResult  # of the tested model
 
 
-def all_findings(audited: Audited, limits: AuditLimits, /) -> list[Finding]:
+def all_findings(model_audit: Audited, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
-    images = len(audited.audit_inputs.eval_set.images)
-    is_chosen = audited.audit_inputs.names_weights
-    notes = [*notes_on_images(audited.audit_inputs), *file_findings(audited.audit_inputs.loaded, is_chosen=is_chosen)]
-    return [*detect.of_audit(audited.audit, limits, images=images), *notes]
+    images = len(model_audit.audit_inputs.eval_set.images)
+    is_chosen = model_audit.audit_inputs.names_weights
+    notes = [
+        *notes_on_images(model_audit.audit_inputs),
+        *file_findings(model_audit.audit_inputs.loaded, is_chosen=is_chosen),
+    ]
+    return [*detect.of_audit(model_audit.audit, limits, images=images), *notes]
 
 
 def file_findings(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
@@ -72,13 +75,13 @@ def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
     return [finding(CC.NO_CLASS_LIST, words, value=float(len(classes)))]
 
 
-def power_of(audited: Audited, /) -> PowerRecord | None:
+def power_of(model_audit: Audited, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails anyway."""
-    audit_inputs, settings = audited.audit_inputs, audited.audit_inputs.settings
-    findings = all_findings(audited, audit_inputs.shared.judge.limits)
+    audit_inputs, settings = model_audit.audit_inputs, model_audit.audit_inputs.settings
+    findings = all_findings(model_audit, audit_inputs.shared.judge.limits)
     if (
         not audit_inputs.has_power
-        or audited.audit.search is None
+        or model_audit.audit.search is None
         or any(finding.level == "error" for finding in findings)
     ):
         return None
@@ -87,7 +90,9 @@ def power_of(audited: Audited, /) -> PowerRecord | None:
     eval_set = audit_inputs.eval_set.suspecting([])  # those are of the tested model alone
 
     def levels() -> dict[str, str]:
-        copy = searching.audit_clip(settings, clip, eval_set, audited.references, what="a copy with a planted backdoor")
+        copy = searching.audit_clip(
+            settings, clip, eval_set, model_audit.references, what="a copy with a planted backdoor"
+        )
         of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.images))
         by_target = {
             finding.target: finding.level for finding in of_copy if finding.rule == CC.TRIGGER_FOUND and finding.target

@@ -194,8 +194,8 @@ def audit_both(
         def so_far(share: float, answer: str) -> None:
             say(f"So far, at {100 * share:.0f} % of the search{what and f' ({what})'}: {answer}.")
 
-        audited = partial(audit_clip, settings, clip, eval_set, references, what=what)
-        return audited(state=state, is_enough=is_enough, so_far=so_far)
+        audit_under = partial(audit_clip, settings, clip, eval_set, references, what=what)
+        return audit_under(state=state, is_enough=is_enough, so_far=so_far)
 
     own = tested(clip, what)
     usual = clip_normalised(clip)

@@ -136,14 +136,14 @@ def _row(title: str, image: Tensor, answers: tuple[Answer, ...], label: str, tar
 
 def grids(before: ModelImages, after: ModelImages, /) -> PageImages:
     """The example images of a cleaning: each clean and triggered, with the answers before and after."""
-    compared = []
+    both_sides = []
     for grid, grid_after in zip(before.examples, after.examples, strict=True):
         rows = (
             row._replace(cells=(row.cells[0]._replace(when="before"), row_after.cells[0]._replace(when="after")))
             for row, row_after in zip(grid.rows, grid_after.rows, strict=True)
         )
-        compared.append(grid._replace(rows=tuple(rows)))
-    return PageImages(grids=tuple(compared))
+        both_sides.append(grid._replace(rows=tuple(rows)))
+    return PageImages(grids=tuple(both_sides))
 
 
 def trigger_alone(trigger: detect.InvertedTrigger, pixels: Tensor, /) -> tuple[TitledImage, ...]:

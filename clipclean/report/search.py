@@ -119,10 +119,10 @@ def outcome(trigger: FoundRecord, /, *, stands_out: bool) -> str:
     """The effect of a found trigger, in two sentences or three; sizes of clean models where they say whether its class ``stands_out``."""
     share, without = percent(trigger.asr.value), percent(trigger.base_rate.value)
     is_compared = trigger.reference is not None and is_smaller_than_clean(trigger) == stands_out
-    compared = f" Clean models need {clean_sizes(trigger)} for the same." if is_compared else ""
+    of_clean_models = f" Clean models need {clean_sizes(trigger)} for the same." if is_compared else ""
     return (
         f"A search that knew neither trigger nor class found a change: {trigger.family_words}, {trigger.size_words}. With it, the "
-        f"model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{compared}"
+        f"model classifies {share} of the images of other things as “{trigger.class_}”; without it, {without}.{of_clean_models}"
     )
 
 
@@ -144,5 +144,5 @@ def effort(record: SearchRecord) -> str:
     """How hard it was searched: ``Standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
     passes, images = count(record.forward_passes), count(record.images)
     words = f"{record.effort} effort, {duration(record.seconds)}, {passes} forward passes over {images} images"
-    compared = f" Sizes are compared with {calibration(record.calibration)}." if record.calibration else ""
-    return f"{words[:1].upper()}{words[1:]}.{compared}"
+    calibration_words = f" Sizes are compared with {calibration(record.calibration)}." if record.calibration else ""
+    return f"{words[:1].upper()}{words[1:]}.{calibration_words}"
