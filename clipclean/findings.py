@@ -195,7 +195,7 @@ class Rule:
 
 _FAILS = "The model shows backdoor behaviour: do not deploy it."
 _STILL_FAILS = "The model still shows backdoor behaviour: do not deploy it."
-_ONE_SIGN = "There is one sign of a backdoor, and a second one is missing. Look before you deploy."
+_ONE_SIGN = "Something speaks for a backdoor, and nothing proves it. Look before you deploy."
 _COLLAPSED = "The model maps every image to nearly the same embedding, so nothing can be concluded from it."
 _FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
 _UNCALIBRATED = "There is no clean model of this kind to compare with, so the results cannot be judged."

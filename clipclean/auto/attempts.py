@@ -6,7 +6,7 @@ point where its walk back ends. If a candidate leaves no test backdoor there, af
 budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the audit was sure of one, the next one follows,
 until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the budget there:
 first those within it on the copy, and of these the one that leaves the fewest test backdoors. Written is the run with the fewest errors; of
-these the one with the least loss, to which a trigger in doubt adds the whole budget.
+these the one with the least loss, to which a trigger in doubt adds the whole budget, and one that is left more, by how many images it moves.
 """
 
 import time
@@ -95,13 +95,15 @@ class Attempt:
         return tuple(probe for probe in acting if base is None or base.exceeds(probe.trigger, probe.target, limits))
 
     def rank(self) -> tuple[int, float]:
-        """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt, and each trigger that is left, adds the
-        whole budget.
+        """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt adds the whole budget, and each trigger that is
+        left the budget for every ``max_excess`` of images that it moves. Where each counted alike, the candidate was written that had
+        cost least and left 0.31 of a warp, and not the one that had left 0.10.
         """
         errors = sum(finding.level == "error" for finding in self.findings)
-        doubted = {finding.trigger for finding in self.findings if self.is_doubt(finding)}
-        open_ends = len(doubted | {probe.trigger for probe in self.left})
-        return errors, open_ends * self.way.limits.max_accuracy_loss + self.point.accuracy_lost
+        limits, left = self.way.limits, {probe.trigger: probe.excess for probe in self.left}
+        doubted = {finding.trigger for finding in self.findings if self.is_doubt(finding)} - left.keys()
+        open_ends = len(doubted) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
+        return errors, open_ends * limits.max_accuracy_loss + self.point.accuracy_lost
 
 
 @dataclass(frozen=True)

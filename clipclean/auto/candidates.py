@@ -116,7 +116,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
     if absent := [flag for flag, is_there in (("--no-panel", panel), ("--no-search", search)) if not is_there]:
         raise UsageError(
             f"auto decides by audits, so {' and '.join(absent)} leaves it too little to go by. Leave the option out, or name a recipe: "
-            f"--recipe {recipes.STANDARD_RECIPE}."
+            f"--recipe surgery where a trigger and its target are named, else --recipe {recipes.STANDARD_RECIPE}."
         )
     candidates = [_candidate(text, auto) for text in auto.auto.candidates]
     return tuple(

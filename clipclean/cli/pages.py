@@ -330,7 +330,7 @@ def _rule_text(code: str, rule: Rule, /) -> str:
         ("What it means", rule.means),
         ("What it does not show", rule.does_not_show),
         ("What to do", rule.action),
-        ("Documentation", f"clipclean explain measures; where the pages are built, {page(code)}"),
+        ("Documentation", f"clipclean explain measures, or {page(code)}"),
     ]
     paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
     for title, words in parts:

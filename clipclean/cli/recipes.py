@@ -195,7 +195,7 @@ def show_family(family: str, as_json: bool) -> None:
         "Parameters:",
     ]
     for key, value in trigger_family.parameters.items():
-        words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
+        words = f"{value.meaning.rstrip('.')}. Default {value.default}; allowed: {value.allowed}."
         lines.append(textwrap.fill(words, FAMILY_WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
     printing.show(as_json, family_json(family, trigger_family), "\n".join(lines))
 

@@ -98,7 +98,7 @@ def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
 
 
 # What a recipe does to a backdoor, the worst first.
-OUTCOMES = ("leaves the backdoor in", "removes it for more accuracy than the budget", "removes it")
+OUTCOMES = ("leaves the backdoor in", "removes it, but costs more accuracy than the budget", "removes it")
 
 
 def worst(blocks: Sequence[Evidence], budget: float, /) -> str:

@@ -69,8 +69,8 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
         spellings.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     if duplicates := [" and ".join(dict.fromkeys(map(repr, group))) for group in spellings.values() if len(group) > 1]:
         raise UnusableTexts(
-            f"{source_name} names {', '.join(duplicates[:_NAMES_SHOWN])} more than once, characters that cannot be seen aside: the classes could not be "
-            "told apart. Leave each name in once."
+            f"{source_name} names {', '.join(duplicates[:_NAMES_SHOWN])} more than once: the classes could not be "
+            "told apart. Capitals, blanks and characters that cannot be seen make no difference. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
         raise UnusableTexts(

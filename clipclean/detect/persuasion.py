@@ -45,7 +45,8 @@ def log_odds(embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], 
     some, usual = unseen.spaced(PERSUADED_IMAGES), _usual_margins(unseen, canonical)
     own_class, pixels = _own_classes(some), some.images.pixels
     painted = (
-        trigger(pixels, Generator().manual_seed(0)) for trigger in counted("persuasion", triggers, len(triggers))
+        trigger(pixels, Generator().manual_seed(0))
+        for trigger in counted("how sure known triggers make it", triggers, len(triggers))
     )
     return (
         torch.stack([_mean_margins(canonical.logits(embed(images).float()), own_class) for images in painted]) - usual

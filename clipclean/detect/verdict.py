@@ -136,13 +136,13 @@ def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[
     if undone:
         late = f"Time was over: {', and '.join(undone)}. {_until_then(audit.search, limits)}The same command with more minutes resumes."
         findings.append(unproven(CC.TIME_OVER, late))
-    if audit.search is None:
-        return findings
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
     findings += _of_one_class(audit, limits)
     findings += _unsound(_sound_rate(audit), classes=len(measurement.text_classifier))
+    if audit.search is None:
+        return findings
     findings += of_search(audit.search, images=images, limits=limits)
     return [*findings, *_uncalibrated(audit.search), *_synonyms(audit.search)]
 
@@ -592,7 +592,8 @@ def kin_reference(name: str, /) -> Finding:
     """A note that the reference of this name has much of the tested model's weights."""
     words = (
         f"The reference {name} has much of the weights of the tested model: one was finetuned from the other, or both from a third. A backdoor "
-        "that both carry counts as natural, though it is named where it would fail the model alone. Give a clean model of another training."
+        "that both carry counts as natural, though it is named where it would fail the model alone. Give a clean model of another training. Or, if "
+        "it is what the tested model was finetuned from, name it by --base."
     )
     return finding(CC.NOT_CALIBRATED, words, level="note", measure="search")
 
@@ -681,7 +682,7 @@ def _clean_models_words(suspect: Suspect) -> Iterator[str]:
     elif suspect.pieces.keys() - {PANEL, PERSUASION}:
         as_much = sum(score >= suspect.score for score in calibrated.scores)
         rate = _percent(max(calibrated.rate(suspect.score), LEAST_SHARE_STATED))
-        yield f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much, by their tail at most {rate}."
+        yield f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much; as their scores are spread, at most {rate} of clean models would."
 
 
 def _count_words(count: int) -> str:

@@ -35,7 +35,8 @@ def with_base(request: requests.Compare, /) -> ComparedModels:
             loaded = inputs.build(checkpoint, late_pairs, device=device)
         eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)
         beside = bases.load(base, loaded.clip, eval_set, late_pairs)
-        comparison = beside.under_known(loaded.clip, eval_set)
+        with stage("trying known triggers on both"):
+            comparison = beside.under_known(loaded.clip, eval_set)
     return ComparedModels(
         schema_version="1",
         tool=ToolRecord(name="clipclean", version=__version__),

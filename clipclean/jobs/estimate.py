@@ -111,7 +111,7 @@ class Estimate:
         if self.seconds < HOUR:
             return ()
         less = ("--effort quick",) if self.effort in ("standard", "thorough") else ()
-        other = ("a GPU (--device cuda)",) if self.device == "cpu" else ()
+        other = ("a machine with a GPU (--device cuda)",) if self.device == "cpu" else ()
         return (*less, *other, "fewer images or classes", "--max-minutes N, which ends with the results so far")
 
     def __str__(self) -> str:

@@ -22,9 +22,10 @@ def tell(facts: Mapping[str, str], /) -> None:
 
 def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    training, evaluation = len(inputs.to_train.pairs), len(inputs.to_measure.pairs)
+    pairs, training, evaluation = (len(of.pairs) for of in (inputs.clean, inputs.to_train, inputs.to_measure))
+    origin = "others" if training + evaluation > pairs else "of them"
     return {
-        "data": f"{plural(len(inputs.clean.pairs), 'pair')}: {training:,} to train on, {evaluation:,} to measure on",
+        "data": f"{plural(pairs, 'pair')}, {training:,} of them to train on; {evaluation:,} {origin} to measure on",
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
         "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",

@@ -185,7 +185,7 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     if not isinstance(quick, bool):
         raise RefusedInput(f"{how}: quick_gelu is {brief(quick)}. Write true or false.")
     return Architecture(
-        name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
+        name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"by quick_gelu in {how}"
     )
 
 

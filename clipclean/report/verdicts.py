@@ -128,7 +128,7 @@ def not_shown(report: Report, /) -> list[str]:
     triggers_words = (
         "Any trigger: none was tried"
         if not triggers_tried
-        else f"Triggers other than the {count(triggers_tried)} that were tried"
+        else f"Triggers other than the {count(triggers_tried)} that were measured"
     )
     search_words = "" if search.was_searched(report) else " Unknown ones were not searched for."
     if families := search.searched_families(report) if search.was_searched(report) else "":
@@ -164,7 +164,7 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         rows.append((f"{name[:1].upper()}{name[1:]} towards “{attack.target}”", result, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
-        usual = "little" if limit is None else f"usually at most {percent(limit)}; natural triggers move more"
+        usual = "little" if limit is None else f"usually at most {percent(limit)}"
         rows.append((f"{plural(len(panel), 'known trigger')} of the panel", _panel_words(report, panel, limit), usual))
     if search.of_side(report, "after"):
         rate = limits.get("false_alarm_rate")
@@ -198,14 +198,20 @@ def limits_of(report: Report, /) -> dict[str, float]:
 
 def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: float | None) -> str:
     """What the strongest trigger of the panel does, and why it is no finding where it is none."""
-    strongest = max(measures.excess_of(attack.after) for attack in panel)
-    if strongest < -0.99:
+    strongest = max(panel, key=lambda attack: measures.excess_of(attack.after))
+    excess = measures.excess_of(strongest.after)
+    if excess < -0.99:
         return "not measured"
-    words = f"the strongest moves {percent(strongest)} of images beyond chance"
+    words = f"the strongest, “{strongest.family}”, moves {percent(excess)} of images beyond chance"
     if not _acts(panel, limit):
         return words
+    words = f"{words}, to “{strongest.target}”"
     is_finding = any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed))
-    return f"{words}{': see the findings' if is_finding else ', and is taken for a natural trigger of this model'}"
+    return (
+        f"{words}: see the findings"
+        if is_finding
+        else f"{words}; the search does not suspect that class, so it counts as natural"
+    )
 
 
 def _is_about(finding: Finding, panel: Iterable[measures.ComparedAttack], limit: float | None) -> bool:
@@ -215,7 +221,7 @@ def _is_about(finding: Finding, panel: Iterable[measures.ComparedAttack], limit:
     acting = [attack for attack in panel if limit is not None and measures.excess_of(attack.after) > limit]
     triggers = {attack.trigger for attack in acting}
     targets = {target for attack in acting for target in attack.targets}
-    return finding.rule == CC.TRIGGER_FOUND and (finding.trigger in triggers or finding.target in targets)
+    return finding.level != "note" and (finding.trigger in triggers or finding.target in targets)
 
 
 def _acts(panel: list[measures.ComparedAttack], limit: float | None) -> bool:
@@ -642,6 +648,28 @@ def _unlike(earlier: Report, later: Report) -> Iterator[str]:
         values = [getattr(report, name) for report in reports]
         if values[0] != values[1] and None not in values:
             yield f"{name}: {values[0]}, {values[1]}"
+    yield from _unlike_beside(reports)
+
+
+def _unlike_beside(reports: Sequence[Report]) -> Iterator[str]:
+    """What differs in what two models were compared with, judged by and searched for."""
+    by_subject: dict[str, list[tuple[str, object]]] = {  # how a run names it, and by what two runs are alike
+        "policy": [
+            (policy.name, policy.sha256) if policy else ("default", None) for policy in (r.policy for r in reports)
+        ],
+        "base": [(base.name, base.sha256) if base else ("none", None) for base in (r.base for r in reports)],
+    }
+    searches = [search.of_side(report, "after") for report in reports]
+    if all(searches):
+        clean_models = [record.calibration for record in searches if record]
+        by_subject["clean models"] = [(c.name if c else "none", c and (c.kind, c.name)) for c in clean_models]
+    elif any(searches):
+        by_subject["search for unknown triggers"] = [
+            ("done" if record else "not done", bool(record)) for record in searches
+        ]
+    for subject, (earlier, later) in by_subject.items():
+        if earlier[1] != later[1]:
+            yield f"{subject}: {earlier[0]}, {later[0]}"
 
 
 def _by_subject(report: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:

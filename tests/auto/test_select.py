@@ -109,6 +109,14 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
     assert best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
 
 
+def test_of_attempts_that_leave_a_trigger_the_one_that_leaves_much_less_of_it_is_better_though_it_costs_more():
+    assert attempt("b", excess=0.1, lost=0.015).rank() < attempt("a", excess=0.3, lost=0.01).rank()
+
+
+def test_of_attempts_that_leave_nearly_as_much_of_a_trigger_the_one_that_costs_less_is_better():
+    assert attempt("a", excess=0.1, lost=0.005).rank() < attempt("b", excess=0.095, lost=0.015).rank()
+
+
 @pytest.mark.parametrize("error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")])
 def test_a_candidate_that_cannot_be_run_on_the_model_says_why_and_the_next_one_is_run_if_there_is_one(error):
     trials = {"a": trial(0.0), "b": trial(0.01)}

@@ -12,7 +12,7 @@ from clipclean import cli, report
 from clipclean.cli import printing
 from clipclean.cli.options import Shell
 from clipclean.report.verdicts import compare
-from clipclean.schema.report import VocabularyRecord
+from clipclean.schema.report import PolicyRecord, VocabularyRecord
 
 FAILED = report.parse(samples.failed())
 
@@ -137,7 +137,11 @@ def test_a_comparison_says_what_the_two_runs_were_given_that_is_not_the_same(tmp
     lists = [VocabularyRecord.model_validate(words | {"classes": each}) for each in (["cat"], ["cat", "dog"])]
     other = other.model_copy(update={"model": model, "data": data, "vocabulary": lists[1], "seed": 5})
     one = one.model_copy(update={"vocabulary": lists[0], "seed": 0})
-    assert [each.partition(":")[0] for each in compare(one, other).unlike] == ["models", "classes", "data", "seed"]
+    subjects = ["models", "classes", "data", "seed"]
+    assert [each.partition(":")[0] for each in compare(one, other).unlike] == subjects
+    stricter = PolicyRecord(name="gate", sha256="7" * 64)
+    other = other.model_copy(update={"policy": stricter})
+    assert [each.partition(":")[0] for each in compare(one, other).unlike] == [*subjects, "policy"]
     for name, each in (("a", one), ("b", other)):
         report.write(each, "json", tmp_path / f"{name}.json")
     places = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]

@@ -743,12 +743,22 @@ def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse
         ("CC001", "error", "t0"),
         ("CC001", "error", "t1"),
         ("CC001", "error", "t2"),
+        ("CC007", "warning", ""),
         ("CC020", "warning", "t3"),
         ("CC021", "warning", ""),
     ]
     values = {each.trigger: each.value for each in found}
     assert (values["t0"], values["t1"], values["t2"]) == (0.9, 0.95, 0.7)
     assert ["CLIP" in each.message for each in found if each.trigger in ("t0", "t1", "t2")] == [True] * 3
+
+
+def test_too_few_images_are_told_without_a_search_as_well():
+    audit = AuditResult(measurement(), None, ("CC021", "Skipped."), 0.0)
+    few, enough = (
+        {each.rule for each in detect.of_audit(audit, LIMITS, images=images)}
+        for images in (LIMITS.min_images - 1, LIMITS.min_images)
+    )
+    assert few - enough == {"CC020"}
 
 
 COLOUR = "colour-filter:hue=300"
