@@ -62,6 +62,11 @@ class Attempt:
         """Losses over the budget beyond chance, of accuracy or of recall."""
         return [finding for finding in self.findings if finding.rule == CC.ACCURACY_LOST and finding.level == "error"]
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether it had its refinetune test, or time was over before."""
+        return self.refinetuned is not None or bool(self.returned)
+
     def is_open(self, *, is_sure: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
         return bool(self.open_findings(is_sure=is_sure)) or bool(self.left)
@@ -378,9 +383,38 @@ def on_model(
     attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
     if candidate_run.changed:
         bench.put_between(bench.original, candidate_run.weights, share=way.point.share)
-        attempt = _audited(bench, attempt)
-    attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+        attempt = _audited(bench, attempt, before)
+        # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
+        # tested in the end.
+        if not attempt.is_open(is_sure=False):
+            attempt = tested(bench, attempt, before)
+    else:
+        attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
     return replace(trial_result, attempt=attempt)
+
+
+def best_tested(
+    candidate_results: Sequence[CandidateResult],
+    /,
+    *,
+    is_worth: Callable[[Attempt], bool],
+    test: Callable[[Attempt], Attempt],
+) -> list[CandidateResult]:
+    """The same candidates, of which the one whose weights are written has had its refinetune test.
+
+    Args:
+        candidate_results: after :func:`choose`.
+        is_worth: whether the weights of an attempt are written rather than those of the original.
+        test: an attempt -> the same with its refinetune test.
+    """
+    results = list(candidate_results)
+    untested = {id(entry.attempt) for entry in results if entry.attempt and not entry.attempt.is_tested}
+    while True:
+        winner, attempt = best(results)
+        if id(attempt) not in untested or not (attempt.cleaned.changed and is_worth(attempt)):
+            return results
+        untested.remove(id(attempt))
+        results = [replace(entry, attempt=test(attempt)) if entry is winner else entry for entry in results]
 
 
 def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt:
@@ -395,14 +429,26 @@ def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt
     )
 
 
-def _audited(bench: Workbench, attempt: Attempt) -> Attempt:
-    """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = targets(attempt.suspicions), attempt.audit.measured
+def _audited(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
+    """The attempt with the audit of the current model."""
     # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-    audit = bench.audit(attempt.suspicions, pointed=pointed, what="after")
+    audit = bench.audit(attempt.suspicions, pointed=targets(attempt.suspicions), what="after")
     attempt = replace(attempt, audit=audit)
+    return replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+
+
+def tested(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
+    """The attempt with its refinetune test, and what a search finds again; as it is where the recipe has no such test."""
     if not bench.settings.refinetune_steps:
         return attempt
+    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
+    attempt = _refinetuned(bench, attempt, before.audit.measured)
+    return replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+
+
+def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:
+    """The attempt with what returns when its weights are finetuned, which stand in the model."""
+    pointed, audit = targets(attempt.suspicions), attempt.audit
     eval_set = bench.eval_set.suspecting(attempt.suspicions)
     try:
         natural = frozenset(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clipclean import deadline
 from clipclean.auto import attempts, candidates, conclude, trials
-from clipclean.auto.attempts import CandidateResult
+from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.config.recipe import Recipe
@@ -118,14 +118,20 @@ def tried_all(
         spent.append(candidate_result.seconds)
         return candidate_result
 
+    def is_worth(attempt: Attempt) -> bool:
+        return not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns)
+
     candidate_results = attempts.choose(
         offered,
         limits=bench.limits,
         is_sure=bool(before.sure),
         is_late=is_late,
-        is_worth=lambda attempt: not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns),
+        is_worth=is_worth,
         try_out=try_out,
         run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
         tell=bench.say,
     )
-    return Choice(before, copy, candidate_results, limit.minutes, is_late(), limit.started)
+    results = attempts.best_tested(
+        candidate_results, is_worth=is_worth, test=lambda best: attempts.tested(bench, best, before)
+    )
+    return Choice(before, copy, results, limit.minutes, is_late(), limit.started)

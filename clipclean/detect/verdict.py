@@ -136,11 +136,15 @@ def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[
     if undone:
         late = f"Time was over: {', and '.join(undone)}. {_until_then(audit.search, limits)}The same command with more minutes resumes."
         findings.append(unproven(CC.TIME_OVER, late))
+    # Of a search that could not be made the reason says already what is missing.
+    if audit.search is None and (audit.why_not is None or audit.why_not[0] != CC.NOT_SEARCHED):
+        return findings
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
     findings += _of_one_class(audit, limits)
-    findings += _unsound(_sound_rate(audit), classes=len(measurement.text_classifier))
+    if classes := len(measurement.text_classifier):  # a measurement without a trigger may have made no classifier
+        findings += _unsound(_sound_rate(audit), classes=classes)
     if audit.search is None:
         return findings
     findings += of_search(audit.search, images=images, limits=limits)

@@ -7,10 +7,11 @@ from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
 from clipclean.attack.triggers import parse
-from clipclean.auto.attempts import CandidateResult, best, choose
+from clipclean.auto.attempts import CandidateResult, best, best_tested, choose
 from clipclean.detect import Rate
 from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
+from clipclean.findings import CC, finding
 from clipclean.train import NonFiniteLoss
 
 OPEN = ("CC001", "error")
@@ -115,6 +116,32 @@ def test_of_attempts_that_leave_a_trigger_the_one_that_leaves_much_less_of_it_is
 
 def test_of_attempts_that_leave_nearly_as_much_of_a_trigger_the_one_that_costs_less_is_better():
     assert attempt("a", excess=0.1, lost=0.005).rank() < attempt("b", excess=0.095, lost=0.015).rank()
+
+
+def refinetuned_at_the_end(*, is_worth):
+    """The order of the refinetune tests of two candidates that leave a trigger, the cheaper of which brings another back; and the winner."""
+    attempts = {
+        "a": attempt("a", OPEN, lost=0.01),
+        "b": attempt("b", OPEN, lost=0.015),
+        "c": attempt("c", OPEN, lost=0.02),
+    }
+    order: list[str] = []
+
+    def test(one):
+        order.append(one.candidate.name)
+        returned = (finding(CC.BACKDOOR_CAME_BACK, "It came back.", level="error"),) if order == ["a"] else ()
+        return replace(one, findings=(*one.findings, *returned))
+
+    results = best_tested(chosen({n: trial(0.0) for n in "abc"}, attempts)[0], is_worth=lambda one: is_worth, test=test)
+    return order, best(results)[1].candidate.name
+
+
+def test_the_attempt_that_is_written_has_been_tested_and_no_worse_one():
+    assert refinetuned_at_the_end(is_worth=True) == (["a", "b"], "b")
+
+
+def test_an_attempt_that_is_not_worth_its_price_is_not_tested():
+    assert refinetuned_at_the_end(is_worth=False) == ([], "a")
 
 
 @pytest.mark.parametrize("error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")])
