@@ -49,15 +49,17 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
     for recipe in loaded:
         recipes.check(recipe, pairs=len(inputs.to_train.pairs))
     state = RunState.of(out, {"bench": [recipes.digest(recipe) for recipe in loaded]})
-    ground = Workbench.of(inputs, state, Run(inputs.seed, inputs.precision))
+    workbench = Workbench.of(inputs, state, Run(inputs.seed, inputs.precision))
     with state.locked():
-        by_attack = [_blocks(loaded, request, ground, number) for number in range(request.attacks)]
+        by_attack = [_blocks(loaded, request, workbench, number) for number in range(request.attacks)]
     return tuple(zip(*by_attack, strict=True))
 
 
-def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench, number: int) -> tuple[Evidence, ...]:
+def _blocks(
+    loaded: Sequence[Recipe], request: requests.Bench, workbench: Workbench, number: int
+) -> tuple[Evidence, ...]:
     """The evidence of each recipe on one attack, pooled over the seeds with which it was planted."""
-    sides = {seed: _cleaned(loaded, ground, number, seed) for seed in request.seeds}
+    sides = {seed: _cleaned(loaded, workbench, number, seed) for seed in request.seeds}
     runs = {seed: measurements for seed, measurements in sides.items() if measurements}
     family = poison.PLANTED_SPECS[number]
     data, evaluation_data = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
@@ -71,13 +73,13 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
         remark = ", the trigger shown to the recipe" if recipe.is_surgery else ""
         return Evidence(
             recipe_sha256=recipes.digest(recipe),
-            attack=f"{family} planted in {ground.settings.plant_steps} steps, target drawn by the seed{remark}",
-            architecture=ground.clip.architecture.name,
-            kind=model.kind_of(ground.clip.architecture),
-            parameters=model.parameter_count(ground.clip.net),
+            attack=f"{family} planted in {workbench.settings.plant_steps} steps, target drawn by the seed{remark}",
+            architecture=workbench.clip.architecture.name,
+            kind=model.kind_of(workbench.clip.architecture),
+            parameters=model.parameter_count(workbench.clip.net),
             data=f"{' + '.join(data)}, measured on {' + '.join(evaluation_data)}; model {Path(str(request.model)).name}",
-            pairs=len(ground.samples.pairs),
-            classes=len(ground.eval_set.vocabulary.classes),
+            pairs=len(workbench.samples.pairs),
+            classes=len(workbench.eval_set.vocabulary.classes),
             seeds=tuple(runs),
             before=pooled([before for before, _ in runs.values()]),
             after=pooled([afters[place] for _, afters in runs.values()]),
@@ -90,45 +92,47 @@ def _blocks(loaded: Sequence[Recipe], request: requests.Bench, ground: Workbench
 
 
 def _cleaned(
-    loaded: Sequence[Recipe], ground: Workbench, number: int, seed: int
+    loaded: Sequence[Recipe], workbench: Workbench, number: int, seed: int
 ) -> tuple[Measurement, list[Measurement]] | None:
     """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
-    classes = len(ground.eval_set.vocabulary.classes)
+    classes = len(workbench.eval_set.vocabulary.classes)
     test_backdoors = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
     if not test_backdoors:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
-    ground = _named(
-        replace(ground, run=replace(ground.run, seed=seed)), f"{test_backdoors[0].trigger.family}, seed {seed}: "
+    workbench = _named(
+        replace(workbench, run=replace(workbench.run, seed=seed)), f"{test_backdoors[0].trigger.family}, seed {seed}: "
     )
-    ground.put(ground.original)
-    base = model.frozen_copy(ground.clip)  # what is planted here is a finetune of it
+    workbench.put(workbench.original)
+    base = model.frozen_copy(workbench.clip)  # what is planted here is a finetune of it
     planted = poison.suspicions_of(test_backdoors)
     try:
-        copy = trials.planted(ground, test_backdoors)
+        copy = trials.planted(workbench, test_backdoors)
         if copy is None or not copy.took:
             return None
         afters = []
         for recipe in loaded:
-            ground.put(copy.weights)
+            workbench.put(copy.weights)
             triggers = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
-            own = _named(ground, f"{recipe.name}, ")
+            own = _named(workbench, f"{recipe.name}, ")
             candidates.clean(
                 own, Candidate((recipe.name,), (recipe,)), triggers, where="copy", origin=copy.origin, base=base
             )
-            afters.append(ground.measure(poison.measured_on(ground.eval_set, test_backdoors), what="measuring after"))
+            afters.append(
+                workbench.measure(poison.measured_on(workbench.eval_set, test_backdoors), what="measuring after")
+            )
         return copy.planted, afters
     finally:
-        ground.state.discard()  # nothing of one victim serves the next
+        workbench.state.discard()  # nothing of one victim serves the next
 
 
-def _named(ground: Workbench, prefix: str, /) -> Workbench:
+def _named(workbench: Workbench, prefix: str, /) -> Workbench:
     """The workbench whose progress begins with a prefix."""
-    run = ground.run
+    run = workbench.run
 
     def progress(what: str, done: int, total: int) -> None:
         run.progress(prefix + what, done, total)
 
-    return replace(ground, run=replace(run, progress=progress))
+    return replace(workbench, run=replace(run, progress=progress))
 
 
 def pooled(measurements: Sequence[Measurement], /) -> Measured:

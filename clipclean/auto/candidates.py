@@ -224,7 +224,7 @@ def clean(
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
-            # triggers found, it was 0.005 (commit a95ae354: notebook.md, "What a finetuning after unlearning brings back").
+            # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
             rehearsed = (*triggers.known, *unlearning.leads(trained.unlearned.state.catches))
         parts.append(trained)
     leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())

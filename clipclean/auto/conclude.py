@@ -123,8 +123,8 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.before)
         return [*own, *further_findings]
 
-    nothing = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
-    applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=nothing)
+    if_failed = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
+    applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
     account_of_run = account(choice, attempt, bench.limits)
     report, images = cleaning.compose(
         inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run

@@ -160,7 +160,7 @@ class Refinetuned:
                     continue
                 acted = original_excess[old.trigger]
                 is_suspected = not self.suspects or new.target in self.suspects
-                was_removed = is_suspected and acted > limit and old.excess <= walk_back.REMOVED_SHARE * acted
+                was_removed = is_suspected and acted > limit and old.excess <= walk_back.MOST_LEFT_SHARE * acted
                 if not (was_removed or new.excess_interval[0] > acted + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
@@ -198,7 +198,7 @@ def planting_batch(settings: recipes.Auto, pairs: int, /) -> int:
 def planting_of(bench: Workbench, /) -> Planting:
     """The settings for planting test backdoors."""
     # All test backdoors in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
-    # 1.00 in 17 processor seconds (commit a95ae354: notebook.md, "Several test backdoors in one planting").
+    # 1.00 in 17 processor seconds (commit a95ae354: benchmarks/results/notebook.md, "Several test backdoors in one planting").
     settings = bench.settings
     size = planting_batch(settings, len(bench.samples.pairs))
     warmup = min(bench.control.train.warmup_steps, settings.plant_steps // 4)

@@ -116,15 +116,15 @@ def _depth(names: Collection[str], prefix: str, /) -> int:
     return min(max(len({number for number in numbers if number.isdecimal()}), 1), MAX_BLOCKS)
 
 
-def _refuse_others(names: Collection[str], expected: Collection[str], finding: str, /) -> None:
-    """Refuse names that are missing or unknown; ``finding`` opens the message."""
+def _refuse_others(names: Collection[str], expected: Collection[str], opening: str, /) -> None:
+    """Refuse names that are missing or unknown; ``opening`` begins the message."""
     missing = [name for name in expected if name not in names]
     unknown = sorted(set(names).difference(expected))
     if missing or unknown:
         groups = ((missing, "missing"), (unknown, "unknown"))
         parts = "; ".join(f"{len(group)} {word} ({some(group)})" for group, word in groups if group)
         raise UnsupportedModel(
-            f"{finding}: {parts}. Check that it is the whole model, not one tower, an adapter "
+            f"{opening}: {parts}. Check that it is the whole model, not one tower, an adapter "
             "or another kind of model. SigLIP, ALIGN, AltCLIP, ChineseCLIP and the like are not handled."
         )
 

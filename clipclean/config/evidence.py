@@ -13,7 +13,7 @@ ALIKE_FACTOR = 4.0  # a model, or a class list, of at most so many times, or at 
 LEAST_PAIRS_SHARE = 0.5  # of the pairs that were measured with: with less the evidence says nothing
 MOST_PAIRS_FACTOR = 4.0  # of the same: with more, larger batches make enough steps, and another recipe may do better
 CHANCE_MARGIN = 0.02  # by which a run may leave the range of few measured ones
-REMOVED_SHARE = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
+LEAST_REMOVED_SHARE = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
 
 Range = tuple[float, ...]  # lowest, mean and highest of several measured values
 Kind = Literal["measured", "extrapolated", "no removal", "other values", "none"]
@@ -92,7 +92,7 @@ def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
         elsewhere = "; ".join(dict.fromkeys(place(block) for block in own_evidence))
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
         words = f"{name} was measured on other models or class lists ({elsewhere}; here {here}):"
-    if not all(removed(block) >= REMOVED_SHARE for block in nearest):
+    if not all(removed(block) >= LEAST_REMOVED_SHARE for block in nearest):
         return Applicability("no removal", f"The backdoor may stay: {words}", expected(nearest))
     return Applicability("measured" if near else "extrapolated", words, expected(nearest))
 
@@ -103,7 +103,7 @@ OUTCOMES = ("leaves the backdoor in", "removes it, but costs more accuracy than 
 
 def worst(blocks: Sequence[Evidence], budget: float, /) -> str:
     """The worst result of some measurements, in words."""
-    results = [(removed(block) >= REMOVED_SHARE, lost(block) <= budget) for block in blocks]
+    results = [(removed(block) >= LEAST_REMOVED_SHARE, lost(block) <= budget) for block in blocks]
     if not results:
         return "not measured"
     if not all(is_gone for is_gone, _ in results):

@@ -168,7 +168,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
         return None
     old, new = (confidence.argmax(1) for confidence in both)
     # By the original's confidence alone, losses on ten classes came out as 2.2 to 4.0 points where labels showed 0.0 to 2.5; by the
-    # later model's alone, as gains (commit a95ae354: notebook.md, "Accuracy lost, without labels").
+    # later model's alone, as gains (commit a95ae354: benchmarks/results/notebook.md, "Accuracy lost, without labels").
     losses = _changed(*both, ORIGINAL_WEIGHT * both[0] + (1 - ORIGINAL_WEIGHT) * both[1])
     value, interval = _mean(losses)
     words = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"

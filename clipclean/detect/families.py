@@ -145,7 +145,7 @@ def _paint_additive(images: Tensor, parameters: Parameters, _: Generator) -> Ten
 def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
     """Every plane wave of up to ``MOST_PERIODS`` whole periods down and across, in some phases; a block for each number down."""
     # Half a period beside the right frequency the gradient is almost zero, so from a random start the search finds no sinusoid
-    # (commit a95ae354: notebook.md, "Where a search for waves starts").
+    # (commit a95ae354: benchmarks/results/notebook.md, "Where a search for waves starts").
     middle = _halves(side)
     most = min(MOST_PERIODS, middle // 2)
     for down in range(most + 1):

@@ -154,7 +154,7 @@ class Inversion:
             answers = self.canonical.logits(_embedded(self.embed, triggered)).argmax(1)
             counts = answers.bincount(minlength=len(self.canonical.texts))
             # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
-            # (commit a95ae354: notebook.md, "A verdict on models that nobody calibrated").
+            # (commit a95ae354: benchmarks/results/notebook.md, "A verdict on models that nobody calibrated").
             candidate = self._candidate(int(counts.argmax()), end)
             results.append(replace(candidate, share=counts.max().item() / len(pixels)))
         return results
@@ -451,7 +451,7 @@ def _shortfall(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
     The cross-entropy, plus the amount by which a logit misses a level slightly above the ``typical`` one of real images of the class.
     """
     # Cross-entropy alone ends just over the border of a class, where clean models have natural triggers too. So logits should
-    # reach those of real images of the class (commit a95ae354: notebook.md, "When a trigger counts as working").
+    # reach those of real images of the class (commit a95ae354: benchmarks/results/notebook.md, "When a trigger counts as working").
     return logits.logsumexp(-1, keepdim=True) - own + F.relu(typical + BEYOND - own)
 
 

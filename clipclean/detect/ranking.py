@@ -46,7 +46,7 @@ Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
 # Weights were chosen on the half ``choose`` of the zoo of drawings (commit a95ae354: benchmarks/zoo.py). Density and isolation rest on
 # poisoned pairs being sparse (arXiv 2502.01385). That held in two of five models; in two others triggered images lie closer to their
 # neighbours than clean ones. Disagreement found all poisoned pairs in one model and at most a third in the others. So these three
-# weigh a quarter (commit a95ae354: notebook.md, "Signals of poisoned pairs, and their weights").
+# weigh a quarter (commit a95ae354: benchmarks/results/notebook.md, "Signals of poisoned pairs, and their weights").
 SIGNALS = {
     name: SignalRecord(name=name, title=title, weight=weight, says=says)
     for name, title, weight, says in (

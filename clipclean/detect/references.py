@@ -92,7 +92,7 @@ class References:
         A model in which the class was not searched for counts by its smallest size.
         """
         by_model = (sizes[family] for sizes in self.entries if sizes.get(family))
-        logs = [math.log(comparable(family, of.get(target, min(of.values())))) for of in by_model]
+        logs = [math.log(comparable(family, by_class.get(target, min(by_class.values())))) for by_class in by_model]
         return statistics.median(logs or [math.nan]) - math.log(size)
 
     def exceeded(self, family: str, target: str, reach: float, /) -> float:
@@ -101,7 +101,7 @@ class References:
         A model without one for the class counts by the median of its classes.
         """
         by_model = (sizes[reach_of(family)] for sizes in self.entries if sizes.get(reach_of(family)))
-        logs = [math.log(of.get(target, statistics.median(of.values()))) for of in by_model]
+        logs = [math.log(by_class.get(target, statistics.median(by_class.values()))) for by_class in by_model]
         return math.log(reach) - statistics.median(logs or [math.nan])
 
     def spared(self, target: str, /) -> float:

@@ -407,16 +407,16 @@ class _Scene:
         local = [t for t in result.targeted if GENERAL.get(t.candidate.family)]
         # A class with a trigger of its own, which leads nowhere else, is hidden by none.
         whole = {t.trigger.target for t in local if not t.probe.beside and t.probe.excess >= TOGETHER}
-        divided = [t for t in local if _is_divided(t) and not whole & t.probe.beside.keys()]
-        if not divided:
+        sharing = [t for t in local if _is_divided(t) and not whole & t.probe.beside.keys()]
+        if not sharing:
             return result
-        most = max(divided, key=lambda t: math.fsum(t.probe.beside.values()))
+        most = max(sharing, key=lambda t: math.fsum(t.probe.beside.values()))
         target, others = most.candidate.target, [names.index(name) for name in most.probe.beside]
-        one = self.canonical.representatives.clone()
-        one[torch.isin(one, torch.tensor(others, device=one.device))] = target
-        classes = self.unseen.classes._replace(representatives=one)
-        form = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=one)
-        scene = replace(self, canonical=form, unseen=self.unseen._replace(classes=classes), hits={})
+        stands_for = self.canonical.representatives.clone()
+        stands_for[torch.isin(stands_for, torch.tensor(others, device=stands_for.device))] = target
+        classes = self.unseen.classes._replace(representatives=stands_for)
+        canonical = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=stands_for)
+        scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), hits={})
         families = [name for name in _in_order(self.effort.families_towards) if GENERAL.get(name)]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
@@ -484,7 +484,7 @@ class _Scene:
                 dict.fromkeys([*suspects, *self.leaders(_in_order(self.effort.without_target), swept_classes)])
             )
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
-        # 4.9 deviations; commit a95ae354: notebook.md, "What random control classes are worth"). They give the scale;
+        # 4.9 deviations; commit a95ae354: benchmarks/results/notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
         return [*every, *self.drawn(every, max(0, self.effort.searched(self.classes) - len(every)), drawing)]
 

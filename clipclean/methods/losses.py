@@ -1,4 +1,6 @@
-"""The loss of each method on one batch, and a term against forgetting that any of them can add."""
+"""The loss of each method on one batch: ``LOSSES`` for those that train on pairs, ``unlearning_loss`` for ``unlearn``; and a term against forgetting
+that any of the first can add.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from clipclean import model
 from clipclean.config.methods import METHODS
-from clipclean.config.methods import Loss as Weights
+from clipclean.config.methods import Loss as LossWeights
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance, squared_distances
 from clipclean.train.memory import Encode, MicroBatches
@@ -22,7 +24,7 @@ class Parts:
     images: Encode  # the image tower, which may go part by part, or gather from several processes
     tokens: Encode  # the text tower, likewise
     scale: Callable[[], Tensor]  # the factor on cosines
-    weights: Weights  # of the loss terms
+    weights: LossWeights  # of the loss terms
     original: tuple[Encode, Encode] | None = None  # the frozen towers of the original, for losses that compare with it
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier, for losses on labels
     used: Encode | None = None  # the image tower as it will be used: in evaluation mode, with gradients
@@ -107,7 +109,7 @@ def distill(parts: Parts, /) -> Loss:
     """
     assert parts.original is not None  # noqa: S101 # METHODS says that it is kept
     assert parts.used is not None  # noqa: S101
-    own = forgetting(parts.used, parts.original[0], parts.weights)
+    own = unlearning_loss(parts.used, parts.original[0], parts.weights)
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         return own(Batch({name: batch.inputs[name] for name in ("pixels", "disturbed")}, batch.keys))
@@ -127,7 +129,7 @@ LOSSES: dict[str, Callable[[Parts], Loss]] = {
 def objective(
     clip: model.Clip,
     method: str,
-    weights: Weights,
+    weights: LossWeights,
     /,
     *,
     text_classifier: Tensor | None,
@@ -192,8 +194,8 @@ def section_name(copies: str, section: int, /) -> str:
     return f"{copies}/{section}"
 
 
-def forgetting(
-    encode_images: Encode, original: Encode, weights: Weights, /, *, sections: int = 0, base: Encode | None = None
+def unlearning_loss(
+    encode_images: Encode, original: Encode, weights: LossWeights, /, *, sections: int = 0, base: Encode | None = None
 ) -> Loss:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - g(x, t)|²``, f0 the original.
 

@@ -14,7 +14,7 @@ from clipclean import data, detect, model, train
 from clipclean.config.methods import Loss
 from clipclean.config.recipe import Recipe, Train, Unlearn
 from clipclean.detect import Suspicion
-from clipclean.methods.losses import forgetting, section_name
+from clipclean.methods.losses import section_name, unlearning_loss
 from clipclean.train import Run, loader
 
 MOST_MOVED = 0.1  # mean squared distance, of 4, by which clean images may have moved after a tenth of a round
@@ -45,7 +45,7 @@ class Teachers(NamedTuple):
     def loss(self, clip: model.Clip, weights: Loss, /, *, sections: int) -> train.Loss:
         """The loss of a model beside these."""
         base = self.base.encode_images if self.base else None
-        return forgetting(clip.encode_images, self.original.encode_images, weights, sections=sections, base=base)
+        return unlearning_loss(clip.encode_images, self.original.encode_images, weights, sections=sections, base=base)
 
 
 @dataclass(frozen=True)

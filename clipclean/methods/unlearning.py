@@ -25,7 +25,7 @@ from clipclean.train.memory import Encode
 
 # A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
 # round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it
-# (commit a95ae354: notebook.md, "Forgetting when the trigger is known").
+# (commit a95ae354: benchmarks/results/notebook.md, "Forgetting when the trigger is known").
 # Least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead.
 FIRST_EXCESS = 0.7
 LATER_EXCESS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
@@ -257,7 +257,7 @@ def first_caught(
         and t.probe.excess >= FIRST_EXCESS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
-    # share of the steps, cost accuracy, and keep the rounds from ending (commit a95ae354: notebook.md, "Rounds of unlearning on
+    # share of the steps, cost accuracy, and keep the rounds from ending (commit a95ae354: benchmarks/results/notebook.md, "Rounds of unlearning on
     # photographs").
     sure = [catch for catch in catches if catch.found.target in suspect_names]
     return tuple(sure or catches)

@@ -21,16 +21,16 @@ from clipclean.findings import Interval
 from clipclean.schema.report import CleaningRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
-# measured was back (commit a95ae354: notebook.md, "Less loss at the source").
+# measured was back (commit a95ae354: benchmarks/results/notebook.md, "Less loss at the source").
 WALK_SHARES = (0.85, 0.7, 0.55, 0.4)
 # Where no trigger shows that it stays gone: whole-image ones acted no more there than in the cleaned weights (a warp 0.068 and 0.061, a
 # frequency pattern 0.301 and 0.279). After 100 benign steps a planted patch acted on 0.04 of the images from 0.85 of the way, on
-# 0.14 from 0.7 (commit a95ae354: notebook.md, "What interpolation brings back").
+# 0.14 from 0.7 (commit a95ae354: benchmarks/results/notebook.md, "What interpolation brings back").
 UNWITNESSED_SHARE = 0.85
 # Of the budget: what is told by 250 images is half a point to a point off. At a quarter the walk went on to 0.7 of the way,
 # where 0.066 of a patch came back that a search had found, and 0.104 of a badnets pattern.
 AIMED_BUDGET_SHARE = 0.5
-REMOVED_SHARE = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
+MOST_LEFT_SHARE = 0.5  # share of what a trigger did to the original, up to which cleaning counts as having removed it
 CHANCE_IMAGES = 2  # images that a trigger may move by chance
 
 Weights = Mapping[str, Tensor]
@@ -169,7 +169,7 @@ class _Watch:
     @classmethod
     def of(cls, watched: Sequence[WatchedTrigger], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
         pairs = list(zip(watched, ends, strict=True))
-        removed = [trigger.acted > limit and end.excess <= REMOVED_SHARE * trigger.acted for trigger, end in pairs]
+        removed = [trigger.acted > limit and end.excess <= MOST_LEFT_SHARE * trigger.acted for trigger, end in pairs]
         witnesses = [trigger for trigger, gone in zip(watched, removed, strict=True) if gone]
         ahead = 1 if witnesses and all(trigger.is_found for trigger in witnesses) else 0
 

@@ -541,7 +541,7 @@ class OutcomeRecord(AimedRecord):
     def is_removed(self, limit: float, /) -> bool:
         """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
         # By the whole interval: on a few hundred images a removed test backdoor still acts on a few per cent by chance. And after benign
-        # steps: test backdoors at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (commit a95ae354: notebook.md, "What
+        # steps: test backdoors at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (commit a95ae354: benchmarks/results/notebook.md, "What
         # returns after a candidate").
         returns = self.returned_interval is not None and self.returned_interval[0] > limit
         return self.left <= limit and not returns

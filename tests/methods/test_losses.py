@@ -89,11 +89,11 @@ def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
 
 
 def test_forgetting_is_the_sum_of_three_distances():
-    loss = losses.forgetting(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5))
+    loss = losses.unlearning_loss(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5))
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # turned: clean 2; newest is west and north, (4 + 2) / 2 = 3; earlier is south, 2  ->  2 * 2 + (3 + 2) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
-    loss = losses.forgetting(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5), sections=2)
+    loss = losses.unlearning_loss(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5), sections=2)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST)))
     assert [parts[f"newest/{section}"].item() for section in (0, 1)] == [4, 2]  # an image each
 
@@ -107,16 +107,16 @@ def test_forgetting_is_the_sum_of_three_distances():
     ],
 )
 def test_beside_a_base_images_belong_as_far_from_the_clean_ones_as_their_trigger_moves_them_there(base, left):
-    loss = losses.forgetting(same, same, Weights(preserve_weight=2.0, restore_weight=0.5), base=base)
+    loss = losses.unlearning_loss(same, same, Weights(preserve_weight=2.0, restore_weight=0.5), base=base)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
     assert [parts[name].item() for name in ("preservation", "restoration")] == [0, pytest.approx(left)]
 
 
 def test_no_gradient_goes_into_a_base():
     weight = torch.ones(2, requires_grad=True)
-    loss = losses.forgetting(lambda x: weight * x, same, Weights(restore_weight=0.5), base=lambda x: weight * x)
+    loss = losses.unlearning_loss(lambda x: weight * x, same, Weights(restore_weight=0.5), base=lambda x: weight * x)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
-    frozen = losses.forgetting(lambda x: weight * x, same, Weights(restore_weight=0.5), base=same)
+    frozen = losses.unlearning_loss(lambda x: weight * x, same, Weights(restore_weight=0.5), base=same)
     expected = frozen(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
     grads = [torch.autograd.grad(each["loss"], weight)[0] for each in (parts, expected)]
     assert torch.equal(*grads)
