@@ -253,6 +253,11 @@ def is_better_as_it_was(
     return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
 
 
+def is_worth(original: Sequence[Finding], patterns: Sequence[Suspicion[int]], attempt: Attempt, /) -> bool:
+    """Whether the weights of an attempt are written rather than those of the original."""
+    return not is_better_as_it_was(original, attempt, patterns=patterns)
+
+
 def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
     """The run candidate whose weights are written."""
     return min(

@@ -1,14 +1,16 @@
 """Cleaning by a choice: test backdoors are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import deadline
 from clipclean.auto import attempts, candidates, conclude, trials
-from clipclean.auto.attempts import Attempt, CandidateResult
+from clipclean.auto.attempts import CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
+from clipclean.auto.trials import PlantedCopy
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
 from clipclean.detect import targets
@@ -89,11 +91,8 @@ def tried_all(
     # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
     if not (judging.is_suspected(findings) or all(candidate.searches for candidate in offered)):
         needless = "the audit suspects nothing that it could unlearn"
-    # None towards a suspected class: with two backdoors for one, neither removal could be told from the other.
-    rows = bench.suspects(audit)
-    avoid = [*targets(before.suspicions), *(bench.eval_set.vocabulary.classes.index(row.class_) for row in rows)]
     # Where nothing is suspected they would double the time, and no verdict hangs on them.
-    copy = None if before.shows or needless else trials.plant(bench, avoid=avoid)
+    copy = None if before.shows or needless else planted_copy(bench, before)
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
@@ -118,9 +117,7 @@ def tried_all(
         spent.append(candidate_result.seconds)
         return candidate_result
 
-    def is_worth(attempt: Attempt) -> bool:
-        return not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns)
-
+    is_worth = functools.partial(attempts.is_worth, findings, before.patterns)
     candidate_results = attempts.choose(
         offered,
         limits=bench.limits,
@@ -135,3 +132,13 @@ def tried_all(
         candidate_results, is_worth=is_worth, test=lambda best: attempts.tested(bench, best, before)
     )
     return Choice(before, copy, results, limit.minutes, is_late(), limit.started)
+
+
+def planted_copy(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:
+    """A copy with test backdoors; None where none could be planted.
+
+    None of them leads to a suspected class: with two backdoors for one, neither removal could be told from the other.
+    """
+    classes = bench.eval_set.vocabulary.classes
+    avoid = [*targets(before.suspicions), *(classes.index(row.class_) for row in bench.suspects(before.audit))]
+    return trials.plant(bench, avoid=avoid)
