@@ -28,7 +28,7 @@ class OutOfTime(Exception):  # an error is named for what happened
 def within(minutes: float | None, /, *, reserve: float = 0.0) -> Iterator[None]:
     """Let work in this with-block and thread end after so many minutes; None leaves what held before.
 
-    A deadline inside another one never reaches beyond it. ``reserve`` are seconds that are kept for what comes after.
+    A deadline inside another one never reaches beyond it. The work has ``reserve`` seconds less, for what comes after it.
     """
     new = _end.get() if minutes is None else min(_end.get(), time.monotonic() + 60 * minutes)
     token = _end.set(new - reserve)

@@ -1,12 +1,15 @@
 """The choice: candidates from gentle to harsh, each tried on the copy and run on the model, until one leaves no error and no doubt.
 
-Where a named or found trigger acts on the model, each is run at once; where the audit suspects nothing, too, but for those that unlearn,
-which are left out. Where gentle ones cost too much, harsher ones are left out too. Else each is tried on a copy with test backdoors, at the
-point where its walk back ends. If a candidate leaves no test backdoor there, after a benign finetuning either, and costs no more than the
-budget, it is run on the model. If that leaves an error, or a doubt about a trigger where the audit was sure of one, the next one follows,
-until none is left or the time is over. If no candidate passes on the copy, they are run on the model until one is within the budget there:
-first those within it on the copy, and of these the one that leaves the fewest test backdoors. Written is the run with the fewest errors; of
-these the one with the least loss, to which a trigger in doubt adds the whole budget, and one that is left more, by how many images it moves.
+- A candidate is run at once where a named or found trigger acts on the model, or where the audit suspects nothing. Those that unlearn are left out
+  where it suspects nothing.
+- Else it is tried on a copy with test backdoors first, at the point where its walk back ends. It is run if no test backdoor is left there, or returns
+  in a benign finetuning, and if it costs no more than the budget.
+- The next one follows if a run leaves an error, or a doubt about a trigger that the audit was sure of. The last one, or the time, ends the choice.
+- Where gentle candidates cost too much, harsher ones are left out.
+- If none passes on the copy, they are run until one is within the budget on the model: first those that were within it on the copy, and of these
+  the one that left the fewest test backdoors.
+- Written is the run with the fewest errors, and of these the one with the least loss of accuracy. A trigger in doubt counts as the whole budget, and
+  one that is left as more, by how many images it moves.
 """
 
 import time

@@ -150,7 +150,7 @@ class SearchResult:
     synonyms: tuple[
         tuple[str, ...], ...
     ] = ()  # groups of classes that are one to the model; only the first of each was searched for
-    # The most suspicious class as if others, which the same trigger leads to, were not in the list: what was found for it, and these.
+    # What was found for the most suspicious class without those in the list that the same trigger leads to, and the names of these.
     alone: tuple[TargetedResult, ...] = ()
     left_out: tuple[str, ...] = ()
     twins: int = 0  # models that were given to compare with, and answer like the tested one: they do not count
@@ -595,7 +595,7 @@ class Comparison:
 
 
 def persuaded_of(persuasions: Sequence[Persuasion], /) -> list[int]:
-    """The place of the class that known triggers make a model surer of than of any other by more than is natural; none without such a one."""
+    """The place of the class that known triggers make a model surer of than of all others, by more than is natural; empty if there is none."""
     is_ahead = evidence(persuasion.lead(persuasions), PERSUASION) > 0
     return [persuasions[0].target] if is_ahead else []
 

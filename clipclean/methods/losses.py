@@ -203,8 +203,8 @@ def unlearning_loss(
     change what it changes in the model that this one was finetuned from, so that what is natural to both is left alone.
 
     Batches have ``pixels`` and the same images under triggers, ``newest``, or in two copies, ``earlier`` as well, of which the mean is
-    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. Of n ``sections`` of a
-    batch the one of a number has every nth image from it on; the distance of each, of each copy, is among the losses by its
+    taken, or under none. No captions and no labels are needed, only the original's embeddings of clean images. A batch is
+    dealt out to ``sections`` in turn, image by image. The mean distance of each section of each copy is among the losses, by its
     :func:`section_name`.
     """
 

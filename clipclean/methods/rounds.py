@@ -88,7 +88,7 @@ def forget(
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step.
 
-    A ``Guard`` keeps the pace of a walk. Of a recovery most images are a mean with another one, and half of them are mirrored.
+    A ``Guard`` keeps the pace of a walk. In a recovery most images are mixed with another one, and half of them are mirrored.
     """
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     sections = sections_of(settings.training.batch_size, processes=run.group.size)

@@ -113,10 +113,13 @@ def walk_back(
 ) -> WalkBack:
     """Walk from the cleaned weights towards the original until half of the budget is met, or a trigger returns.
 
-    Taken is the first point within half of the budget, else the one of least loss; always one at which each trigger acts hardly
-    more than in the cleaned weights. Where a search found all witnesses, they must stay gone at the next point, too, unless every point
-    with one behind it is over the budget; and beyond ``UNWITNESSED_SHARE`` the whole budget is enough. Where no trigger is a witness, the walk
-    ends there. At a deadline it ends where it is.
+    Taken is the first point within half of the budget, else the one of least loss. At each point that counts every trigger acts hardly more than in
+    the cleaned weights.
+
+    - Where a search found all witnesses, they must stay gone at the next point as well. That is not asked if every point that has a next one is over
+      the budget.
+    - At shares below ``UNWITNESSED_SHARE`` a point within the whole budget is enough. Where no trigger is a witness, the walk ends there.
+    - At a deadline the walk ends where it is.
 
     Args:
         measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
