@@ -206,12 +206,11 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
     if not _acts(panel, limit):
         return words
     words = f"{words}, to “{strongest.target}”"
-    is_finding = any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed))
-    return (
-        f"{words}: see the findings"
-        if is_finding
-        else f"{words}; the search does not suspect that class, so it counts as natural"
-    )
+    if any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed)):
+        return f"{words}: see the findings"
+    if search.was_searched(report):
+        return f"{words}; the search does not suspect that class, so it counts as natural"
+    return f"{words}; one that nobody named fails no model"
 
 
 def _is_about(finding: Finding, panel: Iterable[measures.ComparedAttack], limit: float | None) -> bool:
