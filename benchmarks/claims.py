@@ -806,6 +806,11 @@ def most_lifted(half: str) -> str:
     return f"{max(float(row['lead']) for row in rows):.1f}"
 
 
+def ending_of_cleanings(figure: Callable[[Sequence[finetunes.Row]], str], /) -> str:
+    """How many cleanings of finetunes end in some way, of how many, without the interval."""
+    return figure([row for row in finetunes.read() if row["half"] == "report"]).partition(" (")[0]
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -1112,6 +1117,14 @@ FIGURES: dict[str, Callable[[], str]] = {
     "lift-doubts": lambda: str(LIFT_DOUBTS),
     "finetunes-rates": finetunes_rates,
     "finetunes-cleaned": lambda: str(sum(bool(row["left"]) for row in finetunes.read())),
+    "finetunes-cleaned-of": lambda: str(
+        len(finetunes.of_kind([r for r in finetunes.read() if r["half"] == "report"], "backdoored"))
+    ),
+    "finetunes-cleaned-pass": lambda: ending_of_cleanings(finetunes.passed),
+    "finetunes-cleaned-wrong": lambda: ending_of_cleanings(finetunes.passed_wrongly),
+    "finetunes-stripes-left": lambda: next(
+        f"{float(r['left']):.2f}" for r in finetunes.read() if r["left"] and finetunes.family(r) == "stripes"
+    ),
     "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),

@@ -217,19 +217,9 @@ class _Searched:
 
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
-        """What acts on the model and not on its base, for suspected classes: where one is sure, a doubt about another is no backdoor to remove.
-
-        Known triggers that surely act more than on the base as well, though they fail no model: where the one alone that lifts a class was
-        unlearned and watched, a cleaning passed that left 0.52 of a planted convolution, whose relative of the panel had turned 0.24.
-        """
-        places, comparison = self._places(self.suspected), self.audit.beside_base
-        classes, least = self.eval_set.vocabulary.classes, self.limits.max_excess
-        differences = comparison.every.values() if comparison else ()
-        surely_more = (one for one in differences if not one.is_found and one.interval[0] > least)
-        strongest_first = sorted(surely_more, key=lambda difference: -difference.interval[0])
-        more = [Suspicion(one.painter, classes.index(one.target)) for one in strongest_first]
-        every = [*beside_base(self.audit, classes), *more]
-        return [*distinct([suspicion for suspicion in every if suspicion.target in places])]
+        """What acts on the model and not on its base, for suspected classes: where one is sure, a doubt about another is no backdoor to remove."""
+        places = self._places(self.suspected)
+        return [one for one in beside_base(self.audit, self.eval_set.vocabulary.classes) if one.target in places]
 
     def _not_shared(self, suspicions: Iterable[Suspicion[int]]) -> list[Suspicion[int]]:
         """Those that do not act on the base as well. What does is natural, and a cleaning leaves it alone: of a planted wave known ones

@@ -803,19 +803,6 @@ def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_
     assert bool(before.acting) is bool(before.suspicions) is is_shown
 
 
-@pytest.mark.parametrize(("least", "is_watched"), [(0.17, True), (0.02, False)])
-def test_a_known_trigger_that_surely_acts_more_than_on_the_base_towards_a_suspected_class_is_watched(least, is_watched):
-    known, masks = triggers.parse("conv-filter"), hit(margin=FAILS)
-    compared = on_both(masks.trigger, base_hits=10)
-    more = Difference(known, "banana", Rate(24, 100), Rate(2, 100), (least, 0.3))
-    elsewhere = Difference(known, "lemon", Rate(24, 100), Rate(2, 100), (0.17, 0.3))
-    every = compared.every | {(known.spec, "banana"): more, (known.spec, "lemon"): elsewhere}
-    seen = AuditResult(measurement(), result_of(masks), None, 1.0, beside_base=replace(compared, every=every))
-    before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
-    watched = [(trigger.spec, target) for trigger, target in before.suspicions]
-    assert ((known.spec, 0) in watched, (known.spec, 1) in watched) == (is_watched, False)
-
-
 def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
     before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
