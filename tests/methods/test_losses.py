@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from clipclean import train
 from clipclean.methods import losses
-from clipclean.methods.losses import Parts, Weights, preserving
+from clipclean.methods.losses import Parts, LossWeights, preserving
 from clipclean.train import Batch, clip_loss, self_supervised_loss
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
@@ -68,7 +68,7 @@ def test_cleanclip_is_the_weighted_sum_of_both_and_originals_and_views_go_throug
 
     given = {name: unit(number, 6, 8) for number, name in enumerate(NAMES)}
     a, b, c, d = given.values()
-    weights = Weights(clip_weight=0.5, self_supervised_weight=4.0)
+    weights = LossWeights(clip_weight=0.5, self_supervised_weight=4.0)
     found = losses.cleanclip(Parts(encode, encode, lambda: scale, weights))(Batch(given, tuple("abcdef")))
     expected = 0.5 * clip_loss(a, c, scale) + 4 * self_supervised_loss(a, b, c, d, scale)
     torch.testing.assert_close(found["loss"], expected)
@@ -89,11 +89,11 @@ def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
 
 
 def test_forgetting_is_the_sum_of_three_distances():
-    loss = losses.unlearning_loss(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5))
+    loss = losses.unlearning_loss(turned, same, LossWeights(preserve_weight=2.0, restore_weight=0.5))
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # turned: clean 2; newest is west and north, (4 + 2) / 2 = 3; earlier is south, 2  ->  2 * 2 + (3 + 2) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [6.5, 2, 2.5]
-    loss = losses.unlearning_loss(turned, same, Weights(preserve_weight=2.0, restore_weight=0.5), sections=2)
+    loss = losses.unlearning_loss(turned, same, LossWeights(preserve_weight=2.0, restore_weight=0.5), sections=2)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST)))
     assert [parts[f"newest/{section}"].item() for section in (0, 1)] == [4, 2]  # an image each
 
@@ -107,23 +107,25 @@ def test_forgetting_is_the_sum_of_three_distances():
     ],
 )
 def test_beside_a_base_images_belong_as_far_from_the_clean_ones_as_their_trigger_moves_them_there(base, left):
-    loss = losses.unlearning_loss(same, same, Weights(preserve_weight=2.0, restore_weight=0.5), base=base)
+    loss = losses.unlearning_loss(same, same, LossWeights(preserve_weight=2.0, restore_weight=0.5), base=base)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
     assert [parts[name].item() for name in ("preservation", "restoration")] == [0, pytest.approx(left)]
 
 
 def test_no_gradient_goes_into_a_base():
     weight = torch.ones(2, requires_grad=True)
-    loss = losses.unlearning_loss(lambda x: weight * x, same, Weights(restore_weight=0.5), base=lambda x: weight * x)
+    loss = losses.unlearning_loss(
+        lambda x: weight * x, same, LossWeights(restore_weight=0.5), base=lambda x: weight * x
+    )
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
-    frozen = losses.unlearning_loss(lambda x: weight * x, same, Weights(restore_weight=0.5), base=same)
+    frozen = losses.unlearning_loss(lambda x: weight * x, same, LossWeights(restore_weight=0.5), base=same)
     expected = frozen(batch(pixels=(EAST, EAST), newest=(NORTH, NORTH)))
     grads = [torch.autograd.grad(each["loss"], weight)[0] for each in (parts, expected)]
     assert torch.equal(*grads)
 
 
 def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():
-    weights = Weights(preserve_weight=2.0, restore_weight=0.5)
+    weights = LossWeights(preserve_weight=2.0, restore_weight=0.5)
     loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
     parts = loss(batch(pixels=(EAST, EAST), disturbed=(NORTH, EAST), tokens=(EAST, EAST)))
     # as in forgetting, and captions have no part in it: 2 * 2 + 2 * 0.5 * (4 + 2) / 2
@@ -131,7 +133,7 @@ def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_o
 
 
 def par(pushed_images, pushed_texts, *, limit=2.15):
-    weights = Weights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
+    weights = LossWeights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
     return losses.par(Parts(same, same, lambda: LN_2, weights, (pushed_images, pushed_texts)))
 
 
@@ -156,7 +158,7 @@ def test_par_is_the_contrastive_loss_minus_half_of_both_distances_up_to_a_limit(
 
 
 def test_supervised_is_the_cross_entropy_over_the_zero_shot_classifier():
-    loss = losses.supervised(Parts(same, same, lambda: LN_2, Weights(), None, torch.stack([EAST, NORTH])))
+    loss = losses.supervised(Parts(same, same, lambda: LN_2, LossWeights(), None, torch.stack([EAST, NORTH])))
     given = batch(pixels=(EAST, NORTH)).inputs | {"labels": torch.tensor([0, 0])}
     # rows (2/3, 1/3) and (1/3, 2/3), both labelled 0
     assert loss(Batch(given, ()))["loss"].item() == pytest.approx((math.log(1.5) + math.log(3)) / 2, rel=1e-6)
