@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from clipclean import train
 from clipclean.methods import losses
-from clipclean.methods.losses import Parts, LossWeights, preserving
+from clipclean.methods.losses import LossWeights, Parts, preserving
 from clipclean.train import Batch, clip_loss, self_supervised_loss
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
