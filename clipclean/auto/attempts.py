@@ -256,11 +256,6 @@ def is_better_as_it_was(
     return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
 
 
-def is_worth(original: Sequence[Finding], patterns: Sequence[Suspicion[int]], attempt: Attempt, /) -> bool:
-    """Whether the weights of an attempt are written rather than those of the original."""
-    return not is_better_as_it_was(original, attempt, patterns=patterns)
-
-
 def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
     """The run candidate whose weights are written."""
     return min(
@@ -391,13 +386,15 @@ def on_model(
     attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
     if candidate_run.changed:
         bench.put_between(bench.original, candidate_run.weights, share=way.point.share)
-        attempt = _audited(bench, attempt, before)
+        # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
+        audit = bench.audit(suspected, pointed=targets(suspected), what="after")
+        attempt = judged(bench, replace(attempt, audit=audit), before)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
         # tested in the end.
         if not attempt.is_open(is_sure=False):
             attempt = tested(bench, attempt, before)
     else:
-        attempt = replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+        attempt = judged(bench, attempt, before)
     return replace(trial_result, attempt=attempt)
 
 
@@ -416,13 +413,12 @@ def best_tested(
         test: an attempt -> the same with its refinetune test.
     """
     results = list(candidate_results)
-    untested = {id(entry.attempt) for entry in results if entry.attempt and not entry.attempt.is_tested}
-    while True:
+    for _ in candidate_results:  # each may turn out worse than the next one when it is tested
         winner, attempt = best(results)
-        if id(attempt) not in untested or not (attempt.cleaned.changed and is_worth(attempt)):
-            return results
-        untested.remove(id(attempt))
+        if attempt.is_tested or not (attempt.cleaned.changed and is_worth(attempt)):
+            break
         results = [replace(entry, attempt=test(attempt)) if entry is winner else entry for entry in results]
+    return results
 
 
 def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt:
@@ -437,11 +433,8 @@ def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt
     )
 
 
-def _audited(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
-    """The attempt with the audit of the current model."""
-    # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-    audit = bench.audit(attempt.suspicions, pointed=targets(attempt.suspicions), what="after")
-    attempt = replace(attempt, audit=audit)
+def judged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
+    """The attempt with its findings, by what is known of it so far."""
     return replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
 
 
@@ -450,8 +443,7 @@ def tested(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt
     if not bench.settings.refinetune_steps:
         return attempt
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    attempt = _refinetuned(bench, attempt, before.audit.measured)
-    return replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+    return judged(bench, _refinetuned(bench, attempt, before.audit.measured), before)
 
 
 def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:

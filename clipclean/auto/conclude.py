@@ -87,9 +87,8 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     eval_set = replace(bench.eval_set, plan=plan)
     bench.put(bench.original)
     before = first_measurement
-    if (
-        attempt.suspicions != bench.eval_set.plan.suspicions
-    ):  # a search has named triggers that the first audit did not know
+    # A search has named triggers that the first audit did not know.
+    if attempt.suspicions != bench.eval_set.plan.suspicions:
         before = searching.measure(bench.clip, eval_set, what="measuring before")
     first = cleaning.side(inputs, bench, replace(choice.before.audit, measured=before), eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)

@@ -1,13 +1,12 @@
 """Cleaning by a choice: test backdoors are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
 
-import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import deadline
 from clipclean.auto import attempts, candidates, conclude, trials
-from clipclean.auto.attempts import CandidateResult
+from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.auto.trials import PlantedCopy
@@ -117,7 +116,9 @@ def tried_all(
         spent.append(candidate_result.seconds)
         return candidate_result
 
-    is_worth = functools.partial(attempts.is_worth, findings, before.patterns)
+    def is_worth(attempt: Attempt) -> bool:
+        return not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns)
+
     candidate_results = attempts.choose(
         offered,
         limits=bench.limits,

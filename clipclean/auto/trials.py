@@ -2,7 +2,7 @@
 
 The refinetune test asks whether a short benign finetuning of the cleaned model brings a removed backdoor back: it may be hidden rather
 than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840 after 100 clean steps (commit
-a95ae354: notebook.md, "What a finetuning after unlearning brings back").
+a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
 """
 
 import time
@@ -105,7 +105,7 @@ def trial(
         for before, after in zip(planted.known, after_cleaning.known, strict=True)
     )
     # Measured from the copy, not from the model: planting four test backdoors alone cost three points (0.535 to 0.507; commit a95ae354:
-    # notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
+    # benchmarks/results/notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, after_cleaning)
     return Trial(candidate, outcomes, lost, interval, share, seconds, after_cleaning)
 

@@ -184,7 +184,7 @@ class _Watch:
             if ahead and trigger.is_found:
                 return max(end.excess, 0.0) + limit / 2
             # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (commit a95ae354:
-            # notebook.md, "What a finetuning after unlearning brings back").
+            # benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
             return max(end.excess, limit / 5, CHANCE_IMAGES / max(end.asr.n, 1))
 
         bounds = tuple(most(*pair, gone) for pair, gone in zip(pairs, removed, strict=True))

@@ -129,8 +129,9 @@ def refinetuned_at_the_end(*, is_worth):
 
     def test(one):
         order.append(one.candidate.name)
-        returned = (finding(CC.BACKDOOR_CAME_BACK, "It came back.", level="error"),) if order == ["a"] else ()
-        return replace(one, findings=(*one.findings, *returned))
+        level = "error" if order == ["a"] else "note"
+        returned = (finding(CC.BACKDOOR_CAME_BACK, "It came back.", level=level),)
+        return replace(one, returned=returned, findings=(*one.findings, *returned))
 
     results = best_tested(chosen({n: trial(0.0) for n in "abc"}, attempts)[0], is_worth=lambda one: is_worth, test=test)
     return order, best(results)[1].candidate.name
