@@ -166,7 +166,7 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    LATER = ("search", "towards")
+    LATER = ("search", "towards", "start_share")
     FORMER: ClassVar = {"outlyingness": "anomaly_index"}
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
@@ -180,6 +180,13 @@ class Unlearn(Section):
         "clean",
         "Where images under triggers are brought: `clean`, to where the model has them without; `base`, as far beside that as the trigger "
         "moves them in the model that this one was finetuned from.",
+    )
+    start_share: float = _share(
+        0.0,
+        "Where the image tower begins on the line from the model to its base: 0, at the model; 1, at the base. Farther on, less of what the "
+        "finetune brought is left to unlearn, whatever it is, and more of what it learned has to be learned again.",
+        ge=0,
+        le=1,
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
@@ -620,6 +627,10 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
     if recipe.unlearn.enough > recipe.unlearn.anomaly_index:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.anomaly_index, {recipe.unlearn.anomaly_index:g}: suspects would be left"
+        )
+    if recipe.unlearn.start_share and not recipe.undoes:
+        problems["unlearn", "start_share"] = (
+            f"{recipe.unlearn.start_share:g} is a share of the way to a base, and this recipe needs none; write 0, or 'towards: base'"
         )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"

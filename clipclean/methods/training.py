@@ -16,7 +16,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import rounds, unlearning
+from clipclean.methods import rounds, unlearning, walk_back
 from clipclean.methods.losses import objective
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
@@ -215,6 +215,8 @@ def unlearn(
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
         original = model.frozen_copy(clip)
+        if base is not None and recipe.unlearn.start_share:
+            put_tower_between(clip, base, share=recipe.unlearn.start_share)
         earlier = unlearning.restored(run.state, scene)
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
@@ -244,6 +246,12 @@ def unlearn(
     record = unlearning_record(ended, recipe, resumed_at=len(searched.state.losses), run=run, clip=clip)
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
     return Training(record, ended, (record.steps, total) if is_cut else None)
+
+
+def put_tower_between(clip: model.Clip, base: model.Clip, /, *, share: float) -> None:
+    """Put the image tower at a share of the way to that of its base; the text tower, and so stored classifiers, stay."""
+    own, there = (tower.net.get_submodule("visual").state_dict() for tower in (clip, base))
+    clip.net.get_submodule("visual").load_state_dict(walk_back.between(own, there, share=share), strict=True)
 
 
 def unlearning_record(

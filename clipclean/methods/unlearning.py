@@ -196,7 +196,8 @@ def begin(
     """
     known_targets = dict.fromkeys(target for _, target in scene.known)
     if not how.search:
-        if not known_targets:
+        # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
+        if not (known_targets or how.start_share):
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
         return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
     progress(0, 0)
@@ -302,8 +303,9 @@ def unlearn(
         acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
-        nothing_acts, is_last = settles and not state.losses, not settles and state.rounds >= most
-        if nothing_acts or is_last:
+        # A tower that begins nearer the base has to learn the clean images again, whatever acts there.
+        is_needless = settles and not state.losses and not settings.unlearn.start_share
+        if is_needless or (not settles and state.rounds >= most):
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
         generator = Generator().manual_seed((1000 * run.seed + number) % SEED_LIMIT)
@@ -340,9 +342,9 @@ def forgotten(
 ) -> RoundTriggers:
     """The triggers of a round, by the name of the copies that carry them."""
     # One copy of the images is enough where both would be drawn from the same triggers.
-    some = {"newest": everything} if newest in ((), everything) else {"newest": newest, "earlier": everything}
+    some = {"newest": newest, "earlier": everything} if newest not in ((), everything) else {"newest": everything}
     # Of a colour filter 0.41 stayed where variants had turns among all others, and 0.12 in copies of their own.
-    return some | ({VARIANTS: scene.variants} if scene.variants else {})
+    return {name: triggers for name, triggers in (some | {VARIANTS: scene.variants}).items() if triggers}
 
 
 def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:

@@ -13,7 +13,7 @@ from clipclean import checkpoint, cli, deadline, detect, progress
 from clipclean.config import policy, recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import Suspicion
-from clipclean.methods import rounds, unlearning
+from clipclean.methods import rounds, training, unlearning
 from clipclean.train import Batch, Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
@@ -269,11 +269,13 @@ WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "pa
         # where nothing was found, and nothing known acts, nothing is done
         ([], {"first": ()}, [], []),
         ([], {"first": (), "known": (0,)}, [], []),
+        # but a tower that begins on the way to its base learns clean images again, and what is known is rehearsed meanwhile
+        ([], {"first": (), "known": (0,), "start_share": 0.5}, [(0, 1, None)], [True]),
         ([0], {"seed": 2**63 - 1}, [(0, 1, None), (1, 1, None)], [False, True]),
     ],
 )
 def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
-    seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0} | given
+    seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "start_share": 0} | given
 
     def forget(clip, original, batches, triggers, how, /, *, generator, run, **_):
         seen.append((batches, len(triggers["newest"]), len(triggers["earlier"]) if "earlier" in triggers else None))
@@ -286,12 +288,25 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     monkeypatch.setattr(unlearning, "search_again", search_again)
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
     begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
-    how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={asked['max_rounds']}"]))
+    changes = ["unlearn.towards=base", *(f"unlearn.{key}={asked[key]}" for key in ("max_rounds", "start_share"))]
+    how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, changes))
     run = Run(asked["seed"], "fp32", lambda *_: None)
     states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
     assert seen == forgotten
     assert [state.is_settled for state in states] == settled
     assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.25, 1.5), (1.0, 3.0)])
+def test_the_way_to_a_base_is_that_of_the_image_tower_alone(share, value):
+    own, base = build(), build()
+    for clip, every in ((own, 1.0), (base, 3.0)):
+        for parameter in clip.net.parameters():
+            parameter.data.fill_(every)
+    training.put_tower_between(own, base, share=share)
+    assert {parameter.detach().mean().item() for parameter in own.net.visual.parameters()} == {value}
+    assert {parameter.detach().mean().item() for parameter in own.net.transformer.parameters()} == {1.0}
+    assert {parameter.detach().mean().item() for parameter in base.net.parameters()} == {3.0}
 
 
 @pytest.mark.parametrize(("variants", "copies"), [((), {"newest"}), ((WAVE,), {"newest", "variants"})])
