@@ -266,6 +266,7 @@ def cleaned(o: argparse.Namespace, entry: Entry, /) -> str:
     here = argparse.Namespace(photos=o.photos, images=o.images, zoo=o.out, out=place.parent)
     options = beside(o.out, entry) | {"eval_data": labelled(here, entry)}
     cell = sealed_cleaning.cleaned(here, entry, record["target"], name=entry.name, beside=options)
+    cell["base"] = sealed_cleaning.under_trigger(here, entry, record["target"], entry.base)
     files.write_text(place, json.dumps(cell, indent=1))
     return f"{entry.name}: {cell['before']['excess']:.3f} → {cell['after']['excess']:.3f}, {cell['told']}"
 
@@ -316,7 +317,7 @@ AUDITED = (
     "alone_verdict",
     "alone_seconds",
 )
-CLEANED = ("before", "left", "returned", "lost", "told_lost", "told", "cleaning_seconds", "cleaned_by")
+CLEANED = ("before", "on_base", "left", "returned", "lost", "told_lost", "told", "cleaning_seconds", "cleaned_by")
 HEAD = (*PLANNED, "is_whole", "rate", "counts_as", *MEASURED, "target", *AUDITED, *CLEANED, "revision")
 NOT_ON_THE_BASE = "CC009"
 # Of these bases the plan meant the finetunes for choosing. They were made when the rule was frozen, so they chose nothing.
@@ -377,7 +378,11 @@ def of_cleaning(out: Path, entry: Entry, /) -> dict[str, object]:
         return {}
     cell = json.loads(place.read_text())
     figures = {"before": cell["before"]["excess"], "left": cell["after"]["excess"]}
-    figures |= {"returned": photo_cleaning.returned(cell), "lost": photo_cleaning.lost(cell)}
+    figures |= {
+        "on_base": cell["base"]["excess"],
+        "returned": photo_cleaning.returned(cell),
+        "lost": photo_cleaning.lost(cell),
+    }
     figures |= {"told_lost": cell["told_lost"], "told": cell["told"], "cleaning_seconds": round(cell["seconds"])}
     return figures | {"cleaned_by": cell["revision"]}
 
@@ -425,7 +430,7 @@ def by_family(models: Sequence[Row], /) -> str:
     """What the audit and the cleaning make of each kind of finetune, of the half that changed no rule."""
     models = [row for row in models if row["half"] == "report"]
     head = ["finetunes", "audited, of planned", "fail", "fail or doubt that names the class", "pass"]
-    head += ["cleaned", "excess left, at most", "returned, at most", "points lost (most)", "end in `pass`"]
+    head += ["cleaned", "excess left, at most (base)", "returned, at most", "points lost (most)", "end in `pass`"]
     body = []
     for words, is_of in GROUPS.items():
         planned = [row for row in models if row["kind"] != "base" and is_of(row)]
@@ -441,7 +446,9 @@ def of_cleanings(models: Sequence[Row], /) -> list[str]:
     done = [row for row in models if row["left"]]
     if not done:
         return [str(len(done)) if models and models[0]["trigger"] else "–", *["–"] * 4]
-    most = [f"{max(float(row[name]) for row in done):.2f}" for name in ("left", "returned")]
+    worst = max(done, key=lambda row: float(row["left"]))  # what the base does under the same trigger beside it
+    most = [f"{float(worst['left']):.2f} ({float(worst['on_base']):.2f})"]
+    most.append(f"{max(float(row['returned']) for row in done):.2f}")
     lost = [float(row["lost"]) for row in done]
     passed = sum(row["told"].startswith("pass") for row in done)
     return [str(len(done)), *most, f"{mean(lost):.1f} ({max(lost):.1f})", str(passed)]
@@ -486,6 +493,12 @@ def at_most(models: Sequence[Row], name: str, /) -> str:
     """How many cleaned ones have no more than the aim of an excess."""
     done = cleanings(models)
     return audit.rate(sum(float(row[name]) <= AIM for row in done), len(done))
+
+
+def beyond_base(models: Sequence[Row], /) -> str:
+    """How many cleaned ones have no more than the aim beyond what the trigger does on the base, where it is natural."""
+    done = cleanings(models)
+    return audit.rate(sum(float(row["left"]) - float(row["on_base"]) <= AIM for row in done), len(done))
 
 
 def losses(models: Sequence[Row], /) -> str:
@@ -533,6 +546,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "trigger of the whole image: fail": ("90 %", lambda models: verdicts(models, "backdoored", "fail", is_whole="yes")),
     "cleaned: excess left at most 0.05": ("95 %", lambda models: at_most(models, "left")),
     "cleaned: returned at most 0.05": ("95 %", lambda models: at_most(models, "returned")),
+    "cleaned: excess left at most 0.05 more than on the base": ("", beyond_base),
     "accuracy lost, average and most, points": ("0.3, 1.0", losses),
     "cleaning ends in `pass`; so with more than 0.05 left": (
         "90 %; 0",

@@ -92,6 +92,14 @@ def cleaned(
     return cell
 
 
+def under_trigger(o: argparse.Namespace, entry: sealed.Entry, target: str | None, name: str, /) -> dict:
+    """What another model does under the trigger of an entry, on the images that its cleaning is measured on."""
+    images = sealed.data_of(entry, o.photos, o.images, o.zoo)
+    place, shown = pairs_of(images, entry, o)
+    clip, _ = loaded(o.zoo / f"{name}.pt", str(o.zoo / entry.classes_of / "model.json"), place)
+    return photo_cleaning.figures(searching.measure(clip, evidence_of(images, shown, entry, target)))
+
+
 def pairs_of(images: sealed.Data, entry: sealed.Entry, o: argparse.Namespace, /) -> tuple[Path, torch.Tensor]:
     """The file of the clean pairs, written where it is missing, and the numbers of the images to measure on: no image is both."""
     own, _ = halves_of(images)

@@ -114,7 +114,6 @@ def test_a_base_whose_search_is_stored_is_not_searched_again(job, said, stored):
 def cleaned(job, *more):
     """A cleaning by one short recipe."""
     values = ("unlearn.steps=2", "train.walk=0.001", "train.batch_size=16", "data.min_pairs=16", "train.warmup_steps=1")
-    values += ("unlearn.search=true",)  # no known trigger acts on a model of random weights
     changes = [part for value in values for part in ("--set", value)]
     return job.sanitize(
         "--base",
