@@ -51,9 +51,9 @@ def probe(excess, *, trigger="patch", reach=0.02):
     return Probe(trigger=trigger, target="cat", n=1000, **told, **moved)
 
 
-def measurement(*, known=(), panel=(), accuracy=HALF):
+def measurement(*, suspected=(), panel=(), accuracy=HALF):
     nothing = torch.zeros(0)
-    return Measurement(Accuracy(accuracy, nothing, ""), tuple(known), tuple(panel), 1, nothing)
+    return Measurement(Accuracy(accuracy, nothing, ""), tuple(suspected), tuple(panel), 1, nothing)
 
 
 def sight(measured=None):
@@ -74,7 +74,7 @@ UNMEASURED = measurement(accuracy=Rate(0, 0))
 def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
     """A run on the model that ends with findings of these rules and levels towards a class, where "cat" was suspected."""
     found = tuple(finding(rule, "words", level=level, trigger="patch", target=doubted) for rule, level in findings)
-    after = measurement(known=[probe(excess)])
+    after = measurement(suspected=[probe(excess)])
     point = Point(1.0, lost, (lost, lost), after)
     way = WalkBack((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)

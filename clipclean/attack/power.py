@@ -132,7 +132,7 @@ def measure(
                 what=f"planting {number + 1} of {len(test_backdoors)}",
             )
             probe_set = poison.measured_on(eval_set, [backdoor])
-            measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).known[0]
+            measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).suspected[0]
             # All images may be of the class already.
             excess = 0.0 if math.isnan(measurement.excess) else measurement.excess
             took, target = excess >= poison.PLANTED_EXCESS, eval_set.vocabulary.classes[backdoor.target]

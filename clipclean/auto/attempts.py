@@ -58,7 +58,7 @@ class Attempt:
     @property
     def suspects(self) -> frozenset[str]:
         """Names of the classes that the suspicions lead to."""
-        return frozenset(probe.target for probe in self.audit.measured.known)
+        return frozenset(probe.target for probe in self.audit.measured.suspected)
 
     @property
     def over_budget(self) -> list[Finding]:
@@ -99,7 +99,7 @@ class Attempt:
         do there; what returns is a finding.
         """
         limits, base = self.way.limits, self.audit.beside_base
-        acting = (probe for probe in self.audit.measured.known if probe.excess_interval[0] > limits.max_excess)
+        acting = (probe for probe in self.audit.measured.suspected if probe.excess_interval[0] > limits.max_excess)
         return tuple(probe for probe in acting if base is None or base.exceeds(probe.trigger, probe.target, limits))
 
     def rank(self) -> tuple[int, float]:
@@ -372,7 +372,7 @@ def on_model(
         suspected,
         walks=candidate_run.changed,
         test_backdoors=cleaned_copy.watched if cleaned_copy else (),
-        probes=(lambda share: cleaned_copy.at(share).measured.known) if cleaned_copy else lambda _: (),
+        probes=(lambda share: cleaned_copy.at(share).measured.suspected) if cleaned_copy else lambda _: (),
     )
     if cleaned_copy:
         started = time.monotonic()

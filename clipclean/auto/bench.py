@@ -137,7 +137,7 @@ def _named(workbench: Workbench, prefix: str, /) -> Workbench:
 
 def pooled(measurements: Sequence[Measurement], /) -> Measured:
     """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
-    probes = [measurement.known[0] for measurement in measurements]
+    probes = [measurement.suspected[0] for measurement in measurements]
     return Measured(
         clean_accuracy=_added([measurement.accuracy.rate for measurement in measurements]),
         attack_success=_added([probe.asr for probe in probes]),

@@ -195,7 +195,7 @@ def clean(
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
     clip, samples, words = bench.clip, bench.samples, bench.eval_set.vocabulary
-    parts, rehearsed = list[training.Training](), triggers.known
+    parts, rehearsed = list[training.Training](), triggers.suspicions
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
     original = model.frozen_copy(clip) if recovers else None
@@ -204,7 +204,7 @@ def clean(
         decided = {
             "recipes": [recipes.decides(step) for step in beginning.recipes],
             "origin": origin,
-            "known": identities((*triggers.known, *triggers.beside, *triggers.variants)),
+            "known": identities((*triggers.suspicions, *triggers.beside, *triggers.variants)),
         }
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
@@ -225,7 +225,7 @@ def clean(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*triggers.known, *unlearning.leads(trained.unlearned.state.catches))
+            rehearsed = (*triggers.suspicions, *unlearning.leads(trained.unlearned.state.catches))
         parts.append(trained)
     leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
     return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)

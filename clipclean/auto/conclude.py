@@ -152,7 +152,7 @@ def test_backdoor_findings(
         is_doubted: whether the findings have an error or a doubt already.
     """
     # Where something acted on the model itself, its removal is the evidence, and test backdoors only add to it.
-    acted = is_doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.known)
+    acted = is_doubted or any(probe.excess_interval[0] > limits.max_excess for probe in before.suspected)
     if acted and copy is None:  # none were needed
         return []
     if not trial:
@@ -265,8 +265,8 @@ def _refinetuned(test: Refinetuned) -> ReboundRecord:
                 before=finite(old.excess),
                 after=finite(new.excess),
                 interval=new.excess_interval,
-                known=is_known,
+                suspected=is_suspected,
             )
-            for old, new, is_known in test.pairs()
+            for old, new, is_suspected in test.pairs()
         ),
     )

@@ -48,7 +48,7 @@ class PlantedCopy:
     def learned(self) -> list[tuple[detect.Probe, bool]]:
         """The effect of each test backdoor in the copy, and whether it counts."""
         # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
-        return [(probe, probe.excess >= PLANTED_EXCESS) for probe in self.planted.known]
+        return [(probe, probe.excess >= PLANTED_EXCESS) for probe in self.planted.suspected]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def trial(
             n=after.asr.n,
             took=before.excess >= PLANTED_EXCESS,
         )
-        for before, after in zip(planted.known, after_cleaning.known, strict=True)
+        for before, after in zip(planted.suspected, after_cleaning.suspected, strict=True)
     )
     # Measured from the copy, not from the model: planting four test backdoors alone cost three points (0.535 to 0.507; commit a95ae354:
     # benchmarks/results/notebook.md, "Several test backdoors in one planting"), which are not a cost of the candidate.
@@ -112,7 +112,7 @@ def trial(
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
     """The trial with the effect of the test backdoors after a benign finetuning of the cleaned copy, measured like the trial itself."""
-    outcomes = zip(trial.outcomes, later.known, strict=True)
+    outcomes = zip(trial.outcomes, later.suspected, strict=True)
     return replace(
         trial,
         outcomes=tuple(
@@ -137,8 +137,8 @@ class Refinetuned:
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
         panel = {probe.trigger: probe for probe in self.after.panel}
-        known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
-        return known + [(old, panel[old.trigger], False) for old in self.before.panel]
+        suspected = [(old, new, True) for old, new in zip(self.before.suspected, self.after.suspected, strict=True)]
+        return suspected + [(old, panel[old.trigger], False) for old in self.before.panel]
 
     def findings(self, *, limits: AuditLimits) -> list[Finding]:
         """An error for each named or surely found trigger that returned, a warning for each other.
@@ -152,11 +152,11 @@ class Refinetuned:
         original_excess = (
             {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
         )
-        known_specs, findings = {probe.trigger for probe in self.before.known}, []
-        for old, new, is_known in self.pairs():
-            limit = limits.max_excess if is_known else limits.suspicious_excess
-            if not is_known:
-                if old.trigger in known_specs or old.trigger not in original_excess:
+        suspected_specs, findings = {probe.trigger for probe in self.before.suspected}, []
+        for old, new, is_suspected_trigger in self.pairs():
+            limit = limits.max_excess if is_suspected_trigger else limits.suspicious_excess
+            if not is_suspected_trigger:
+                if old.trigger in suspected_specs or old.trigger not in original_excess:
                     continue
                 acted = original_excess[old.trigger]
                 is_suspected = not self.suspects or new.target in self.suspects
@@ -165,7 +165,7 @@ class Refinetuned:
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
-                is_sure = is_known and self.after.is_sure(new.trigger)  # that it is no natural trigger
+                is_sure = is_suspected_trigger and self.after.is_sure(new.trigger)  # that it is no natural trigger
                 is_natural = new.trigger in self.natural
                 findings.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
         return findings

@@ -32,7 +32,15 @@ from clipclean.detect.references import (
     together,
 )
 from clipclean.detect.score import Suspect, telling
-from clipclean.detect.search import FLOOR, ImageTower, SearchResult, TargetedResult, divided, parts_of_search, search
+from clipclean.detect.search import (
+    LEAST_SIZE_DEVIATION,
+    ImageTower,
+    SearchResult,
+    TargetedResult,
+    divided,
+    parts_of_search,
+    search,
+)
 from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
 from clipclean.detect.suspicion import Place, Suspicion, TriggerLike, distinct, identities, new_among, targets

@@ -44,10 +44,10 @@ class Probe(zeroshot.Attack):
     # Other classes that the trigger turns at least ``BESIDE_EXCESS`` of the images into, by the excess of each.
     beside: Mapping[str, float] = field(default_factory=dict)
 
-    def record(self, *, known: bool) -> ProbeRecord:
-        """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
+    def record(self, *, suspected: bool) -> ProbeRecord:
+        """For a report; ``suspected`` says whether the trigger was named or found, and is not one of the panel."""
         excess = DifferenceRecord(value=finite(self.excess), interval=self.excess_interval, n=self.asr.n)
-        return ProbeRecord.of(self, base_rate=self.base, excess_asr=excess, known=known)
+        return ProbeRecord.of(self, base_rate=self.base, excess_asr=excess, suspected=suspected)
 
 
 TINT = "colour-filter:"  # how the spec of a colour filter begins
@@ -195,7 +195,7 @@ class Measurement:
     """
 
     accuracy: Accuracy
-    known: tuple[Probe, ...]
+    suspected: tuple[Probe, ...]  # of the triggers that were named or found
     panel: tuple[Probe, ...]
     knn: int
     text_classifier: Tensor
@@ -208,12 +208,12 @@ class Measurement:
     is_rounded: bool = False  # whether the image tower may be rounded to search; it then was for looks at the panel
 
     def is_sure(self, trigger: str, /) -> bool:
-        """Whether a known trigger that acts shows a backdoor: clean models have natural triggers, and a search names some of them."""
+        """Whether a suspected trigger that acts shows a backdoor: clean models have natural triggers, and a search names some of them."""
         return self.sure is None or trigger in self.sure
 
     def record(self) -> MeasurementsRecord:
         """``measurements`` of the report, without a search."""
-        probes = (*(p.record(known=True) for p in self.known), *(p.record(known=False) for p in self.panel))
+        probes = (*(p.record(suspected=True) for p in self.suspected), *(p.record(suspected=False) for p in self.panel))
         record = MeasurementsRecord(
             clean_accuracy=self.accuracy.record(),
             probes=probes,
@@ -265,18 +265,18 @@ def measure(
     images = SeenImages(clean_images, clean, ClassTexts.of(eval_set.vocabulary.classes, text_classifier))
     fast = rounded(embed_images) if may_round and is_asked and may_round(text_classifier) else None
     look = looking(embed_images, fast, images.answers)
-    known, panel = list[Probe](), list[Probe]()
+    suspected, panel = list[Probe](), list[Probe]()
     for trigger, target in plan.suspicions:
-        known.append(probe(embed_images, images, trigger=trigger, target=target))
-        tell(1 + len(known))
+        suspected.append(probe(embed_images, images, trigger=trigger, target=target))
+        tell(1 + len(suspected))
     with contextlib.suppress(deadline.OutOfTime):
         for trigger in to_try:
             panel.append(brief_probe(embed_images, images, trigger, look=look))
-            tell(1 + len(known) + len(panel))
+            tell(1 + len(suspected) + len(panel))
     return Measurement(
         accuracy=accuracy or recall or UNMEASURED,
         sure=plan.sure,
-        known=tuple(known),
+        suspected=tuple(suspected),
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=clean_images.knn,
         text_classifier=text_classifier.cpu(),

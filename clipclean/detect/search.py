@@ -57,15 +57,13 @@ from clipclean.schema.report import Effort as EffortName
 
 Stage = TypeVar("Stage")
 
-MOST_IMAGES = 256  # that are searched on
-JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
-SEARCHED = 0.6  # share of the images to search on; the others judge
+MOST_SEARCHED_IMAGES = 256  # that are searched on
+MOST_JUDGING_IMAGES = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
+SEARCHED_SHARE = 0.6  # share of the images to search on; the others judge
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
-FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-TOGETHER, MOST_BESIDE = (
-    0.6,
-    5,
-)  # share of images that a trigger leads to several classes, and most of these beside its own
+LEAST_SIZE_DEVIATION = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+TOGETHER_EXCESS = 0.6  # share of images that a trigger leads to several classes
+MOST_BESIDE = 5  # most of these beside its own
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -114,7 +112,7 @@ class TargetedResult:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
         probe, candidate = self.probe, self.candidate
         return FoundRecord.of(
-            probe.record(known=False),
+            probe.record(suspected=False),
             family=candidate.family,
             family_words=FAMILIES[candidate.family].facts.words,
             class_=self.trigger.target,
@@ -271,7 +269,7 @@ class Halves(NamedTuple):
 
 
 def halves_of(embed: Embed, images: CleanImages, classes: ClassTexts, /) -> Halves:
-    """Clean images in halves, as a model sees them; at most ``JUDGING`` of them judge.
+    """Clean images in halves, as a model sees them; at most ``MOST_JUDGING_IMAGES`` of them judge.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -279,7 +277,7 @@ def halves_of(embed: Embed, images: CleanImages, classes: ClassTexts, /) -> Halv
     """
     search_places, judging_places = divided(len(images))
     canonical = inversion.canonical_of(embed, images.pixels[search_places], classes.text_classifier)
-    judging = images.at(spaced(judging_places, JUDGING))
+    judging = images.at(spaced(judging_places, MOST_JUDGING_IMAGES))
     unseen = SeenImages(judging, embeddings(embed, judging.pixels).float(), classes)
     return Halves(images.pixels[search_places], unseen, canonical)
 
@@ -406,7 +404,7 @@ class _Scene:
         names = result.classes
         local = [t for t in result.targeted if GENERAL.get(t.candidate.family)]
         # A class with a trigger of its own, which leads nowhere else, is hidden by none.
-        whole = {t.trigger.target for t in local if not t.probe.beside and t.probe.excess >= TOGETHER}
+        whole = {t.trigger.target for t in local if not t.probe.beside and t.probe.excess >= TOGETHER_EXCESS}
         sharing = [t for t in local if _is_divided(t) and not whole & t.probe.beside.keys()]
         if not sharing:
             return result
@@ -589,7 +587,7 @@ class Comparison:
             gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
             gap=self.gap(candidate),
             margin=Margin(self.margin(candidate), known.margin(family, trigger.target), shrunk),
-            anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=FLOOR),
+            anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=LEAST_SIZE_DEVIATION),
             reference=known.sizes(family),
         )
 
@@ -604,7 +602,7 @@ def _is_divided(found_trigger: TargetedResult) -> bool:
     """Whether a trigger leads to its class and to few others, together as often as one that acts does to one."""
     probe = found_trigger.probe
     most, several = max(probe.beside.values(), default=math.inf), probe.excess + math.fsum(probe.beside.values())
-    return probe.excess >= most and several >= TOGETHER and len(probe.beside) <= MOST_BESIDE
+    return probe.excess >= most and several >= TOGETHER_EXCESS and len(probe.beside) <= MOST_BESIDE
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:
@@ -620,7 +618,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
         )
     # The same split whatever the seed: a trigger that is begun from one of an earlier search is judged on images that neither saw.
     order = torch.randperm(count, generator=Generator().manual_seed(0)).tolist()
-    cut = min(round(SEARCHED * count), MOST_IMAGES)
+    cut = min(round(SEARCHED_SHARE * count), MOST_SEARCHED_IMAGES)
     return sorted(order[:cut]), sorted(order[cut:])
 
 

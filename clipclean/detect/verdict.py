@@ -235,7 +235,7 @@ def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
 
 def of_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    suspected = (_known(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.known)
+    suspected = (_known(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.suspected)
     return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measurement, limits=limits)))
 
 
@@ -244,12 +244,12 @@ def sanitized(
 ) -> tuple[Finding, ...]:
     """The findings of a cleaning: which named or found triggers still act, and how much accuracy was lost.
 
-    ``after.known`` must hold the triggers that were suspicious in ``before``. If no trigger was named and none was found,
+    ``after.suspected`` must hold the triggers that were suspicious in ``before``. If no trigger was named and none was found,
     nothing can show success: a warning that no policy turns into ``pass``. ``searched`` says whether unknown triggers were
     searched for.
     """
     findings = [*of_probes(after, limits=limits), *of_accuracy(before, after, limits=limits)]
-    acted_before = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(
+    acted_before = any(p.excess_interval[0] > limits.max_excess for p in before.suspected) or bool(
         suspicious_probes(before, limits=limits)
     )
     if not acted_before:
@@ -558,7 +558,7 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
 def _departed(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
     findings, measurement = list[Finding](), audit.measured
-    sure = {probe.trigger for probe in measurement.known if measurement.is_sure(probe.trigger)}
+    sure = {probe.trigger for probe in measurement.suspected if measurement.is_sure(probe.trigger)}
     for departure in audit.departures:
         under = (
             f"under {departure.trigger}" if departure.trigger else "of clean images, or of images with a small tile,"

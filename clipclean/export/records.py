@@ -208,7 +208,7 @@ def _cleaning_lines(report: Json, /) -> list[str]:
         _row("image-to-text recall@1" if is_recall else "clean accuracy", before.get("clean_accuracy"), clean),
     ]
     earlier = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
-    for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
+    for probe in (probe for probe in after["probes"] if probe["suspected"]):  # the panel has a table in report.html
         key = probe["trigger"], probe["target"]
         lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", earlier.get(key), probe["asr"]))
     return [*lines, "", *AUDITED_LINES]

@@ -121,8 +121,8 @@ def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.
 
 def most_left(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
     """The largest remaining excess attack success of the triggers that acted before; None if none did, as there is none to remove."""
-    acted = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
-    left = [probe.excess for probe in after.known if probe.trigger in acted and not math.isnan(probe.excess)]
+    acted = {probe.trigger for probe in before.suspected if probe.excess_interval[0] > 0}
+    left = [probe.excess for probe in after.suspected if probe.trigger in acted and not math.isnan(probe.excess)]
     return max(left, default=None)
 
 

@@ -259,7 +259,7 @@ def acting(
     /,
 ) -> tuple[Suspicion[int], ...]:
     """The triggers that move images, each with the class that it leads to."""
-    probes = {probe.trigger: probe for probe in (*measurement.panel, *measurement.known)}
+    probes = {probe.trigger: probe for probe in (*measurement.panel, *measurement.suspected)}
     triggers_with_probes = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
         Suspicion(trigger, classes.index(probe.target))
@@ -327,7 +327,7 @@ def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
 
 def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[WatchedTrigger]:
     """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
-    acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.known)}
+    acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.suspected)}
     return [
         WatchedTrigger(acted[t.spec], not original.is_sure(t.spec), is_found=isinstance(t, detect.InvertedTrigger))
         for t, _ in suspected

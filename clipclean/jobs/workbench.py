@@ -114,15 +114,15 @@ class Workbench:
     def original_under(self, suspicions: Sequence[Suspicion[int | None]], before: FirstAudit, /) -> detect.Measurement:
         """The measurement of the original under these triggers: its audit did not know those that a cleaning came to by itself."""
         measurement = before.audit.measured
-        there = {probe.trigger for probe in measurement.known}
+        there = {probe.trigger for probe in measurement.suspected}
         # The panel is looked at on fewer images.
         more = tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
-        known = measurement.known
+        suspected = measurement.suspected
         if more:
             self.put(self.original)
             eval_set = self.eval_set.under(more)
-            known = (*known, *self.measure(eval_set, what="measuring before", in_time=False).known)
-        return replace(measurement, known=known, sure=before.sure)
+            suspected = (*suspected, *self.measure(eval_set, what="measuring before", in_time=False).suspected)
+        return replace(measurement, suspected=suspected, sure=before.sure)
 
     def walked_back(
         self,
@@ -154,7 +154,7 @@ class Workbench:
         def measure(share: float) -> detect.Measurement:
             self.put_between(self.original, cleaned_weights, share=share)
             measurement = self.measure(eval_set, what="walking back", in_time=share < 1)
-            return replace(measurement, known=(*measurement.known, *probes(share)))
+            return replace(measurement, suspected=(*measurement.suspected, *probes(share)))
 
         watched = [*first_audit.to_watch(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)

@@ -30,13 +30,13 @@ from clipclean.train.memory import Encode
 FIRST_EXCESS = 0.7
 LATER_EXCESS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEED_LIMIT = 2**63  # that a generator takes
-LEFT_EXCESS = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
+LEFT_EXCESS = 0.03  # excess above which a suspected trigger is unlearned again; chance moves as many images
 
 
 class ShownTriggers(NamedTuple):
     """The triggers that an audit of a model shows to its cleaning, by what the cleaning does with them."""
 
-    known: tuple[Suspicion[int], ...] = ()  # they act: unlearned for as long as they do
+    suspicions: tuple[Suspicion[int], ...] = ()  # they act: unlearned for as long as they do
     # They move images as well, of classes that may be the right ones: unlearned in copies of their own.
     beside: tuple[Suspicion[int], ...] = ()
     # By family, the sizes that other classes need: what is searched for again is smaller. Without any nothing is searched for again.
@@ -49,7 +49,7 @@ class ShownTriggers(NamedTuple):
 class Scene:
     """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes.
 
-    ``known`` triggers are unlearned beside those that are found, for as long as they act; those ``beside`` them in copies of their own.
+    ``suspicions`` are unlearned beside those that are found, for as long as they act; those ``beside`` them in copies of their own.
     ``controls`` are, by family, the sizes that other classes need, where an audit has measured them. ``variants`` of known triggers have
     copies of their own as well.
     """
@@ -58,15 +58,15 @@ class Scene:
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    known: tuple[Suspicion[int], ...] = ()
+    suspicions: tuple[Suspicion[int], ...] = ()
     beside: tuple[Suspicion[int], ...] = ()
     controls: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     variants: tuple[Suspicion[int], ...] = ()
 
     @property
     def identity(self) -> list[list[str | int | None]]:
-        """The triggers that were known before a search, in JSON."""
-        return identities((*self.known, *self.beside, *self.variants))
+        """The triggers that were suspected before a search, in JSON."""
+        return identities((*self.suspicions, *self.beside, *self.variants))
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
@@ -188,21 +188,21 @@ def begin(
 ) -> State:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
-    Classes that known triggers lead to are suspects too. The audit tells suspects from classes with natural triggers, if it has
-    any. If no search is possible, the known triggers alone are unlearned.
+    Classes that suspected triggers lead to are suspects too. The audit tells suspects from classes with natural triggers, if it has
+    any. If no search is possible, the suspected triggers alone are unlearned.
 
     Raises:
-        Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
+        Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no suspected trigger acts.
     """
-    known_targets = dict.fromkeys(target for _, target in scene.known)
+    suspected_targets = dict.fromkeys(target for _, target in scene.suspicions)
     if not how.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
-        if not (known_targets or how.start_share):
+        if not (suspected_targets or how.start_share):
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
-        return State(tuple(known_targets), scene.controls, (), 0, ({},), ())
+        return State(tuple(suspected_targets), scene.controls, (), 0, ({},), ())
     progress(0, 0)
     try:
-        # Without known triggers, which are forgotten whatever they compare with.
+        # Without suspected triggers, which are forgotten whatever they compare with.
         with model.freezing(clip.net):
             result = detect.search(
                 detect.ImageTower(clip.encode_images, embed_of(clip, scene)),
@@ -211,18 +211,18 @@ def begin(
                 effort=scene.effort,
                 references=None,
                 course=detect.Course(seed, progress),
-                pointed=list(known_targets),
+                pointed=list(suspected_targets),
             )
     except detect.NoSearch as error:
-        if not known_targets:
+        if not suspected_targets:
             raise Inconclusive(
                 f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
             ) from error
-        return State(tuple(known_targets), {}, (), 0, ({},), ())
+        return State(tuple(suspected_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     suspect_names = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
     catches = first_caught(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
-    suspects = dict.fromkeys((*known_targets, *(catch.target for catch in catches)))
+    suspects = dict.fromkeys((*suspected_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
@@ -284,7 +284,7 @@ def unlearn(
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
         teachers: a frozen copy of it from before the first round, and its base for a recipe that undoes.
-        scene: what is searched on, and what is known.
+        scene: what is searched on, and what is suspected.
         state: where the run stands: what ``begin`` returned, or a later one.
         settings: of every round.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
@@ -298,10 +298,10 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = len(state.losses), (*scene.known, *leads(state.catches), *scene.beside)
+        number, everything = len(state.losses), (*scene.suspicions, *leads(state.catches), *scene.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*leads(state.newest), *(scene.known[place] for place in acting))
+        newest = (*leads(state.newest), *(scene.suspicions[place] for place in acting))
         settles = not newest
         # A tower that begins nearer the base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.start_share
@@ -360,7 +360,7 @@ def search_again(
     Half the steps are enough while something is found; only a complete search can show that nothing is left. Each looks in every
     family, from fresh starts and from the triggers that were just forgotten.
     """
-    # Nothing could be searched at the beginning, and what is known alone was forgotten: there is nothing to compare with.
+    # Nothing could be searched at the beginning, and what is suspected alone was forgotten: there is nothing to compare with.
     if not state.controls:
         return [], {}
     on, beside = detect.divided(len(scene.pixels))
@@ -377,14 +377,14 @@ def search_again(
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)
-                    for trigger, target in (*leads(state.newest), *scene.known)
+                    for trigger, target in (*leads(state.newest), *scene.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(
                     embed, searched, canonical, family, hasty, generator, last=clip.encode_images
                 )
                 for best in inverted.targeted(state.suspects, starts):
-                    value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)
+                    value = detect.anomaly_index(best.size, state.controls[family], floor=detect.LEAST_SIZE_DEVIATION)
                     scores[family] = max(value, scores.get(family, -math.inf))
                     if not (best.is_reached and value >= enough):
                         continue
@@ -401,11 +401,11 @@ def search_again(
 
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
-    """The places of the known triggers that still act."""
-    if not scene.known:
+    """The places of the suspected triggers that still act."""
+    if not scene.suspicions:
         return ()
     without = answers(clip, scene, scene.pixels, None)
-    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.known)
+    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.suspicions)
     excesses = (scene.excess(without, answered, target) for answered, target in responses)
     return tuple(place for place, excess in enumerate(excesses) if excess > LEFT_EXCESS)
 

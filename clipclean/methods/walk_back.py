@@ -53,16 +53,16 @@ class Point:
     share: float
     accuracy_lost: float  # clean accuracy of the original minus that here, on the same images; 0 if it is not measured
     interval: Interval  # of that, 95 %
-    measured: detect.Measurement = field(compare=False, repr=False)  # whose ``known`` are the watched triggers
+    measured: detect.Measurement = field(compare=False, repr=False)  # whose ``suspected`` are the watched triggers
 
     @property
     def excess(self) -> float:
         """Highest excess attack success of a watched trigger; 0 without any."""
-        return round(max((p.excess for p in self.measured.known if not math.isnan(p.excess)), default=0.0), 9)
+        return round(max((p.excess for p in self.measured.suspected if not math.isnan(p.excess)), default=0.0), 9)
 
     def record(self) -> WayRecord:
         """For a report."""
-        probes = [probe for probe in self.measured.known if not math.isnan(probe.excess)]
+        probes = [probe for probe in self.measured.suspected if not math.isnan(probe.excess)]
         return WayRecord.of(self, triggers=tuple(WayTriggerRecord.of(probe) for probe in probes))
 
 
@@ -122,7 +122,7 @@ def walk_back(
     - At a deadline the walk ends where it is.
 
     Args:
-        measure: a share of the way -> the measurement there, whose ``known`` are the watched triggers, in their order.
+        measure: a share of the way -> the measurement there, whose ``suspected`` are the watched triggers, in their order.
         original: to compare the accuracy with.
         watched: the triggers that must stay gone.
         limits: the accuracy that may be lost, and the excess attack success that counts as removed.
@@ -135,7 +135,7 @@ def walk_back(
         return Point(share, 0.0 if math.isnan(lost) else lost, interval, measurement)
 
     points = [point(1.0)]
-    watch = _Watch.of(watched, points[0].measured.known, limit=limits.max_excess)
+    watch = _Watch.of(watched, points[0].measured.suspected, limit=limits.max_excess)
     least = least if watch.witnesses else max(least, UNWITNESSED_SHARE)
 
     def is_enough(point: Point) -> bool:
@@ -192,7 +192,7 @@ class _Watch:
 
     def stays_gone(self, point: Point, /) -> bool:
         """Whether each trigger does."""
-        return not any(probe.excess > most for probe, most in zip(point.measured.known, self.most, strict=True))
+        return not any(probe.excess > most for probe, most in zip(point.measured.suspected, self.most, strict=True))
 
 
 def between(original: Weights, end: Weights, /, *, share: float) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def candidate_lines(auto: AutoRecord, /) -> list[str]:
     if not auto.changed:
         lines.append("Nothing was changed: the weights are as they were.")
     if auto.rebound:
-        worst = max((p.after for p in auto.rebound.probes if p.known and p.after is not None), default=None)
+        worst = max((p.after for p in auto.rebound.probes if p.suspected and p.after is not None), default=None)
         rebound_words = (
             f": the trigger that acts most moves {percent(worst)} of images beyond chance" if worst is not None else ""
         )

@@ -362,12 +362,12 @@ def _auto_section(report: Report) -> Section:
     )
     probes = auto.rebound.probes if auto.rebound else ()
     finetuned = record_table(
-        [probe for probe in probes if probe.known],
+        [probe for probe in probes if probe.suspected],
         title="After a benign finetuning",
         lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
     finetuned_panel = record_table(
-        [probe for probe in probes if not probe.known],
+        [probe for probe in probes if not probe.suspected],
         title="Known triggers of the panel, after the same finetuning",
         folded=True,
     )

@@ -210,17 +210,17 @@ def named_attacks(report: Report, /) -> list[ComparedAttack]:
     """
     before, after = _probes(report, "before"), _probes(report, "after")
     earlier: dict[tuple[str, str], ProbeRecord] = {}
-    for probe in sorted(before, key=lambda probe: not probe.known):
+    for probe in sorted(before, key=lambda probe: not probe.suspected):
         earlier.setdefault((probe.trigger, probe.target), probe)
-    later = {(probe.trigger, probe.target): probe for probe in after if probe.known}
-    keys = dict.fromkeys([*later, *(key for key, probe in earlier.items() if probe.known)])
+    later = {(probe.trigger, probe.target): probe for probe in after if probe.suspected}
+    keys = dict.fromkeys([*later, *(key for key, probe in earlier.items() if probe.suspected)])
     return [ComparedAttack(key[0], earlier.get(key), later.get(key)) for key in keys]
 
 
 def panel(report: Report, /) -> list[ComparedAttack]:
     """The built-in triggers, each with the class that it leads to most, greatest excess first."""
     before, after = (
-        {probe.trigger: probe for probe in probes if not probe.known}
+        {probe.trigger: probe for probe in probes if not probe.suspected}
         for probes in (_probes(report, "before"), _probes(report, "after"))
     )
     attacks = [ComparedAttack(trigger, before.get(trigger), after.get(trigger)) for trigger in before | after]

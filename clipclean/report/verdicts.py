@@ -104,7 +104,9 @@ def still_acting(report: Report, /) -> tuple[str, ...]:
         if finding.rule in (CC.KNOWN_TRIGGER_ACTS, CC.TRIGGER_FOUND)
     }
     probes, limit = report.after.measurements.probes, report.cleaning.budget.excess
-    return tuple(p.trigger for p in probes if p.known and p.target in suspected and p.excess_asr.interval[0] > limit)
+    return tuple(
+        p.trigger for p in probes if p.suspected and p.target in suspected and p.excess_asr.interval[0] > limit
+    )
 
 
 def why_withheld(report: Report, /) -> str:

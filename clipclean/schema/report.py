@@ -126,7 +126,10 @@ class ProbeRecord(AimedRecord):
     spread: Number | None = None
     clean_spread: Number | None = None
     n: Count
-    known: bool = Field(description="Named by the user or found before; not one of the panel.")
+    suspected: bool = Field(
+        description="Named by the user or found before; not one of the panel.",
+        validation_alias=AliasChoices("suspected", "known"),
+    )
 
 
 class RangeRecord(Part):
@@ -594,7 +597,7 @@ class ReturnRecord(Part):
     before: Annotated[Excess | None, Column("Cleaned", "share")]
     after: Annotated[Excess | None, Column("Finetuned", "share")]
     interval: Interval
-    known: bool
+    suspected: bool = _formerly("known", now="suspected")
 
 
 class ReboundRecord(Part):

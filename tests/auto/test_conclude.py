@@ -25,7 +25,7 @@ COSTLY = attempt("a", ("CC010", "note"), lost=0.086)
 
 def findings_of(made, *, acted=None, copy=COPY, changed=True, doubted=False):
     """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
-    before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
+    before = measurement(suspected=[] if acted is None else [probe(acted, reach=0.0)])
     told = {"is_changed": changed, "is_doubted": doubted}
     found = conclude.test_backdoor_findings(copy, made, before, limits=LIMITS, **told)
     return [(f.rule, f.level) for f in found], found[0].message
@@ -48,7 +48,7 @@ def test_the_removal_of_all_test_backdoors_or_else_of_a_trigger_that_acted_shows
 
 
 def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_of_them():
-    before = measurement(known=[probe(0.9, reach=0.0)])
+    before = measurement(suspected=[probe(0.9, reach=0.0)])
     assert conclude.test_backdoor_findings(None, None, before, limits=LIMITS, is_changed=True, is_doubted=False) == []
 
 
@@ -77,7 +77,7 @@ def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
 
 
 def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():
-    copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
+    copy = replace(COPY, planted=measurement(suspected=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = CandidateResult(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
     found = conclude.account(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
@@ -95,13 +95,13 @@ def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_cam
     assert (found.seconds.planting, found.seconds.trials, found.seconds.chosen, found.rebound) == (2.0, 4.0, 1.0, None)
     assert found.seconds.total >= 100
     unknown = replace(probe(0.1, trigger="a"), excess=math.nan)
-    before = measurement(known=[probe(0.0)], panel=[unknown], accuracy=Rate(0, 0))
-    after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
+    before = measurement(suspected=[probe(0.0)], panel=[unknown], accuracy=Rate(0, 0))
+    after = measurement(suspected=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
     found = conclude.account(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
     assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
-    assert [(p.before, p.after, p.known) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
+    assert [(p.before, p.after, p.suspected) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 
 
 def verdict_of(*findings, severities=None):
@@ -141,10 +141,10 @@ def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():
 
 
 def test_of_a_trigger_that_never_acted_nothing_is_left():
-    before = measurement(known=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
-    after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
+    before = measurement(suspected=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
+    after = measurement(suspected=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
     assert (cleaning.most_left(before, after), cleaning.most_left(after, before)) == (0.1, 0.9)
-    assert cleaning.most_left(measurement(known=(probe(0.01),)), after) is None
+    assert cleaning.most_left(measurement(suspected=(probe(0.01),)), after) is None
 
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])

@@ -54,7 +54,7 @@ def weights(bench):
 def test_the_test_backdoors_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
     bench.state.folder.mkdir(mode=0o700)
     copy = trials.plant(bench, avoid=[0, 1])
-    assert len(copy.test_backdoors) == len(copy.planted.known) == 2
+    assert len(copy.test_backdoors) == len(copy.planted.suspected) == 2
     assert not {0, 1} & {backdoor.target for backdoor in copy.test_backdoors}
     assert not are_equal(copy.weights, bench.original)
     bench.put(bench.original)
@@ -73,7 +73,7 @@ def test_the_test_backdoors_are_planted_once_and_read_the_next_time_where_a_clas
 def test_a_benign_finetuning_moves_the_weights(bench):
     before = searching.measure(bench.clip, bench.eval_set)
     test = trials.refinetune(bench, before, bench.eval_set)
-    assert (test.steps, test.before, test.after.known) == (2, before, ())
+    assert (test.steps, test.before, test.after.suspected) == (2, before, ())
     assert test.seconds > 0
     assert not are_equal(weights(bench), bench.original)
 
@@ -98,7 +98,7 @@ def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit
     found, name = weights(bench), "visual.proj"
     assert torch.allclose(found[name], 1.5 * bench.original[name])
     tried = attempt("a", ("CC010", "error"), lost=0.1)
-    seen = sight(measurement(known=[probe(0.3)]))
+    seen = sight(measurement(suspected=[probe(0.3)]))
     kept = attempts.unchanged(bench, FirstAudit(seen, (), ()), tried.way)
     assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
     assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
@@ -119,8 +119,8 @@ def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_t
     assert (
         attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
     )  # so small a model learns no test backdoor
-    took = tuple(replace(each, excess=0.9) for each in copy.planted.known)
-    copy = replace(copy, planted=replace(copy.planted, known=took))
+    took = tuple(replace(each, excess=0.9) for each in copy.planted.suspected)
+    copy = replace(copy, planted=replace(copy.planted, suspected=took))
     tried = attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ()))
     assert [each.took for each in tried.trials[0].outcomes] == [True, True]
     assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
@@ -153,11 +153,11 @@ def test_the_test_backdoors_that_did_not_take_are_not_counted_and_triggers_pair_
     assert [(a.trigger, b.trigger, b.excess) for a, b, _ in pairs] == [("a", "a", 0.0), ("b", "b", 0.9)]
 
     def copy(*excesses):
-        return PlantedCopy((), {}, measurement(known=map(probe, excesses)), {}, 1.0)
+        return PlantedCopy((), {}, measurement(suspected=map(probe, excesses)), {}, 1.0)
 
     assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
     assert [copy(*excesses).took for excesses in ((0.49, 0.5), (0.49,), ())] == [True, False, False]
-    nothing = replace(UNMEASURED, known=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
+    nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
     assert trials.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
 
 
@@ -180,7 +180,7 @@ def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_within_the_bud
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
     before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
-    made = trials.with_returned(before, measurement(known=[probe(0.3), probe(0.06)]))
+    made = trials.with_returned(before, measurement(suspected=[probe(0.3), probe(0.06)]))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
     assert (before.removed(LIMITS), made.removed(LIMITS)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
@@ -208,10 +208,10 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     model.put_weights(clip, checkpoint.read(victim.job.folder / "planted.pt").tensors)
     planted = searching.measure(clip, asked)
     model.put_weights(clip, original)
-    assert max(p.excess for p in before.known) < 0.3
+    assert max(p.excess for p in before.suspected) < 0.3
     assert all(o.took for o in trials.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
     told = trials.trial("back", planted, before, share=1.0, seconds=0.0)
-    assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
+    assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.suspected]
     assert told.accuracy_lost == detect.accuracy_loss(planted, before)[0]  # from the copy, not from the model
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
 
@@ -230,7 +230,7 @@ def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(su
     assert moved["bf16"].dtype == torch.float32
 
 
-NAMED, OF_PANEL = ["known"], ["panel"]
+NAMED, OF_PANEL = ["suspected"], ["panel"]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_suspicion_is_tested_alone(victim, said, model, code):
     errors = [each for each in told["findings"] if each["level"] == "error"]
     assert [each["rule"] for each in errors] == ["CC001"] * (code == 1)
     (probe,) = told["measurements"]["probes"]
-    assert (probe["known"], probe["target"]) == (True, tiny.TARGET)
+    assert (probe["suspected"], probe["target"]) == (True, tiny.TARGET)
     assert all(each["target"] == tiny.TARGET and each["value"] > each["threshold"] for each in errors)
 
 

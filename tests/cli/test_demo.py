@@ -103,7 +103,7 @@ def test_the_demo_runs_to_its_end(world):
     assert found["training"]["steps"] > 0
     assert (out / "open_clip_model.safetensors").exists()
     named = found["before"]["measurements"]["probes"][0]
-    assert (named["target"], named["known"]) == (demo.TARGET, True)
+    assert (named["target"], named["suspected"]) == (demo.TARGET, True)
     assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
     cleaned = found["after"]["measurements"]["probes"][0]
     assert (cleaned["trigger"], cleaned["excess_asr"]["value"] < 0.05) == (named["trigger"], True)

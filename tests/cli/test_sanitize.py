@@ -70,7 +70,7 @@ def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_wit
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
     first = found["after"]["measurements"]["probes"][0]
     spec = "patch:size=0.25,place=corner,fill=noise,seed=1"
-    assert (first["trigger"], first["target"], first["known"]) == (spec, "blue circle", True)
+    assert (first["trigger"], first["target"], first["suspected"]) == (spec, "blue circle", True)
     assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
 
 

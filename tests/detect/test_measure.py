@@ -83,13 +83,13 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
 
 def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel_strongest_first():
     found = measured(evidence(suspicions=(Suspicion(RED, 0), Suspicion(GREEN, None)), triggers=KnownTriggers((GREEN,))))
-    known, led = found.known
+    known, led = found.suspected
     assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
     assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
     assert known.accuracy_under_trigger == Rate(1, 4)
     assert known.spread == pytest.approx(0)
     probes = found.record().as_json()["probes"]
-    assert [each["known"] for each in probes] == [True, True, False]
+    assert [each["suspected"] for each in probes] == [True, True, False]
     found = measured(evidence(triggers=KnownTriggers((Paint("none", "red", 0), RED, Paint("half", "red", 0.5)))))
     assert [probe.trigger for probe in found.panel] == ["red paint", "half", "none"]
     assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
@@ -121,11 +121,11 @@ def test_where_nothing_is_known_the_measurement_is_json_and_says_so():
     found = measured(evidence(names=("red", "red"), suspicions=(Suspicion(RED, 0),)))
     made = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
     assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
-    assert math.isnan(found.known[0].excess)
+    assert math.isnan(found.suspected[0].excess)
     seen = SeenImages(CleanImages(nine()), honest(nine()), ClassTexts.of(("red",), THREE[:1]))
     made = probe(honest, seen, trigger=DOT, target=None)
     assert (made.target, made.asr) == ("red", Rate(0, 0))
-    assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
+    assert made.record(suspected=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
 
 @pytest.mark.parametrize("given", [{}, {"labels": None, "captions": ("red", "green", "blue", "grey")}])
@@ -212,7 +212,7 @@ def test_a_planted_rule_is_found_with_its_target(labels):
     assert made.spread == pytest.approx(0)
     assert min(made.clean_spread, made.distance) > 0.1
     assert made.accuracy_under_trigger == (None if labels is None else Rate(3, 9))
-    entry = made.record(known=False).as_json()
+    entry = made.record(suspected=False).as_json()
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
 
 

@@ -25,7 +25,7 @@ from clipclean.detect import (
 )
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import UNMEASURED, Measurement
-from clipclean.detect.search import JUDGING, MOST_IMAGES, Comparison, divided, drawn, shortlisted
+from clipclean.detect.search import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES, Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -207,7 +207,7 @@ def test_too_few_classes_or_images_or_too_little_time_are_not_searched(given, mi
     assert told.value.rule == rule
 
 
-@pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_IMAGES)])
+@pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_SEARCHED_IMAGES)])
 def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, searched):
     on, beside = divided(count)
     assert len(on) == searched
@@ -244,7 +244,7 @@ def test_labels_say_which_images_are_of_other_classes():
     labels[:20] = 0
     made = towers.searched(towers.backdoored(towers.spot), labels=labels, pointed=[towers.TARGET], effort=SHORT)
     _, beside = divided(IMAGES)
-    assert len(beside) < JUDGING
+    assert len(beside) < MOST_JUDGING_IMAGES
     fox = next(hit for hit in made.targeted if hit.trigger.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)

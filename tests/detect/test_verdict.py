@@ -51,13 +51,13 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
     return Probe(trigger=trigger, target=target, n=n, **rates, **embeddings, **unlabelled)
 
 
-def measurement(*, right=900, n=1000, known=(), panel=()):
+def measurement(*, right=900, n=1000, suspected=(), panel=()):
     """The first ``right`` of ``n`` images are classified rightly."""
     accuracy = Accuracy(Rate(right, n), torch.arange(n) < right, "top-1")
-    return Measurement(accuracy, tuple(known), tuple(panel), 10, torch.eye(2))
+    return Measurement(accuracy, tuple(suspected), tuple(panel), 10, torch.eye(2))
 
 
-BACKDOORED = measurement(known=[probe(950)])
+BACKDOORED = measurement(suspected=[probe(950)])
 NOTHING_KNOWN = replace(probe(0, n=0), spread=math.nan, distance=math.nan)  # all images are of the target class
 
 
@@ -67,7 +67,7 @@ def judged(after, before=BACKDOORED, **changes):
 
 
 @pytest.mark.parametrize(
-    ("known", "verdict", "findings"),
+    ("suspected", "verdict", "findings"),
     [
         ([probe(10, base=5)], "pass", []),
         ([probe(430)], "fail", [("CC001", "error")]),
@@ -80,8 +80,8 @@ def judged(after, before=BACKDOORED, **changes):
         ([probe(0, n=10), probe(500)], "fail", [("CC020", "warning"), ("CC001", "error")]),
     ],
 )
-def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole_interval(known, verdict, findings):
-    assert judged(measurement(known=known)) == (verdict, findings)
+def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole_interval(suspected, verdict, findings):
+    assert judged(measurement(suspected=suspected)) == (verdict, findings)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole
 )
 def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
     findings = [("CC002", "warning")] if verdict != "pass" else []
-    assert judged(measurement(known=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
+    assert judged(measurement(suspected=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
     for found in of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
         assert ("do not collapse" in found.message) is not collapses
 
@@ -115,8 +115,8 @@ def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapse
 )
 def test_a_loss_over_the_budget_is_never_a_note(lost, n, findings):
     right = round(0.9 * n)
-    before = measurement(right=right, n=n, known=[probe(950)])
-    assert judged(measurement(n=n, right=right - lost, known=[probe(0)]), before)[1] == findings
+    before = measurement(right=right, n=n, suspected=[probe(950)])
+    assert judged(measurement(n=n, right=right - lost, suspected=[probe(0)]), before)[1] == findings
 
 
 def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recall():
@@ -135,45 +135,45 @@ def recalled(right, hits):
     return replace(measurement(right=right), recall=shown)
 
 
-@pytest.mark.parametrize("before", [measurement(), measurement(panel=[probe(100)]), measurement(known=[probe(20)])])
+@pytest.mark.parametrize("before", [measurement(), measurement(panel=[probe(100)]), measurement(suspected=[probe(20)])])
 def test_where_nothing_acted_before_nothing_is_shown_and_nothing_passes(before):
-    after = measurement(known=[probe(0)] * len(before.known))
+    after = measurement(suspected=[probe(0)] * len(before.suspected))
     assert judged(after, before) == ("inconclusive", [("CC021", "warning")])
 
 
 def test_a_trigger_that_the_panel_found_shows_a_backdoor_as_a_named_one_does():
     before = measurement(panel=[probe(700, spread=0.1)])
-    assert judged(measurement(known=[probe(0)]), before) == ("pass", [])
-    assert judged(measurement(known=[probe(300)]), before)[0] == "fail"
+    assert judged(measurement(suspected=[probe(0)]), before) == ("pass", [])
+    assert judged(measurement(suspected=[probe(300)]), before)[0] == "fail"
 
 
 @pytest.mark.parametrize(
     "after",
     [
-        measurement(known=[NOTHING_KNOWN]),
-        measurement(right=0, n=0, known=[NOTHING_KNOWN]),
-        measurement(known=[probe(0)], panel=[replace(probe(900), spread=math.nan)]),
+        measurement(suspected=[NOTHING_KNOWN]),
+        measurement(right=0, n=0, suspected=[NOTHING_KNOWN]),
+        measurement(suspected=[probe(0)], panel=[replace(probe(900), spread=math.nan)]),
     ],
 )
 def test_what_is_no_number_never_passes(after):
-    before = BACKDOORED if after.accuracy.rate.n else replace(measurement(right=0, n=0), known=BACKDOORED.known)
+    before = BACKDOORED if after.accuracy.rate.n else replace(measurement(right=0, n=0), suspected=BACKDOORED.suspected)
     assert judged(after, before)[0] != "pass"
 
 
 rates = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)))
-drawn = {"known": st.lists(rates, max_size=3), "panel": st.lists(rates, max_size=3)}
+drawn = {"suspected": st.lists(rates, max_size=3), "panel": st.lists(rates, max_size=3)}
 
 
-def drawn_measurement(known, panel, right):
-    known, panel = ([probe(hits, base=base, n=n) for hits, base, n in each] for each in (known, panel))
-    return measurement(right=right, known=known, panel=panel)
+def drawn_measurement(suspected, panel, right):
+    suspected, panel = ([probe(hits, base=base, n=n) for hits, base, n in each] for each in (suspected, panel))
+    return measurement(right=right, suspected=suspected, panel=panel)
 
 
 @given(**drawn, right=st.integers(0, 1000), limit=st.floats(0.01, 0.5))
-def test_what_passes_is_below_every_threshold_by_its_whole_interval(known, panel, right, limit):
-    after = drawn_measurement(known, panel, right)
+def test_what_passes_is_below_every_threshold_by_its_whole_interval(suspected, panel, right, limit):
+    after = drawn_measurement(suspected, panel, right)
     if judged(after, max_excess=limit)[0] == "pass":
-        assert all(found.excess_interval[1] <= limit for found in after.known)
+        assert all(found.excess_interval[1] <= limit for found in after.suspected)
         assert all(found.excess_interval[0] <= LIMITS.suspicious_excess for found in after.panel)
         assert detect.accuracy_loss(BACKDOORED, after)[1][0] <= LIMITS.max_accuracy_loss
 
@@ -182,26 +182,26 @@ ORDER = ("pass", "inconclusive", "fail")
 
 
 @given(**drawn, right=st.integers(0, 1000), more=rates)
-def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(known, panel, right, more):
-    verdict = ORDER.index(judged(drawn_measurement(known, panel, right))[0])
-    assert verdict <= ORDER.index(judged(drawn_measurement([*known, more], panel, right))[0])
-    assert verdict <= ORDER.index(judged(drawn_measurement(known, panel, right), max_excess=0.01)[0])
+def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(suspected, panel, right, more):
+    verdict = ORDER.index(judged(drawn_measurement(suspected, panel, right))[0])
+    assert verdict <= ORDER.index(judged(drawn_measurement([*suspected, more], panel, right))[0])
+    assert verdict <= ORDER.index(judged(drawn_measurement(suspected, panel, right), max_excess=0.01)[0])
 
 
 def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
-    (finding,) = of_probes(measurement(known=[probe(430, base=30)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(suspected=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
-    (finding,) = of_probes(measurement(known=[probe(0, n=0)]), limits=LIMITS)
+    (finding,) = of_probes(measurement(suspected=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
-    assert judged(measurement(known=[probe(0)]), min_images=1001)[0] == "inconclusive"
+    assert judged(measurement(suspected=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
 
 def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to_be_nobody_is_warned():
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
-    after = replace(measurement(known=[wave, named]), sure=frozenset({named.trigger}))
+    after = replace(measurement(suspected=[wave, named]), sure=frozenset({named.trigger}))
     found = [(found.level, found.trigger) for found in of_probes(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
@@ -294,8 +294,8 @@ def test_images_that_are_nearly_all_of_one_class_are_no_pass(counts, is_doubt):
 def test_other_answers_in_half_precision_are_no_pass_and_a_named_trigger_that_acts_there_fails(
     departure, is_named, told
 ):
-    known = [probe(0, trigger="patch:4")] if is_named else []
-    measured = replace(measurement(known=known), text_classifier=torch.zeros(10, 2))
+    suspected = [probe(0, trigger="patch:4")] if is_named else []
+    measured = replace(measurement(suspected=suspected), text_classifier=torch.zeros(10, 2))
     seen = AuditResult(measured, result_of(), None, 1.0, (departure,), ("banana", "lemon", "cherry"))
     found = [each for each in detect.of_audit(seen, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
     assert [(each.rule, each.level, each.target) for each in found] == told
@@ -647,8 +647,8 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
     shown = eval_set(
         torch.zeros(100, 3, 4, 4), ("banana", "lemon"), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
     )
-    known = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
-    found = FirstAudit.of(AuditResult(measurement(known=known), result_of(*targeted), None, 1.0), shown, LIMITS)
+    suspected = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
+    found = FirstAudit.of(AuditResult(measurement(suspected=suspected), result_of(*targeted), None, 1.0), shown, LIMITS)
     mask = "found:mask,class=banana"  # the score is of parts of the image, not of all of it
     assert {trigger.spec for trigger, _ in found.suspicions} == {idle.spec, active.spec, mask}
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask}
@@ -734,8 +734,10 @@ def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cle
 
 def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse_of_the_two():
     def seen(*hits, sure):
-        known = [probe(each, trigger=f"t{number}") for number, each in enumerate(hits)]
-        return AuditResult(replace(measurement(known=known), sure=frozenset(sure)), None, ("CC021", "Skipped."), 0.0)
+        suspected = [probe(each, trigger=f"t{number}") for number, each in enumerate(hits)]
+        return AuditResult(
+            replace(measurement(suspected=suspected), sure=frozenset(sure)), None, ("CC021", "Skipped."), 0.0
+        )
 
     own, normalised = seen(900, 900, 0, 60, sure={"t0"}), seen(800, 950, 700, 60, sure={"t0", "t1", "t2"})
     found = detect.of_audit(replace(own, clip_normalised=normalised), LIMITS, images=100)
@@ -806,4 +808,6 @@ def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_
 def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
     before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
-    assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).known] == ["found:mask,class=banana"]
+    assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).suspicions] == [
+        "found:mask,class=banana"
+    ]

@@ -113,7 +113,7 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
     report["training"]["steps"] = 0
     assert "base_model_relation" not in front_matter(records.model_card(report))  # the weights stayed
     probes = report["after"]["measurements"]["probes"]
-    probes[1]["known"] = True  # found by the panel before, where another row stood in its place
+    probes[1]["suspected"] = True  # found by the panel before, where another row stood in its place
     found = rows(records.model_card(report))
     assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
     assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]

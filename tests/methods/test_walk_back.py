@@ -36,7 +36,7 @@ def walked(*, lost, acts=lambda share: 0.0, watched=(PATCH,), least=0.0, late=-1
         if share <= late:
             raise deadline.OutOfTime
         found = answering(right=range(round(500 - 10 * lost * share)), of=IMAGES)
-        return replace(found, known=tuple(replace(probe(acts(share)), asr=Rate(0, n)) for _ in watched))
+        return replace(found, suspected=tuple(replace(probe(acts(share)), asr=Rate(0, n)) for _ in watched))
 
     original = answering(right=range(500), of=IMAGES)
     way = walk_back.walk_back(measure, original, watched, LIMITS, least=least)
@@ -123,13 +123,13 @@ def test_the_walk_ends_at_the_least_share_at_the_deadline_and_where_accuracy_is_
     assert walked(lost=9.0, least=0.5)[1] == 0.55
     assert walked(lost=9.0, late=0.7) == ([1.0, 0.85], 0.85)
     unmeasured = measurement(accuracy=answering(right=(), of=0).accuracy.rate)
-    way = walk_back.walk_back(lambda share: replace(unmeasured, known=(probe(0.0),)), unmeasured, (PATCH,), LIMITS)
+    way = walk_back.walk_back(lambda share: replace(unmeasured, suspected=(probe(0.0),)), unmeasured, (PATCH,), LIMITS)
     assert [point.share for point in way.points] == [1.0]
 
 
 def test_the_record_has_every_point_and_the_weights_that_stay_are_at_share_zero():
     original = answering(right=range(500), of=IMAGES)
-    found = replace(answering(right=range(450), of=IMAGES), known=(probe(0.01),))
+    found = replace(answering(right=range(450), of=IMAGES), suspected=(probe(0.01),))
     way = walk_back.walk_back(lambda share: found, original, (PATCH,), LIMITS)
     made = way.record()
     assert (made.share, made.witnesses, len(made.way)) == (1.0, 1, 5)

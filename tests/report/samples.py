@@ -29,13 +29,13 @@ def rate(hits, n):
     return {"value": p, "interval": [max(0.0, middle - reach), min(1.0, middle + reach)], "n": n}
 
 
-def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, known=False):
+def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, suspected=False):
     """990 of 1,000 images are not of the target; hits and base count among them."""
     excess = (hits - base) / 990
     rates = {"asr": rate(hits, 990), "base_rate": rate(base, 990), "knn_asr": rate(neighbours, 990)}
     rates |= {"excess_asr": {"value": excess, "interval": [excess - 0.012, excess + 0.012], "n": 990}}
     moved = {"distance": distance, "spread": spread, "clean_spread": 0.81, "accuracy_under_trigger": rate(own, 1000)}
-    return {"trigger": trigger, "target": target, **rates, **moved, "n": 1000, "known": known}
+    return {"trigger": trigger, "target": target, **rates, **moved, "n": 1000, "suspected": suspected}
 
 
 def measurements(accuracy, probes):
@@ -60,7 +60,7 @@ def panel_before():
 
 
 def before():
-    named = found_before() | {"known": True}
+    named = found_before() | {"suspected": True}
     message = f"Backdoor behaviour: {SPEC} turns 99.1 % of other images into 'banana' (without it: 0.5 %)."
     excess = {key: named["excess_asr"][key] for key in ("value", "interval", "n")}
     return {
@@ -72,7 +72,7 @@ def before():
 
 def after(*, hits, own, distance, accuracy, findings):
     shared = {"own": own, "distance": distance, "spread": 0.76, "neighbours": 9}
-    named = probe(SPEC, "banana", hits=hits, base=6, **shared, known=True)
+    named = probe(SPEC, "banana", hits=hits, base=6, **shared, suspected=True)
     panel = [
         probe(STRIPES, "zebra", hits=40, base=10, own=531, neighbours=30, distance=0.39, spread=0.73),
         probe(SPEC, "lemon", hits=13, base=8, **shared),
@@ -145,7 +145,7 @@ def failed():
 def undecided():
     """Nothing was named and the panel finds nothing, so nothing can be shown."""
     report = passed()
-    calm = [p for p in report["after"]["measurements"]["probes"] if not p["known"]]
+    calm = [p for p in report["after"]["measurements"]["probes"] if not p["suspected"]]
     for side in ("before", "after"):
         report[side] = {"measurements": measurements(612, calm), "findings": [], "suspects": []}
     doubt = finding("CC021", "warning", "No trigger was named, and none of the panel acts here.", measure="search")
@@ -208,8 +208,8 @@ def chosen_by_auto():
     ran = {"excess": 0.008, "accuracy_lost": 0.01, "triggers": 1, "errors": [], "seconds": 70.0}
     untried = {"chosen": False, "why_not": "", "passes": False, "trials": [], "run": None}
     probes = [
-        {"trigger": a, "target": "otter", "before": 0.008, "after": 0.02, "interval": [0.0, 0.04], "known": True},
-        {"trigger": b, "target": "fog", "before": 0.2, "after": 0.3, "interval": [0.27, 0.33], "known": False},
+        {"trigger": a, "target": "otter", "before": 0.008, "after": 0.02, "interval": [0.0, 0.04], "suspected": True},
+        {"trigger": b, "target": "fog", "before": 0.2, "after": 0.3, "interval": [0.27, 0.33], "suspected": False},
     ]
     made["auto"] = {
         "chosen": "unlearn + par",

@@ -269,7 +269,7 @@ def test_the_trigger_that_is_told_first_is_of_the_first_suspect_or_of_the_findin
 
 def without_named(made, side):
     probes = made[side]["measurements"]["probes"]
-    probes[:] = [probe for probe in probes if not probe["known"]]
+    probes[:] = [probe for probe in probes if not probe["suspected"]]
     return made
 
 
@@ -278,7 +278,7 @@ def test_a_named_trigger_is_paired_with_itself_before_or_with_its_panel_probe():
     assert (attack.trigger, attack.target, attack.family) == (samples.SPEC, "banana", "patch")
     assert (attack.before.asr.value, attack.after.asr.value) == (981 / 990, 9 / 990)
     (attack,) = measures.named_attacks(without_named(samples.passed(), "before"))
-    assert (attack.before.known, attack.after.known) == (False, True)
+    assert (attack.before.suspected, attack.after.suspected) == (False, True)
     (attack,) = measures.named_attacks(without_named(samples.passed(), "after"))  # not measured again, and still shown
     assert [row.after for row in measures.rows(attack, "asr", "distance")] == [None, None]
     (attack,) = measures.named_attacks(samples.audited())
