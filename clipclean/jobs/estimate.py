@@ -252,7 +252,7 @@ def forward_alone(
     tiled, scanned = min(on, forward.TILED_IMAGES), min(on, forward.SCANNED_IMAGES)
     pasted = forward.SINGLE * tiled + (forward.TILES - forward.SINGLE) * scanned
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
-    return looks(min(images, forward.MOST_SEARCHED_IMAGES) * panel + pasted + judged) + plain
+    return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
 
 def together(effort: efforts.Effort, /, *, side: int) -> int:
