@@ -94,6 +94,22 @@ class Attempt:
         return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspects
 
     @property
+    def is_relearned(self) -> bool:
+        """Whether its image tower is the base's, and what that learned from clean images."""
+        return self.point.share == 1 and {recipe.unlearn.start_share for recipe in self.candidate.recipes} == {1}
+
+    def learned(self, finding: Finding, /) -> bool:
+        """Whether a finding beside the base is of what the cleaned model learned from clean images, and of nothing that was planted."""
+        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error":
+            return False
+        # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is.
+        if finding.target not in self.suspects:
+            return True
+        # A search looks for suspected classes until something acts, and that fits the model that it was made for: of a blended pattern, which
+        # was gone, it came to a change that turned 0.93 of the images, and 0.04 on the base. How small such triggers are counts all the same.
+        return self.is_relearned and finding.measure == detect.EXCESS_OVER_BASE
+
+    @property
     def left(self) -> tuple[detect.Probe, ...]:
         """What suspected triggers do that still act on more images than the limit allows, beyond chance and, with a base, beyond what they
         do there; what returns is a finding.
@@ -470,7 +486,7 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
     names = {bench.eval_set.vocabulary.classes[target] for target in pointed}
     images = len(bench.eval_set.images)
     by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
-    by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
+    by_class = ({one.target: one for one in findings if not attempt.learned(one)} for findings in by_audit)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))
 
 
@@ -497,14 +513,8 @@ def found_again(
 def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
-    # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is: that was not planted.
-    by_audit = (
-        finding
-        for finding in bench.findings(attempt.audit)
-        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspects
-    )
     return [
-        *by_audit,
+        *(finding for finding in bench.findings(attempt.audit) if not attempt.learned(finding)),
         *detect.of_accuracy(before.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,

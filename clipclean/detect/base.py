@@ -41,6 +41,7 @@ from clipclean.detect.zeroshot import predict, representatives
 from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.progress import counted
 
+EXCESS_OVER_BASE = "excess over the base"  # what is measured of one trigger that acts on the model alone
 LEADING_DIRECTIONS = 5  # singular directions whose share of a change tells its rank
 COMPARED_IMAGES = 256  # on which triggers are tried, and clean embeddings compared
 BFLOAT16_ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
@@ -413,7 +414,7 @@ def _alone(difference: Difference, specs: Collection[str]) -> Finding:
         f"{trigger_words(difference.trigger)} turns {own:.1f} % of other images into '{difference.target}' on this model, and {on_base:.1f} % on the "
         "one that it was finetuned from: the finetune brought it in.",
         level="error" if is_sure else "warning",
-        measure="excess over the base",
+        measure=EXCESS_OVER_BASE,
         value=difference.excess,
         interval=difference.interval,
         n=difference.own.n,
