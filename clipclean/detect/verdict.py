@@ -110,12 +110,6 @@ def of_audit(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list
         else []
     )
     own = _under_one(audit, limits, images=images)
-    if comparison := audit.beside_base:  # what acts on the base as much needs no more images
-        own = [
-            sign
-            for sign in own
-            if sign.rule != CC.TOO_LITTLE_DATA or not comparison.is_natural(sign.trigger, sign.target, limits)
-        ]
     return [*about_base, *own, *late]
 
 
@@ -125,6 +119,40 @@ def of_base(audit: AuditResult, /) -> list[Finding]:
 
 
 def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+    findings = _of_look(audit, limits, images=images)
+    if (comparison := audit.beside_base) is None:
+        return findings
+    return [judged for sign in findings if (judged := _than_on_base(sign, comparison, limits))]
+
+
+def _than_on_base(sign: Finding, comparison: base.Compared, limits: AuditLimits) -> Finding | None:
+    """A finding of what a trigger does, judged by how much more it does than on the base: None where that is surely within the limit, and too few
+    images where nobody can tell. What a user named, or a search was sure of, stays an error.
+    """
+    is_doubt = sign.rule == CC.KNOWN_TRIGGER_ACTS and sign.level == "warning"
+    if not (is_doubt or sign.rule == CC.TOO_LITTLE_DATA):
+        return sign
+    if comparison.is_natural(sign.trigger, sign.target, limits):
+        return None
+    difference = comparison.every.get((sign.trigger or "", sign.target or ""))
+    if not is_doubt or difference is None or comparison.exceeds(difference.trigger, difference.target, limits):
+        return sign
+    own, on_base = (_percent(rate.value) for rate in (difference.own, difference.base))
+    return finding(
+        CC.TOO_LITTLE_DATA,
+        f"Too few images to decide: {trigger_words(difference.trigger)} turns {own} of other images into '{difference.target}', and {on_base} on the "
+        f"base, {difference.own.n} images. Give more by --eval-data.",
+        measure=base.EXCESS_OVER_BASE,
+        value=difference.excess,
+        interval=difference.interval,
+        n=difference.own.n,
+        threshold=limits.max_excess,
+        target=difference.target,
+        trigger=difference.trigger,
+    )
+
+
+def _of_look(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measurement = replace(audit.measured, panel=()) if audit.search else audit.measured
     findings = [*of_probes(measurement, limits=limits), *_departed(audit, limits)]

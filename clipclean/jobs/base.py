@@ -105,8 +105,10 @@ class LoadedBase:
         if under is None or under.search is None:
             return audit
         usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
-        comparison = compare_models(*_models(usual, base, eval_set), reached(under.search))
-        return replace(audit, clip_normalised=replace(under, search=comparison.without_shared(under.search)))
+        triggers = {trigger.spec: trigger for trigger in (*user_triggers, *reached(under.search))}
+        comparison = compare_models(*_models(usual, base, eval_set), [*triggers.values()])
+        under = replace(under, search=comparison.without_shared(under.search), beside_base=comparison)
+        return replace(audit, clip_normalised=under)
 
     def ends(
         self, is_enough: Callable[[detect.SearchResult], bool], clip: model.Clip, eval_set: detect.EvalSet, /

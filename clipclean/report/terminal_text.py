@@ -87,7 +87,7 @@ def command_lines(words: str, width: int | None, /) -> list[str]:
 def wrapped(words: str, width: int | None, /, *, indent: str = CONTINUATION) -> list[str]:
     """Words in lines of at most so many columns, or in one line; all but the first are indented. None of an empty text.
 
-    A number and its % stay together.
+    A number and its % stay together; a word that is longer than a line is broken behind commas where it can be.
     """
     if width is None:
         return [words] if words.strip() else []
@@ -99,7 +99,7 @@ def wrapped(words: str, width: int | None, /, *, indent: str = CONTINUATION) -> 
         if cell_len(longer) <= width:
             line = longer
             continue
-        *whole, rest = chop_cells(word, width - len(indent)) or [""]
+        *whole, rest = _cell_lines(word, width - len(indent))
         lines += [line.rstrip(), *(f"{indent}{part}" for part in whole)]
         line = f"{indent}{rest}"
     return [finished for finished in [*lines, line] if finished.strip()]

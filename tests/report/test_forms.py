@@ -211,6 +211,11 @@ def test_no_line_of_text_begins_with_the_sign_of_a_number():
     assert not any(line.strip().startswith("%") for width in range(40, 60) for line in report.wrapped(words, width))
 
 
+def test_a_spec_that_is_longer_than_a_line_is_broken_behind_its_commas():
+    lines = report.wrapped("Trigger sinusoid:delta=0.1569,frequency=8,phase=0,angle=0,seed=0 acts", 40)
+    assert lines == ["Trigger", "  sinusoid:delta=0.1569,frequency=8,", "  phase=0,angle=0,seed=0 acts"]
+
+
 def test_findings_of_one_rule_stand_together_and_say_once_what_they_share():
     start, end = "Too few images to decide: ", ", 20 images. Give more by --eval-data."
     messages = [f"{start}{name} turns 3.5 % of other images{end}" for name in ("the found mask", "stripes:size=0.1")]
