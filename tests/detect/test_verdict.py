@@ -811,3 +811,33 @@ def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothi
     assert [trigger.spec for trigger, _ in before.shown_to([recipe.load("undo")]).suspicions] == [
         "found:mask,class=banana"
     ]
+
+
+@pytest.mark.parametrize(
+    ("own", "on_base", "findings"),
+    [
+        (100, 20, [("CC001", "warning")]),  # surely more than on the base
+        (100, 100, []),  # surely no more
+        (100, 85, [("CC020", "warning")]),  # 3.75 points more, which may be more than five
+        (None, None, [("CC001", "warning")]),  # not tried there
+    ],
+)
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_suspected_trigger_in_doubt_counts_by_how_much_more_it_does_than_on_the_base(own, on_base, findings, looks):
+    suspected = probe(250, trigger=triggers.parse("patch").spec)
+    every = {}
+    if own is not None:
+        rates = Rate(own, 400), Rate(on_base, 400)
+        interval = paired_difference(*rates, both=min(own, on_base))
+        every = {
+            (suspected.trigger, suspected.target): Difference(
+                triggers.parse("patch"), suspected.target, *rates, interval
+            )
+        }
+    beside = Compared((), (), 1.0, 1.0, 1, every)
+    seen = AuditResult(
+        replace(measurement(suspected=[suspected]), sure=frozenset()), None, None, 0.0, beside_base=beside
+    )
+    both = replace(seen, clip_normalised=seen) if looks == 2 else seen
+    told = [(each.rule, each.level) for each in detect.of_audit(both, LIMITS, images=1000)]
+    assert told == findings
