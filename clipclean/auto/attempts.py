@@ -473,7 +473,13 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
             if detect.is_natural(bench.references, trigger.spec)
         )
         refinetuned = trials.refinetune(bench, audit.measured, eval_set)
-        refinetuned = replace(refinetuned, original=original, natural=natural, suspects=attempt.suspects)
+        refinetuned = replace(
+            refinetuned,
+            original=original,
+            natural=natural,
+            suspects=attempt.suspects,
+            beside_base=attempt.audit.beside_base,
+        )
     except deadline.OutOfTime:
         late = detect.unproven(CC.TIME_OVER, "Time was over before the refinetune test.")
         return replace(attempt, returned=(late,))

@@ -11,7 +11,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import CC, Finding, finding, finite
+from clipclean.findings import CC, Finding, finding, finite, trigger_words
 from clipclean.jobs import cleaning, searching
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
@@ -113,6 +113,7 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         *cleaning_findings,
         *cleaning.notes(inputs),
         *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
+        *(silenced(choice.considered, attempt) if attempt is not original else ()),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
@@ -198,6 +199,25 @@ def as_it_was(attempt: Attempt, /) -> Finding:
         words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
     return cleaning.nothing_passes(best, attempt.way)
+
+
+def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:
+    """A doubt where the weights that are written are not learned from the base's, and those that were had still an error beside it.
+
+    Surgery silences what it is shown, and relatives of a trigger go long before it does: of a convolution in a vision transformer it left 0.52, and
+    nothing that an audit comes to. Weights that begin at the base are shown no way to hide it: there the same known triggers still told.
+    """
+    relearned = [entry.attempt for entry in candidate_results if entry.attempt and entry.attempt.is_relearned]
+    errors = [
+        one for other in relearned for one in other.findings if one.level == "error" and one.rule == CC.NOT_ON_THE_BASE
+    ]
+    if attempt.is_relearned or not errors:
+        return []
+    words = (
+        f"These weights show nothing more of '{errors[0].target}', and weights that began at the base did: {trigger_words(errors[0].trigger or '')} told. "
+        "What a cleaning is shown it silences, and the trigger that was planted may be another: nothing here shows that it is gone."
+    )
+    return [errors[0].model_copy(update={"level": "warning", "message": words})]
 
 
 def out_of_time(choice: Choice, /, *, candidate_count: int) -> list[Finding]:

@@ -18,6 +18,7 @@ from clipclean.attack.poison import PLANTED_EXCESS, TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
+from clipclean.detect.base import Compared
 from clipclean.findings import CC, Finding, Interval, finding, finite, trigger_words
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
@@ -133,6 +134,12 @@ class Refinetuned:
     original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
     natural: frozenset[str] = frozenset()  # triggers of the panel that act on the clean models that were given
     suspects: frozenset[str] = frozenset()  # names of the classes that were suspected; where none was, each counts
+    beside_base: Compared | None = None  # the cleaned model beside its base
+
+    def on_base(self, probe: detect.Probe, /) -> float:
+        """The share of the images that a trigger turns on the base, 0 where it was not tried there."""
+        difference = self.beside_base and self.beside_base.every.get((probe.trigger, probe.target))
+        return difference.base.value if difference else 0.0
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -145,7 +152,8 @@ class Refinetuned:
 
         It returned if its whole interval is above a limit, and the value before was not. Named and found triggers have the limit for
         named ones. Those of the panel have the limit for suspicion. Besides, they must lead to a suspected class, have been above the limit in
-        the original and gone by half; or act more than they did in the original by as much as the limit.
+        the original and gone by half; or act more than they did in the original by as much as the limit. What acts on the base of the model
+        is natural, and counts by how much more it does than there.
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
@@ -155,16 +163,17 @@ class Refinetuned:
         suspected_specs, findings = {probe.trigger for probe in self.before.suspected}, []
         for old, new, is_suspected_trigger in self.pairs():
             limit = limits.max_excess if is_suspected_trigger else limits.suspicious_excess
+            on_base = self.on_base(new)
             if not is_suspected_trigger:
                 if old.trigger in suspected_specs or old.trigger not in original_excess:
                     continue
                 acted = original_excess[old.trigger]
                 is_suspected = not self.suspects or new.target in self.suspects
                 was_removed = is_suspected and acted > limit and old.excess <= walk_back.MOST_LEFT_SHARE * acted
-                if not (was_removed or new.excess_interval[0] > acted + limit):
+                if not (was_removed or new.excess_interval[0] > max(acted, on_base) + limit):
                     continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
-            if new.excess_interval[0] > limit >= old.excess:
+            if new.excess_interval[0] > limit + on_base and old.excess <= limit + on_base:
                 is_sure = is_suspected_trigger and self.after.is_sure(new.trigger)  # that it is no natural trigger
                 is_natural = new.trigger in self.natural
                 findings.append(_returned(new, limit, self.steps, is_sure=is_sure, is_natural=is_natural))
