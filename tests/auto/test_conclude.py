@@ -9,9 +9,10 @@ from auto_values import LIMITS, attempt, candidate, measurement, probe, returnin
 from clipclean.attack import triggers
 from clipclean.auto import attempts, conclude
 from clipclean.auto.attempts import CandidateResult
+from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.auto.trials import PlantedCopy, Refinetuned
-from clipclean.config import policy
+from clipclean.config import policy, recipe
 from clipclean.detect import Rate, Suspicion
 from clipclean.findings import finding
 from clipclean.jobs import cleaning
@@ -127,6 +128,23 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
     assert not attempts.is_better_as_it_was([UNKNOWN], gone, patterns=pattern)
     assert not attempts.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
     assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
+
+
+UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (recipe.load("undo"),)))
+
+
+@pytest.mark.parametrize(
+    ("ran", "written", "rules"),
+    [
+        ([UNDONE, attempt("surgery")], attempt("surgery"), [("CC009", "warning")]),
+        ([UNDONE], UNDONE, []),  # its own error stands already
+        ([replace(UNDONE, findings=()), attempt("surgery")], attempt("surgery"), []),
+        ([attempt("other", ("CC009", "error"))], attempt("surgery"), []),  # it began at the finetune
+    ],
+)
+def test_what_weights_from_the_base_still_showed_is_a_doubt_of_those_that_show_it_no_more(ran, written, rules):
+    results = [CandidateResult(one.candidate, attempt=one) for one in ran]
+    assert [(f.rule, f.level) for f in conclude.silenced(results, written)] == rules
 
 
 def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():

@@ -17,6 +17,8 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
+from clipclean.detect import Rate
+from clipclean.detect.base import Compared, Difference
 from clipclean.findings import finding
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.first_audit import FirstAudit
@@ -270,4 +272,15 @@ def test_a_named_trigger_that_returns_is_an_error_one_of_the_panel_a_doubt(where
 def test_a_known_trigger_that_returns_counts_where_it_leads_to_a_suspected_class(suspects, before, after, is_told):
     original, old, new = (measurement(panel=[probe(excess)]) for excess in (0.5, before, after))
     test = Refinetuned(old, new, 60, 1.5, original, suspects=frozenset(suspects))
+    assert bool(test.findings(limits=LIMITS)) is is_told
+
+
+@pytest.mark.parametrize(("where", "excess"), [(NAMED, 0.3), (OF_PANEL, 0.9)])
+@pytest.mark.parametrize(("on_base", "is_told"), [(0.0, True), (0.85, False)])
+def test_a_trigger_that_returns_to_what_it_does_on_the_base_is_natural(where, excess, on_base, is_told):
+    original, old, new = (measurement(**{name: [probe(share)] for name in where}) for share in (0.0, 0.0, excess))
+    rates = Rate(round(1000 * excess), 1000), Rate(round(1000 * on_base), 1000)
+    natural = Difference(triggers.parse("patch"), "cat", *rates, (0.0, 0.0))
+    beside = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): natural})
+    test = Refinetuned(old, new, 60, 1.5, original, beside_base=beside)
     assert bool(test.findings(limits=LIMITS)) is is_told
