@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, TypedDict, Unpack, get_args
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 Level = Literal["error", "warning", "note"]
+LEVEL_RANKS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}  # the higher, the graver
 Stage = Literal["triggers", "accuracy", "evidence", "data", "recipe", "policy"]
 Need = Literal[
     "",

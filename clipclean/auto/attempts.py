@@ -70,11 +70,11 @@ class Attempt:
         """Whether it had its refinetune test, or time was over before."""
         return self.refinetuned is not None or bool(self.returned)
 
-    def is_open(self, *, is_sure: bool) -> bool:
+    def is_open(self, *, counts_doubts: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
-        return bool(self.open_findings(is_sure=is_sure)) or bool(self.left)
+        return bool(self.open_findings(counts_doubts=counts_doubts)) or bool(self.left)
 
-    def open_findings(self, *, is_sure: bool) -> list[Finding]:
+    def open_findings(self, *, counts_doubts: bool) -> list[Finding]:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         by_gravity = sorted(
@@ -86,7 +86,8 @@ class Attempt:
         return [
             finding
             for finding in by_gravity
-            if finding.level == "error" or (self.is_doubt(finding) and (is_sure or finding.rule == CC.NOT_ON_THE_BASE))
+            if finding.level == "error"
+            or (self.is_doubt(finding) and (counts_doubts or finding.rule == CC.NOT_ON_THE_BASE))
         ]
 
     def is_doubt(self, finding: Finding, /) -> bool:
@@ -144,7 +145,7 @@ class CandidateResult:
         """The trial at a share of the way, else the first; None without any."""
         return next((trial for trial in self.trials if trial.share == share), self.trials[0] if self.trials else None)
 
-    def in_words(self, limits: AuditLimits, /, *, is_sure: bool) -> str:
+    def in_words(self, limits: AuditLimits, /, *, counts_doubts: bool) -> str:
         """In one sentence how it went, and what is open where another has to follow."""
         if self.why_not:
             return f"not run: {self.why_not}"
@@ -155,7 +156,7 @@ class CandidateResult:
                 f"{100 * trial.accuracy_lost:.1f} points of accuracy, where {100 * limits.max_accuracy_loss:.1f} are allowed"
             )
         lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
-        if not (left_open := self.attempt.open_findings(is_sure=is_sure)):
+        if not (left_open := self.attempt.open_findings(counts_doubts=counts_doubts)):
             if not self.attempt.left:
                 return f"{lost}, and leaves nothing open"
             worst = max(self.attempt.left, key=lambda probe: probe.excess)
@@ -216,9 +217,9 @@ def choose(
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
-            tell(f"{candidate.name}: {candidate_results[-1].in_words(limits, is_sure=counts_doubts)}")
+            tell(f"{candidate.name}: {candidate_results[-1].in_words(limits, counts_doubts=counts_doubts)}")
             attempt = candidate_results[-1].attempt
-            if attempt and is_worth(attempt) and not attempt.is_open(is_sure=counts_doubts):
+            if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*candidate_results, *(CandidateResult(follower, why) for follower in candidates[place + 1 :])]
         waiting = [place for place, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
@@ -401,13 +402,11 @@ def on_model(
         trial_result = replace(trial_result, trials=cleaned_copy.ordered(trial_result.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
     if candidate_run.changed:
-        bench.put_between(bench.original, candidate_run.weights, share=way.point.share)
-        # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-        audit = bench.audit(suspected, pointed=targets(suspected), what="after")
+        audit = bench.audit_cleaned(suspected, candidate_run.weights, share=way.point.share)
         attempt = judged(bench, replace(attempt, audit=audit), before)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
         # tested in the end.
-        if not attempt.is_open(is_sure=False):
+        if not attempt.is_open(counts_doubts=False):
             attempt = tested(bench, attempt, before)
     else:
         attempt = judged(bench, attempt, before)

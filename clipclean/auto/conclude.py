@@ -65,7 +65,7 @@ class Choice:
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        return Cleaning(*concluded(bench, inputs, self), self.is_whole)
+        return Cleaning(*report_of(bench, inputs, self), self.is_whole)
 
 
 def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
@@ -73,11 +73,11 @@ def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) 
     return policy.verdict(inputs.shared.judge.apply(inputs.loaded, lambda _: bench.findings(audit)).findings)
 
 
-def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
+def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
     first_measurement = choice.before.audit.measured
     if choice.considered:
-        winner, best = attempts.best(choice.considered)
+        _, best = attempts.best(choice.considered)
         original = attempts.unchanged(bench, choice.before, best.way)
         stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
         attempt = original if stays else best
@@ -94,23 +94,8 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = before if attempt.audit is choice.before.audit else attempt.audit.measured
     last = cleaning.side(inputs, bench, replace(attempt.audit, measured=after), eval_set)
-    if choice.is_cut:
-        cleaning_findings = [detect.unproven(CC.TIME_OVER, CUT_NOTE)]
-    elif not choice.considered:
-        cleaning_findings = [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
-    elif attempt is original:
-        cleaning_findings = [as_it_was(best)]
-    else:
-        cleaning_findings = test_backdoor_findings(
-            choice.copy,
-            winner.at(attempt.point.share),
-            before,
-            limits=bench.limits,
-            is_changed=attempt.cleaned.changed,
-            is_doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
-        )
     further_findings = [
-        *cleaning_findings,
+        *findings_of_choice(choice, attempt, before, limits=bench.limits, is_original=attempt is original),
         *cleaning.notes(inputs),
         *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
         *(silenced(choice.considered, attempt) if attempt is not original else ()),
@@ -130,6 +115,27 @@ def concluded(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
     return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
+
+
+def findings_of_choice(
+    choice: Choice, attempt: Attempt, before: detect.Measurement, /, *, limits: AuditLimits, is_original: bool
+) -> list[Finding]:
+    """What the choice itself shows: that time was over, that nothing was to clean, that the original stays, or what the test backdoors show."""
+    if choice.is_cut:
+        return [detect.unproven(CC.TIME_OVER, CUT_NOTE)]
+    if not choice.considered:
+        return [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
+    winner, best = attempts.best(choice.considered)
+    if is_original:
+        return [as_it_was(best)]
+    return test_backdoor_findings(
+        choice.copy,
+        winner.at(attempt.point.share),
+        before,
+        limits=limits,
+        is_changed=attempt.cleaned.changed,
+        is_doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
+    )
 
 
 def test_backdoor_findings(

@@ -22,6 +22,7 @@ from clipclean.jobs.workbench import Workbench
 from clipclean.requests import Sanitize
 from clipclean.train import Run
 
+NOTHING_SUSPECTED_NOTE = "the audit suspects nothing that it could unlearn"
 NO_BASE_NOTE = "the model was not finetuned from a base that is known"
 
 
@@ -84,14 +85,12 @@ def tried_all(
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent, needless, audit = bench.run.group, [0.0], "", before.audit
-    findings = bench.findings(audit)
-    # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before.
+    group, spent, findings = bench.run.group, [0.0], bench.findings(before.audit)
     # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-    if not (judging.is_suspected(findings) or all(candidate.searches for candidate in offered)):
-        needless = "the audit suspects nothing that it could unlearn"
-    # Where nothing is suspected they would double the time, and no verdict hangs on them.
-    copy = None if before.shows or needless else planted_copy(bench, before)
+    is_needless = not (judging.is_suspected(findings) or all(candidate.searches for candidate in offered))
+    # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
+    # suspected test backdoors would double the time, and no verdict hangs on them.
+    copy = None if before.shows or is_needless else planted_copy(bench, before)
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
@@ -110,8 +109,8 @@ def tried_all(
         if candidate.is_surgery and before.acting:
             is_shown_before = not before.sure and not candidate.searches_again and any(c.is_wide for c in offered)
             return CandidateResult(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
-        if needless and candidate.searches:
-            return CandidateResult(candidate, needless)
+        if is_needless and candidate.searches:
+            return CandidateResult(candidate, NOTHING_SUSPECTED_NOTE)
         candidate_result = attempts.on_copy(bench, candidate, copy, before)
         spent.append(candidate_result.seconds)
         return candidate_result

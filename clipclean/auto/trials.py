@@ -153,7 +153,7 @@ class Refinetuned:
         It returned if its whole interval is above a limit, and the value before was not. Named and found triggers have the limit for
         named ones. Those of the panel have the limit for suspicion. Besides, they must lead to a suspected class, have been above the limit in
         the original and gone by half; or act more than they did in the original by as much as the limit. What acts on the base of the model
-        is natural, and counts by how much more it does than there.
+        is natural, and counts by how much more it does than there; beside a base those of the panel count for suspected classes alone.
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
@@ -169,6 +169,10 @@ class Refinetuned:
                     continue
                 acted = original_excess[old.trigger]
                 is_suspected = not self.suspects or new.target in self.suspects
+                # Beside its base a model is known by which classes the finetune lifted. Of a wave that was gone another one turned 0.72 of the
+                # images into a class that nothing had pointed at, after these steps on clean pairs.
+                if self.beside_base and not is_suspected:
+                    continue
                 was_removed = is_suspected and acted > limit and old.excess <= walk_back.MOST_LEFT_SHARE * acted
                 if not (was_removed or new.excess_interval[0] > max(acted, on_base) + limit):
                     continue

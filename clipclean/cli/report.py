@@ -13,6 +13,7 @@ from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import RESULT_OPTIONS, Shell
 from clipclean.errors import UsageError
+from clipclean.findings import LEVEL_RANKS
 from clipclean.requests import Opt
 from clipclean.schema.report_forms import REPORT_FORMS, form_of
 from clipclean.untrusted import printable
@@ -132,7 +133,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     else:
         printing.echo(reports.compared_text(result, width=printing.terminal_width()) + "\n", form="text")
     least = verdicts.LEAST_RANK[shell.fail_on]
-    return int(any(verdicts.LEVEL_RANKS[finding.level] >= least for finding in result.findings))
+    return int(any(LEVEL_RANKS[finding.level] >= least for finding in result.findings))
 
 
 def comparison_text(comparison: "Comparison", /) -> str:

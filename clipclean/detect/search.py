@@ -64,6 +64,9 @@ LEADERS = 3  # classes that come nearest in the brief search of a family, and ar
 LEAST_SIZE_DEVIATION = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 TOGETHER_EXCESS = 0.6  # share of images that a trigger leads to several classes
 MOST_BESIDE = 5  # most of these beside its own
+TOWARDS_CLASSES = (
+    "towards classes"  # begins the name of each stage that searches a family so; then the family's name stands
+)
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -515,7 +518,7 @@ class _Scene:
             return self.inversion(family, generator).targeted(targets, starts)
 
         def of(families: Sequence[str]) -> list[SearchCandidate]:
-            by_family = self.stages.each("towards classes", families, one)
+            by_family = self.stages.each(TOWARDS_CLASSES, families, one)
             return [candidate for candidates in by_family.values() for candidate in candidates]
 
         candidates: list[SearchCandidate] = []

@@ -8,10 +8,10 @@ from clipclean.config.effort import FAMILY_FACTS, Effort
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.references import LateReferences, References
 from clipclean.detect.score import strength_words, untried_suspects
-from clipclean.detect.search import SearchResult
+from clipclean.detect.search import TOWARDS_CLASSES, SearchResult
 from clipclean.detect.stages import Memory
 
-TOWARDS = "towards classes "  # begins the name of each stage that searches a family towards classes; then the family's name stands
+TOWARDS = f"{TOWARDS_CLASSES} "
 LOCAL = frozenset(name for name, family in FAMILY_FACTS.items() if family.is_local)  # searched first
 
 

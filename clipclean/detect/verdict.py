@@ -26,14 +26,14 @@ from clipclean.detect.references import PANEL, PERSUASION, REACH, calibration, i
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
-from clipclean.findings import CC, About, Finding, Level, finding, finite, rule, trigger_words
+from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, finite, rule, trigger_words
 from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
 # Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
 # the half that rules were chosen on waves changed no verdict; of 70 others they name two victims, with 1.0 and 1.3, and one clean one, with 1.3.
-WAVELESS_SHARE = 0.8
+WAVELESS_EVIDENCE = 0.8
 LEAST_SHARE_STATED = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING_SPREAD = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
@@ -242,14 +242,11 @@ def limits_per_look(limits: AuditLimits, looks: int, /) -> AuditLimits:
     return limits.model_copy(update={"doubt_rate": limits.doubt_rate / looks})
 
 
-_LEVELS: Mapping[Level, int] = {"note": 0, "warning": 1, "error": 2}
-
-
 def _worse(own: Finding, other: Finding | None, under: str) -> Finding:
     """A finding under the model's own normalisation and the same ``under`` another, as one."""
     if other is None:
         return own
-    is_own = _LEVELS[own.level] >= _LEVELS[other.level]
+    is_own = LEVEL_RANKS[own.level] >= LEVEL_RANKS[other.level]
     worst, less = (own, other) if is_own else (other, own)
     figure = "" if less.value is None else f" ({less.measure} {less.value:.2f})"
     where = f"{under} as well{figure}" if is_own else f"{under}, and less under the model's own{figure}"
@@ -477,7 +474,7 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
         return False
     suspects = all_suspects(result, limits)
     if parts.whole and searched.issuperset(parts.whole):
-        return max((suspect.total for suspect in suspects), default=0.0) < WAVELESS_SHARE
+        return max((suspect.total for suspect in suspects), default=0.0) < WAVELESS_EVIDENCE
     return max((suspect.score for suspect in suspects), default=0.0) < QUIET_SCORE
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import (
-    AuditLimits,
-)
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching

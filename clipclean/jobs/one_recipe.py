@@ -13,7 +13,7 @@ from clipclean import deadline, detect
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.deadline import Limit
-from clipclean.detect import AuditResult, Suspicion, distinct, new_among, targets
+from clipclean.detect import AuditResult, Suspicion, distinct, new_among
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning
@@ -159,11 +159,8 @@ def judged_again(
     with deadline.within(None, reserve=reserve):
         walks = recipe.audit.walk_back and bool(trained.record.steps)
         way = bench.walked_back(original, weights, suspected, walks=walks)
-    bench.put_between(bench.original, weights, share=way.point.share)
-    pointed = targets(suspected)
     try:
-        # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
-        audit = bench.audit(suspected, pointed=pointed, what="after")
+        audit = bench.audit_cleaned(suspected, weights, share=way.point.share)
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
         audit = AuditResult(way.point.measured, None, (CC.TIME_OVER, late), 0.0)

@@ -101,6 +101,14 @@ class Workbench:
 
         return self.run.group.of_first(audited)
 
+    def audit_cleaned(
+        self, suspicions: Sequence[Suspicion[int | None]], weights: dict[str, Tensor], /, *, share: float
+    ) -> AuditResult:
+        """Put in cleaned weights at a share of the way to them, and audit that model."""
+        self.put_between(self.original, weights, share=share)
+        # Towards the classes that were suspected, whatever they rank at now: a backdoor half removed no longer stands out.
+        return self.audit(suspicions, pointed=detect.targets(suspicions), what="after")
+
     def measure(self, eval_set: detect.EvalSet, /, *, what: str, in_time: bool = True) -> detect.Measurement:
         """Measure the current model under the triggers of ``eval_set``; the first of several processes measures. ``what`` names it.
 

@@ -118,7 +118,8 @@ def walk_back(
 
     - Where a search found all witnesses, they must stay gone at the next point as well. That is not asked if every point that has a next one is over
       the budget.
-    - At shares below ``UNWITNESSED_SHARE`` a point within the whole budget is enough. Where no trigger is a witness, the walk ends there.
+    - From ``UNWITNESSED_SHARE`` on a point within the whole budget is enough, unless a witness was named. Where no trigger is a witness, the walk
+      ends there.
     - At a deadline the walk ends where it is.
 
     Args:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import CC, RULES, Finding, Level, Need, Suppressed, rule, trigger_words
+from clipclean.findings import CC, LEVEL_RANKS, RULES, Finding, Level, Need, Suppressed, rule, trigger_words
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import plural, some
 
-LEVEL_RANKS = {"note": 0, "warning": 1, "error": 2}
 OUTLIER_DEVIATIONS = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
 
 

@@ -284,3 +284,11 @@ def test_a_trigger_that_returns_to_what_it_does_on_the_base_is_natural(where, ex
     beside = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): natural})
     test = Refinetuned(old, new, 60, 1.5, original, beside_base=beside)
     assert bool(test.findings(limits=LIMITS)) is is_told
+
+
+@pytest.mark.parametrize(("suspect", "is_told"), [("cat", True), ("dog", False)])
+def test_beside_a_base_a_trigger_of_the_panel_returns_for_suspected_classes_alone(suspect, is_told):
+    original, old, new = (measurement(panel=[probe(share)]) for share in (0.0, 0.0, 0.9))
+    beside = Compared((), (), 1.0, 1.0, 1)
+    test = Refinetuned(old, new, 60, 1.5, original, suspects=frozenset({suspect}), beside_base=beside)
+    assert bool(test.findings(limits=LIMITS)) is is_told
