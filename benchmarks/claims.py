@@ -811,6 +811,20 @@ def ending_of_cleanings(figure: Callable[[Sequence[finetunes.Row]], str], /) -> 
     return figure([row for row in finetunes.read() if row["half"] == "report"]).partition(" (")[0]
 
 
+def undo_lost() -> str:
+    """The most points of accuracy that cleanings lost which began at the base."""
+    before = ("7d694877", "88d9d195")
+    done = [row for row in finetunes.read() if row["left"] and row["cleaned_by"] not in before]
+    return f"{max(float(row['lost']) for row in done):.1f}"
+
+
+def undo_convolution() -> str:
+    """What an undo that began at the base left of a convolution, by a trial whose cleaning was not finished."""
+    rows = (common.RESULTS / "tried.md").read_text().splitlines()
+    cells = next(row.split("|") for row in rows if row.startswith("| ViT convolution"))
+    return f"{float(cells[5]):.2f}"
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -1122,9 +1136,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     ),
     "finetunes-cleaned-pass": lambda: ending_of_cleanings(finetunes.passed),
     "finetunes-cleaned-wrong": lambda: ending_of_cleanings(finetunes.passed_wrongly),
-    "finetunes-stripes-left": lambda: next(
-        f"{float(r['left']):.2f}" for r in finetunes.read() if r["left"] and finetunes.family(r) == "stripes"
-    ),
+    "undo-lost": undo_lost,
+    "undo-convolution": undo_convolution,
     "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
