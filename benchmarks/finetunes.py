@@ -544,9 +544,11 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "backdoored: fail or doubt that names the class": ("", named),
     "backdoored: pass": ("0", lambda models: verdicts(models, "backdoored", "pass")),
     "trigger of the whole image: fail": ("90 %", lambda models: verdicts(models, "backdoored", "fail", is_whole="yes")),
-    "cleaned: excess left at most 0.05": ("95 %", lambda models: at_most(models, "left")),
+    "cleaned: excess left at most 0.05; at most so much more than on the base": (
+        "95 %",
+        lambda models: f"{at_most(models, 'left')}; {beyond_base(models)}" if cleanings(models) else "–",
+    ),
     "cleaned: returned at most 0.05": ("95 %", lambda models: at_most(models, "returned")),
-    "cleaned: excess left at most 0.05 more than on the base": ("", beyond_base),
     "accuracy lost, average and most, points": ("0.3, 1.0", losses),
     "cleaning ends in `pass`; so with more than 0.05 left": (
         "90 %; 0",
