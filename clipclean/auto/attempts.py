@@ -78,7 +78,7 @@ class Attempt:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         by_gravity = sorted(
-            (finding for finding in self.findings if finding.rule != CC.TOO_LITTLE_DATA),
+            (one for one in self.findings if one.rule != CC.TOO_LITTLE_DATA and not self.fits_itself(one)),
             key=lambda finding: finding.level != "error",
         )
         # A search finds another natural trigger of a class in doubt after each candidate, and natural waves return: harsher candidates cost a
@@ -99,16 +99,14 @@ class Attempt:
         """Whether its image tower is the base's, and what that learned from clean images."""
         return self.point.share == 1 and {recipe.unlearn.start_share for recipe in self.candidate.recipes} == {1}
 
-    def learned(self, finding: Finding, /) -> bool:
-        """Whether a finding beside the base is of what the cleaned model learned from clean images, and of nothing that was planted."""
-        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error":
-            return False
-        # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is.
-        if finding.target not in self.suspects:
-            return True
-        # A search looks for suspected classes until something acts, and that fits the model that it was made for: of a blended pattern, which
-        # was gone, it came to a change that turned 0.93 of the images, and 0.04 on the base. How small such triggers are counts all the same.
-        return self.is_relearned and finding.measure == detect.EXCESS_OVER_BASE
+    def fits_itself(self, finding: Finding, /) -> bool:
+        """Whether a doubt is of what a search found in a tower that learned from the base's: it stays a doubt, and no other candidate does better.
+
+        A search looks for suspected classes until something acts, and that fits the model that it was made for: of a blended pattern, which was
+        gone, it came to a change that turned 0.93 of the images, and 0.04 on the base.
+        """
+        is_found = finding.level == "warning" and finding.measure == detect.EXCESS_OVER_BASE
+        return self.is_relearned and finding.rule == CC.NOT_ON_THE_BASE and is_found
 
     @property
     def left(self) -> tuple[detect.Probe, ...]:
@@ -491,7 +489,7 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
     names = {bench.eval_set.vocabulary.classes[target] for target in pointed}
     images = len(bench.eval_set.images)
     by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
-    by_class = ({one.target: one for one in findings if not attempt.learned(one)} for findings in by_audit)
+    by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))
 
 
@@ -518,8 +516,14 @@ def found_again(
 def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
+    # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is: that was not planted.
+    by_audit = (
+        finding
+        for finding in bench.findings(attempt.audit)
+        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspects
+    )
     return [
-        *(finding for finding in bench.findings(attempt.audit) if not attempt.learned(finding)),
+        *by_audit,
         *detect.of_accuracy(before.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,

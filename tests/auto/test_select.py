@@ -113,7 +113,7 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
 
 
 @pytest.mark.parametrize(
-    ("changes", "share", "values", "is_learned"),
+    ("changes", "share", "values", "fits_itself"),
     [
         ((), 1.0, {}, True),
         # on the way back to the finetune, or from its own weights, what acts may be the finetune's
@@ -123,18 +123,19 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
         ((), 1.0, {"level": "error"}, False),
         ((), 1.0, {"measure": "lift over the base"}, False),
         ((), 1.0, {"rule": CC.TRIGGER_FOUND}, False),
-        # a class that was not suspected before
-        (("unlearn.start_share=0",), 1.0, {"measure": "lift over the base", "target": "dog"}, True),
     ],
 )
-def test_what_a_search_finds_in_a_tower_that_learned_from_the_bases_was_not_planted(changes, share, values, is_learned):
+def test_what_a_search_finds_in_a_tower_that_learned_from_the_bases_is_a_doubt_that_calls_no_other_candidate(
+    changes, share, values, fits_itself
+):
     doubt = finding(
         CC.NOT_ON_THE_BASE, "words", level="warning", measure="excess over the base", target="cat", trigger="t"
     )
     made, undo = attempt("undo", excess=0.0), recipe.override(recipe.load("undo"), changes)
     way = replace(made.way, point=replace(made.way.point, share=share))
     made = replace(made, candidate=Candidate(("undo",), (undo,)), way=way)
-    assert made.learned(doubt.model_copy(update=values)) == is_learned
+    made = replace(made, findings=(doubt.model_copy(update=values),))
+    assert made.is_open(counts_doubts=True) != fits_itself
 
 
 def test_of_attempts_that_leave_a_trigger_the_one_that_leaves_much_less_of_it_is_better_though_it_costs_more():
