@@ -138,7 +138,7 @@ class Refinetuned:
 
     def on_base(self, probe: detect.Probe, /) -> float:
         """The share of the images that a trigger turns on the base, 0 where it was not tried there."""
-        difference = self.beside_base and self.beside_base.every.get((probe.trigger, probe.target))
+        difference = self.beside_base and self.beside_base.under(probe.trigger, probe.target)
         return difference.base.value if difference else 0.0
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:

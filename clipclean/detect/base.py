@@ -259,9 +259,13 @@ class Compared:
         by_class = {difference.target: difference for difference in ordered}
         return tuple(sorted(by_class.values(), key=size, reverse=True))
 
+    def under(self, trigger: str | None, target: str | None, /) -> Difference | None:
+        """What a trigger does on the two for a class; None where it was not tried."""
+        return self.every.get((trigger or "", target or ""))
+
     def is_shared(self, trigger: str, target: str, /) -> bool:
         """Whether a trigger that a search found for a class acts on the base as well, so that the base has one as small."""
-        difference = self.every.get((trigger, target))
+        difference = self.under(trigger, target)
         return difference is not None and difference.base.value >= ACTS_ON_BASE
 
     def without_shared(self, result: SearchResult, /) -> SearchResult:
@@ -280,12 +284,12 @@ class Compared:
 
     def exceeds(self, trigger: str, target: str, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on more images than on the base, by more than the limit; or was not tried there."""
-        difference = self.every.get((trigger, target))
+        difference = self.under(trigger, target)
         return difference is None or difference.interval[0] > limits.max_excess
 
     def is_natural(self, trigger: str | None, target: str | None, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on no more images than on the base, but for what it may by the limit."""
-        difference = self.every.get((trigger or "", target or ""))
+        difference = self.under(trigger, target)
         return (
             difference is not None
             and difference.own.n >= limits.min_images

@@ -64,9 +64,8 @@ LEADERS = 3  # classes that come nearest in the brief search of a family, and ar
 LEAST_SIZE_DEVIATION = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 TOGETHER_EXCESS = 0.6  # share of images that a trigger leads to several classes
 MOST_BESIDE = 5  # most of these beside its own
-TOWARDS_CLASSES = (
-    "towards classes"  # begins the name of each stage that searches a family so; then the family's name stands
-)
+# Begins the name of each stage that searches a family so; then the family's name stands.
+TOWARDS_CLASSES = "towards classes"
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 

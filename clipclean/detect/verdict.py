@@ -134,7 +134,7 @@ def _than_on_base(sign: Finding, comparison: base.Compared, limits: AuditLimits)
         return sign
     if comparison.is_natural(sign.trigger, sign.target, limits):
         return None
-    difference = comparison.every.get((sign.trigger or "", sign.target or ""))
+    difference = comparison.under(sign.trigger, sign.target)
     if not is_doubt or difference is None or comparison.exceeds(difference.trigger, difference.target, limits):
         return sign
     own, on_base = (_percent(rate.value) for rate in (difference.own, difference.base))

@@ -40,9 +40,9 @@ def _optional(description: str) -> Any:  # Any: as pydantic's own Field
     return Field(None, description=description)
 
 
-def _formerly(earlier: str, /, *, now: str) -> Any:  # Any: as pydantic's own Field
+def _formerly(earlier: str, /, *, now: str, description: str | None = None) -> Any:  # Any: as pydantic's own Field
     """A field that earlier reports call otherwise: it is written as ``now``, and read under both names."""
-    return Field(validation_alias=AliasChoices(now, earlier))
+    return Field(validation_alias=AliasChoices(now, earlier), description=description)
 
 
 class ToolRecord(Part):
@@ -126,9 +126,8 @@ class ProbeRecord(AimedRecord):
     spread: Number | None = None
     clean_spread: Number | None = None
     n: Count
-    suspected: bool = Field(
-        description="Named by the user or found before; not one of the panel.",
-        validation_alias=AliasChoices("suspected", "known"),
+    suspected: bool = _formerly(
+        "known", now="suspected", description="Named by the user or found before; not one of the panel."
     )
 
 
