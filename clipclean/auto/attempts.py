@@ -97,7 +97,7 @@ class Attempt:
     @property
     def is_relearned(self) -> bool:
         """Whether its image tower is the base's, and what that learned from clean images."""
-        return self.point.share == 1 and {recipe.unlearn.start_share for recipe in self.candidate.recipes} == {1}
+        return self.point.share == 1 and self.candidate.begins_at_base
 
     def fits_itself(self, finding: Finding, /) -> bool:
         """Whether a doubt is of what a search found in a tower that learned from the base's: it stays a doubt, and no other candidate does better.

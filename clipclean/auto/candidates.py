@@ -13,6 +13,7 @@ from clipclean import deadline, detect, model
 from clipclean.auto.trials import DONE_NAME
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
+from clipclean.config.roles import Role
 from clipclean.data import Samples
 from clipclean.detect import Suspicion, identities
 from clipclean.errors import Inconclusive, UsageError
@@ -44,14 +45,9 @@ class Candidate:
         return tuple(Candidate(self.names[:end], self.recipes[:end]) for end in range(1, len(self.names) + 1))
 
     @property
-    def searches(self) -> bool:
-        """Whether one of its recipes searches for triggers."""
-        return any(recipe.traits.searches for recipe in self.recipes)
-
-    @property
-    def is_surgery(self) -> bool:
-        """Whether it unlearns what the audit points at, and nothing else."""
-        return all(recipe.is_surgery for recipe in self.recipes)
+    def role(self) -> Role:
+        """What it does with the triggers that the audit came to."""
+        return Role.of(self.recipes)
 
     @property
     def is_gentle(self) -> bool:
@@ -59,19 +55,15 @@ class Candidate:
         return not any(recipe.traits.needs_captions for recipe in self.recipes)
 
     @property
-    def is_wide(self) -> bool:
-        """Whether it is surgery on what the audit came to for every class, for a model of which no class is sure."""
-        return self.is_surgery and all(recipe.unlearn.widely for recipe in self.recipes)
-
-    @property
     def searches_again(self) -> bool:
-        """Whether it is surgery that searches for the suspected classes on its own result."""
-        return self.is_surgery and any(recipe.unlearn.max_rounds > 1 for recipe in self.recipes)
+        """Whether it is shown what to unlearn, and then searches for the suspected classes on its own result."""
+        is_shown = self.role in (Role.UNDO, Role.WIDE_SURGERY, Role.SURGERY)
+        return is_shown and any(recipe.unlearn.max_rounds > 1 for recipe in self.recipes)
 
     @property
-    def undoes(self) -> bool:
-        """Whether it compares the model with its base."""
-        return any(recipe.undoes for recipe in self.recipes)
+    def begins_at_base(self) -> bool:
+        """Whether its image tower begins as the base's, and learns from clean images."""
+        return {recipe.unlearn.start_share for recipe in self.recipes} == {1}
 
     def fitted(self, auto: Recipe, /, *, pairs: int) -> "Candidate":
         """The candidate for so many pairs to train on.

@@ -11,8 +11,10 @@ from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
 from clipclean.auto.trials import PlantedCopy
 from clipclean.config.recipe import Recipe
+from clipclean.config.roles import Role
 from clipclean.deadline import Limit
 from clipclean.detect import targets
+from clipclean.findings import Finding
 from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
@@ -86,31 +88,19 @@ def tried_all(
         OutOfTime: the deadline came before a candidate was run.
     """
     group, spent, findings = bench.run.group, [0.0], bench.findings(before.audit)
-    # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-    is_needless = not (judging.is_suspected(findings) or all(candidate.searches for candidate in offered))
+    occasion = Occasion.of(bench, before, offered, findings)
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
     # suspected test backdoors would double the time, and no verdict hangs on them.
-    copy = None if before.shows or is_needless else planted_copy(bench, before)
+    copy = None if before.shows or not occasion.is_suspected else planted_copy(bench, before)
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
         return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
 
     def try_out(candidate: Candidate) -> CandidateResult:
-        if unfit := candidate.unfit(bench.samples):
-            return CandidateResult(candidate, unfit)
-        # The base shows on the model itself what is undone.
-        if candidate.undoes:
-            is_base = bench.base is not None and bench.base.kin.is_base
-            return CandidateResult(candidate, "" if is_base else NO_BASE_NOTE)
-        # The model itself shows what surgery removes, in the time of a few measurements.
-        if candidate.is_wide:
-            return CandidateResult(candidate, "the audit is sure of a class" if before.sure else "")
-        if candidate.is_surgery and before.acting:
-            is_shown_before = not before.sure and not candidate.searches_again and any(c.is_wide for c in offered)
-            return CandidateResult(candidate, "a wider one was shown its triggers as well" if is_shown_before else "")
-        if is_needless and candidate.searches:
-            return CandidateResult(candidate, NOTHING_SUSPECTED_NOTE)
+        why_not = candidate.unfit(bench.samples) or occasion.why_not(candidate)
+        if why_not or occasion.is_run_at_once(candidate):
+            return CandidateResult(candidate, why_not)
         candidate_result = attempts.on_copy(bench, candidate, copy, before)
         spent.append(candidate_result.seconds)
         return candidate_result
@@ -132,6 +122,50 @@ def tried_all(
         candidate_results, is_worth=is_worth, test=lambda best: attempts.tested(bench, best, before)
     )
     return Choice(before, copy, results, limit.minutes, is_late(), limit.started)
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """What decides which candidates are tried on a model."""
+
+    is_sure: bool  # whether the audit is sure of a class, or a trigger was named
+    acts: bool  # whether a trigger acts of a suspected class
+    is_suspected: bool  # whether there may be anything to unlearn, or nothing else is offered
+    has_base: bool  # whether the model was finetuned from the base that was named
+    is_wider_offered: bool  # whether wide surgery is among the candidates
+
+    @classmethod
+    def of(
+        cls, bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], findings: Sequence[Finding], /
+    ) -> "Occasion":
+        """That of a model with the findings of its audit, for the candidates that are offered."""
+        roles = {candidate.role for candidate in offered}
+        return cls(
+            is_sure=bool(before.sure),
+            acts=bool(before.acting),
+            # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
+            is_suspected=judging.is_suspected(findings) or Role.FINETUNE not in roles,
+            has_base=bench.base is not None and bench.base.kin.is_base,
+            is_wider_offered=Role.WIDE_SURGERY in roles,
+        )
+
+    def why_not(self, candidate: Candidate, /) -> str:
+        """Why a candidate is left out; empty if it is not."""
+        match candidate.role:
+            case Role.UNDO:
+                return "" if self.has_base else NO_BASE_NOTE
+            case Role.WIDE_SURGERY:
+                return "the audit is sure of a class" if self.is_sure else ""
+            case Role.SURGERY if self.acts:
+                is_shown_before = self.is_wider_offered and not (self.is_sure or candidate.searches_again)
+                return "a wider one was shown its triggers as well" if is_shown_before else ""
+            case Role.FINETUNE:
+                return ""
+        return "" if self.is_suspected else NOTHING_SUSPECTED_NOTE
+
+    def is_run_at_once(self, candidate: Candidate, /) -> bool:
+        """Whether the model itself shows what a candidate removes, in the time of a few measurements, so that no copy has to."""
+        return candidate.role in (Role.UNDO, Role.WIDE_SURGERY) or (candidate.role is Role.SURGERY and self.acts)
 
 
 def planted_copy(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:

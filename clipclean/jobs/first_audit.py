@@ -6,6 +6,7 @@ from functools import cached_property
 
 from clipclean import detect
 from clipclean.config.recipe import Recipe
+from clipclean.config.roles import Role
 from clipclean.config.thresholds import (
     DOUBT_FACTOR,
     LEADING_CLASSES,
@@ -67,17 +68,19 @@ class FirstAudit:
         return (*self.acting, *new_among(self.leading, self.acting))
 
     def shown_to(self, recipes: Sequence[Recipe], /) -> ShownTriggers:
-        """What a cleaning by recipes in sequence is shown; wide surgery also what moves most images, where the audit is not sure."""
-        if all(recipe.is_surgery and recipe.undoes for recipe in recipes):
-            # What moves images on the base as well is left alone, so that more than what is suspected costs nothing.
-            return ShownTriggers(self.to_unlearn, controls=self.controls)
-        if all(recipe.is_surgery and recipe.unlearn.widely for recipe in recipes):
-            return ShownTriggers(self.to_unlearn, self.beside, self.controls, self.variants)
-        if all(recipe.is_surgery for recipe in recipes):
-            return ShownTriggers(self.acting, controls=self.controls)
-        # An unlearning takes what it is shown for a backdoor; a finetuning only sees through it.
-        searches = any(recipe.traits.searches for recipe in recipes)
-        return ShownTriggers(self.to_remove if searches else self.to_rehearse, controls=self.controls)
+        """What a cleaning by recipes in sequence is shown, by its role."""
+        match Role.of(recipes):
+            case Role.UNDO:
+                # What moves images on the base as well is left alone, so that more than what is suspected costs nothing.
+                return ShownTriggers(self.to_unlearn, controls=self.controls)
+            case Role.WIDE_SURGERY:
+                return ShownTriggers(self.to_unlearn, self.beside, self.controls, self.variants)
+            case Role.SURGERY:
+                return ShownTriggers(self.acting, controls=self.controls)
+            case Role.SEARCH:  # it takes what it is shown for a backdoor
+                return ShownTriggers(self.to_remove, controls=self.controls)
+            case Role.FINETUNE:
+                return ShownTriggers(self.to_rehearse, controls=self.controls)
 
     @property
     def controls(self) -> dict[str, tuple[float, ...]]:
