@@ -36,7 +36,7 @@ from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT_FACTOR, Audit, Thresholds
 from clipclean.detect import Rate, SearchResult, all_suspects, references
-from clipclean.detect.families import GENERAL, comparable
+from clipclean.detect.families import GENERAL_FAMILIES, comparable
 from clipclean.detect.references import calibration
 from clipclean.detect.score import combined, compared_with
 from clipclean.jobs import audit, clean_models, inputs, searching
@@ -265,7 +265,7 @@ def score(report: dict, /) -> float:
     if search["calibration"]["kind"] == "none":
         return max([scored(margins(report), json.loads(CALIBRATION.read_text())), *named])
     pieces = defaultdict[str, dict[str, float]](dict)
-    for each in (found for found in search["found"] if acts(found) and found["family"] in GENERAL):
+    for each in (found for found in search["found"] if acts(found) and found["family"] in GENERAL_FAMILIES):
         pieces[each["class"]][each["family"]] = each["evidence"]
     return max(named or map(combined, pieces.values()), default=0.0)  # what is not named is below what counts at most
 
@@ -279,7 +279,7 @@ def store(clean: Sequence[dict], pairs: Iterable[Row], /) -> None:
     clean = [of for of in clean if of["half"] == CHOSEN]
     chosen = [[{}, *of["margins"].values()] for of in clean]
     largest = {family: [max(of.get(family, 0.0) for of in each) for each in chosen] for family in known["units"]}
-    known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL}
+    known["units"] |= {family: round(UNIT * statistics.mean(largest[family]), 3) for family in GENERAL_FAMILIES}
     clean_pairs = [row for row in pairs if is_chosen_clean(row)]
     odds = min((1 - share) / share for share in (float(row["turns"]) for row in clean_pairs if row["turns"]))
     natural = {family: max(largest[family]) for family in known["natural"] if family in largest}
@@ -389,7 +389,7 @@ def in_pairs(row: Row, /) -> str:
     """What a pair comes to by the limits of now: ``fail``, ``doubt``, or ``nothing``."""
     known, limits = calibration(), Thresholds()
     pieces = dict(piece.split("=") for piece in row["pieces"].split())
-    direct = combined({family: float(value) for family, value in pieces.items() if family in GENERAL})
+    direct = combined({family: float(value) for family, value in pieces.items() if family in GENERAL_FAMILIES})
     if direct >= known.score(limits.false_alarm_rate, is_beside=True):
         return "fail"
     return "doubt" if float(row["score"]) >= known.rank(limits.doubt_rate) else "nothing"

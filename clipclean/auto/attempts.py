@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from clipclean import deadline, detect
+from clipclean import deadline, detect, progress
 from clipclean.attack import poison
 from clipclean.auto import candidates, trials
 from clipclean.auto.candidates import Candidate, Cleaned
@@ -56,7 +56,7 @@ class Attempt:
         return self.way.point
 
     @property
-    def suspects(self) -> frozenset[str]:
+    def suspected_classes(self) -> frozenset[str]:
         """Names of the classes that the suspicions lead to."""
         return frozenset(probe.target for probe in self.audit.measured.suspected)
 
@@ -92,7 +92,7 @@ class Attempt:
 
     def is_doubt(self, finding: Finding, /) -> bool:
         """Whether a finding doubts a class that was suspected before: a natural trigger of another one is no fault of the cleaning."""
-        return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspects
+        return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspected_classes
 
     @property
     def is_relearned(self) -> bool:
@@ -181,7 +181,6 @@ def choose(
     is_worth: Callable[[Attempt], bool],
     try_out: Callable[[Candidate], CandidateResult],
     run: Callable[[CandidateResult], CandidateResult],
-    tell: Callable[[str], None] = lambda _: None,
 ) -> list[CandidateResult]:
     """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
@@ -193,7 +192,6 @@ def choose(
         is_worth: whether an attempt is worth its price, so that its weights are written rather than the original.
         try_out: a candidate -> the same with its trials on the test backdoors.
         run: one that was tried -> the same with its attempt on the model.
-        tell: takes what is tried next, and how it went.
 
     Raises:
         Inconclusive: no candidate can be run at all.
@@ -207,7 +205,7 @@ def choose(
             if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
                 candidate_results.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
-            tell(f"{candidate.place}: {candidate.name}".removeprefix(": "))
+            progress.say(f"{candidate.place}: {candidate.name}".removeprefix(": "))
             candidate_results.append(try_out(candidate))
             # Without a test backdoor the model itself shows what a candidate leaves.
             if not candidate_results[-1].trials or candidate_results[-1].trials[0].passes(limits):
@@ -215,7 +213,7 @@ def choose(
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
             counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
-            tell(f"{candidate.name}: {candidate_results[-1].in_words(limits, counts_doubts=counts_doubts)}")
+            progress.say(f"{candidate.name}: {candidate_results[-1].in_words(limits, counts_doubts=counts_doubts)}")
             attempt = candidate_results[-1].attempt
             if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
@@ -474,7 +472,7 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
             refinetuned,
             original=original,
             natural=natural,
-            suspects=attempt.suspects,
+            suspects=attempt.suspected_classes,
             beside_base=attempt.audit.beside_base,
         )
     except deadline.OutOfTime:
@@ -520,7 +518,7 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     by_audit = (
         finding
         for finding in bench.findings(attempt.audit)
-        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspects
+        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspected_classes
     )
     return [
         *by_audit,

@@ -58,14 +58,9 @@ class Choice:
         """Whether time was over before any candidate was run."""
         return self.is_late and not self.considered
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether a result needs no further time, so that no run has to go on from here."""
-        return not self.is_cut
-
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        return Cleaning(*report_of(bench, inputs, self), self.is_whole)
+        return Cleaning(*report_of(bench, inputs, self), is_whole=not self.is_cut)
 
 
 def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:

@@ -4,18 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clipclean import deadline
+from clipclean import deadline, progress
 from clipclean.auto import attempts, candidates, conclude, trials
 from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
-from clipclean.auto.trials import PlantedCopy
+from clipclean.auto.occasion import Occasion
 from clipclean.config.recipe import Recipe
-from clipclean.config.roles import Role
 from clipclean.deadline import Limit
-from clipclean.detect import targets
-from clipclean.findings import Finding
-from clipclean.jobs import judging
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
 from clipclean.jobs.prepare import CleaningInputs
@@ -23,9 +19,6 @@ from clipclean.jobs.strategy import Cleaning
 from clipclean.jobs.workbench import Workbench
 from clipclean.requests import Sanitize
 from clipclean.train import Run
-
-NOTHING_SUSPECTED_NOTE = "the audit suspects nothing that it could unlearn"
-NO_BASE_NOTE = "the model was not finetuned from a base that is known"
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Auto:
         """What was tried and run: nothing where the audit passes."""
         group = bench.run.group
         if group.of_first(lambda: conclude.verdict_of(bench, inputs, before.audit) == "pass"):
-            bench.say("The audit passes: there is nothing to clean.")
+            progress.say("The audit passes: there is nothing to clean.")
             return Choice(before, None, (), limit.minutes, False, limit.started)
         try:
             return tried_all(bench, before, self.candidates, limit, auditing=auditing)
@@ -91,7 +84,8 @@ def tried_all(
     occasion = Occasion.of(bench, before, offered, findings)
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
     # suspected test backdoors would double the time, and no verdict hangs on them.
-    copy = None if before.shows or not occasion.is_suspected else planted_copy(bench, before)
+    is_copy_needed = occasion.is_suspected and not before.shows
+    copy = trials.plant_beside(bench, before) if is_copy_needed else None
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
@@ -116,63 +110,8 @@ def tried_all(
         is_worth=is_worth,
         try_out=try_out,
         run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
-        tell=bench.say,
     )
     results = attempts.best_tested(
         candidate_results, is_worth=is_worth, test=lambda best: attempts.tested(bench, best, before)
     )
     return Choice(before, copy, results, limit.minutes, is_late(), limit.started)
-
-
-@dataclass(frozen=True)
-class Occasion:
-    """What decides which candidates are tried on a model."""
-
-    is_sure: bool  # whether the audit is sure of a class, or a trigger was named
-    acts: bool  # whether a trigger acts of a suspected class
-    is_suspected: bool  # whether there may be anything to unlearn, or nothing else is offered
-    has_base: bool  # whether the model was finetuned from the base that was named
-    is_wider_offered: bool  # whether wide surgery is among the candidates
-
-    @classmethod
-    def of(
-        cls, bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], findings: Sequence[Finding], /
-    ) -> "Occasion":
-        """That of a model with the findings of its audit, for the candidates that are offered."""
-        roles = {candidate.role for candidate in offered}
-        return cls(
-            is_sure=bool(before.sure),
-            acts=bool(before.acting),
-            # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
-            is_suspected=judging.is_suspected(findings) or Role.FINETUNE not in roles,
-            has_base=bench.base is not None and bench.base.kin.is_base,
-            is_wider_offered=Role.WIDE_SURGERY in roles,
-        )
-
-    def why_not(self, candidate: Candidate, /) -> str:
-        """Why a candidate is left out; empty if it is not."""
-        match candidate.role:
-            case Role.UNDO:
-                return "" if self.has_base else NO_BASE_NOTE
-            case Role.WIDE_SURGERY:
-                return "the audit is sure of a class" if self.is_sure else ""
-            case Role.SURGERY if self.acts:
-                is_shown_before = self.is_wider_offered and not (self.is_sure or candidate.searches_again)
-                return "a wider one was shown its triggers as well" if is_shown_before else ""
-            case Role.FINETUNE:
-                return ""
-        return "" if self.is_suspected else NOTHING_SUSPECTED_NOTE
-
-    def is_run_at_once(self, candidate: Candidate, /) -> bool:
-        """Whether the model itself shows what a candidate removes, in the time of a few measurements, so that no copy has to."""
-        return candidate.role in (Role.UNDO, Role.WIDE_SURGERY) or (candidate.role is Role.SURGERY and self.acts)
-
-
-def planted_copy(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:
-    """A copy with test backdoors; None where none could be planted.
-
-    None of them leads to a suspected class: with two backdoors for one, neither removal could be told from the other.
-    """
-    classes = bench.eval_set.vocabulary.classes
-    avoid = [*targets(before.suspicions), *(classes.index(row.class_) for row in bench.suspects(before.audit))]
-    return trials.plant(bench, avoid=avoid)

@@ -20,6 +20,7 @@ from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect.base import Compared
 from clipclean.findings import CC, Finding, Interval, finding, finite, trigger_words
+from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
 from clipclean.schema.report import OutcomeRecord
@@ -229,6 +230,13 @@ def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     classes = len(bench.eval_set.vocabulary.classes)
     test_backdoors = poison.draw(bench.settings.test_backdoors, classes=classes, avoid=avoid, seed=bench.run.seed)
     return planted(bench, test_backdoors) if test_backdoors else None
+
+
+def plant_beside(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:
+    """A copy with test backdoors that lead to no suspected class: with two backdoors for one, neither removal could be told from the other."""
+    classes = bench.eval_set.vocabulary.classes
+    suspected = (classes.index(row.class_) for row in bench.suspect_records(before.audit))
+    return plant(bench, avoid=[*detect.targets(before.suspicions), *suspected])
 
 
 def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:

@@ -114,21 +114,21 @@ def bench(request: requests.Bench, shell: Shell) -> None:
         roles.check(replace(request, out=place))
         files.check_writable(files.nearest(place.parent), place)
     from clipclean import demo
-    from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
+    from clipclean.auto import measuring_recipes  # torch comes with it: after what can fail fast
 
     with demo.unpacked() as folder, progress.display(quiet=shell.quiet):
-        if not any(getattr(request, name) for name in benches.BENCH_FILES):
+        if not any(getattr(request, name) for name in measuring_recipes.MEASURED_ON):
             bundled = demo.arguments(folder)
-            request = replace(request, **{name: bundled[name] for name in benches.BENCH_FILES})
+            request = replace(request, **{name: bundled[name] for name in measuring_recipes.MEASURED_ON})
         elif None in (request.model, request.data, request.eval_data):
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
             )
-        evidence_by_recipe = benches.bench(list(loaded.values()), request, next(iter(places.values())))
+        evidence_by_recipe = measuring_recipes.measure(list(loaded.values()), request, next(iter(places.values())))
         for (name, loaded_recipe), blocks in zip(loaded.items(), evidence_by_recipe, strict=True):
             earlier = recipe.load(recipe.file(name)).evidence or ()
-            evidence_blocks = benches.added(earlier, blocks, keep=request.add)
-            benches.write(places[name], benches.with_evidence(recipe.text(name), evidence_blocks))
+            evidence_blocks = measuring_recipes.added(earlier, blocks, keep=request.add)
+            measuring_recipes.write(places[name], measuring_recipes.with_evidence(recipe.text(name), evidence_blocks))
             for block in blocks:
                 before, after = block.before, block.after
                 click.echo(

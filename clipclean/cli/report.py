@@ -33,7 +33,7 @@ FORM = Opt(
     shown="by the suffix of --out",
     at=("Output", 10),
 )
-OUT = Opt(
+CONVERTED_FILE = Opt(
     "File to write. An existing file is replaced.",
     "PATH",
     takes=click.Path(dir_okay=False, path_type=Path),
@@ -51,7 +51,7 @@ class Convert:
 
     file: Annotated[Path, Opt(argument="REPORT.JSON", reads="path")]
     form: Annotated[str | None, FORM] = None
-    out: Annotated[Path | None, OUT] = None
+    out: Annotated[Path | None, CONVERTED_FILE] = None
 
 
 @command_of(

@@ -47,17 +47,17 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
     printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.policy_in_force(job.request)}")
     device, quiet = process.load_torch(request.device, shell)
     from clipclean import auto, train
-    from clipclean.jobs import sanitize as cleaning
+    from clipclean.jobs import sanitize as sanitizing
 
     job = job.on(device)
     strategy = auto.strategy_of(job)
     if shell.dry_run:
         with progress.display(quiet=quiet):
-            planned = cleaning.planned(job, strategy)
+            planned = sanitizing.planned(job, strategy)
         printing.show(shell.as_json, printing.plan_json(planned), printing.plan_text(planned))
         return 0
     with train.joined(device) as group, progress.display(quiet=quiet):
-        outcome = cleaning.sanitize(job, strategy, replace(cleaning.run_of(job), group=group))
+        outcome = sanitizing.sanitize(job, strategy, replace(sanitizing.run_of(job), group=group))
     if outcome is None:  # another process has the result
         return 0
     closing = [printing.weights_line(outcome, request)]
@@ -122,7 +122,7 @@ def screen(request: requests.Screen, shell: Shell) -> None:
         printing.echo(text + "\n", form="text")
 
 
-OUT = Opt(
+DEMO_FOLDER = Opt(
     "Folder for weights and report. It must be empty, unless --force is given.",
     "DIR",
     writes="folder",
@@ -151,7 +151,7 @@ class Demo:
 
     _: KW_ONLY
     base: Annotated[bool, DEMO_BASE] = False
-    out: Annotated[Path, OUT] = Path("clipclean-demo")
+    out: Annotated[Path, DEMO_FOLDER] = Path("clipclean-demo")
     unpack: Annotated[Path | None, UNPACK] = None
     set: Annotated[tuple[str, ...], requests.OVERRIDES] = ()
     policy: Annotated[Path | None, requests.POLICY_FILE] = None

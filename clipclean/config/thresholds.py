@@ -89,7 +89,7 @@ class Thresholds(Section):
     min_images: int | None = _min_images(None)
     false_alarm_rate: float = _share(
         0.01,
-        "Search: a score that so many clean models reach fails the model; alone, twenty times as many are a doubt.",
+        f"Search: a score that so many clean models reach fails the model; alone, {DOUBT_FACTOR} times as many are a doubt.",
         le=0.05,
     )
     doubt_rate: float = _share(

@@ -53,6 +53,7 @@ from clipclean.detect.verdict import (
     kin_reference,
     least_score,
     limits_per_look,
+    named_suspects,
     of_accuracy,
     of_audit,
     of_base,
@@ -60,7 +61,6 @@ from clipclean.detect.verdict import (
     sanitized,
     strange_reference,
     suspect_records,
-    suspects,
     suspicious_probes,
     unproven,
 )

@@ -83,28 +83,36 @@ def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship
     cosines, sums, layers = list[float](), _Sums(), dict[str, _Sums]()
     for name in counted("comparing the weights with the base", list(base), len(base)):
         first = base[name]
-        if first.ndim < 2 or not first.is_floating_point():
+        if not _is_matrix(first):
             continue
         last, before = (weights.float().flatten(1) for weights in (own[name], first))
-        cosines.append(F.cosine_similarity(last.flatten(), before.flatten(), dim=0).item())
+        cosines.append(_cosine(last, before))
         change = last - before
         of_matrix = _Sums(before.numel(), before.square().sum().item(), *_squares(change))
         sums = sums.with_more(of_matrix)
         layers[layer_of(name)] = layers.get(layer_of(name), _Sums()).with_more(of_matrix)
     changes = (LayerChange(name, total.numbers, total.relative, total.share) for name, total in layers.items())
-    middle = torch.tensor(cosines).median().item() if cosines else math.nan
-    return Kinship(middle, sums.relative, sums.share, tuple(changes))
+    return Kinship(_middle(cosines), sums.relative, sums.share, tuple(changes))
 
 
 def are_kin(own: Mapping[str, Tensor], other: Mapping[str, Tensor], /) -> bool:
     """Whether one of two models was finetuned from the other, or both from a third: by the median cosine of their matrices."""
     if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in other.items()}:
         return False
-    matrices = [name for name, tensor in own.items() if tensor.ndim > 1 and tensor.is_floating_point()]
-    cosines = [
-        F.cosine_similarity(own[name].float().flatten(), other[name].float().flatten(), dim=0) for name in matrices
-    ]
-    return bool(cosines) and torch.stack(cosines).median().item() >= BASE_COSINE
+    cosines = [_cosine(tensor, other[name]) for name, tensor in own.items() if _is_matrix(tensor)]
+    return _middle(cosines) >= BASE_COSINE
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    return tensor.ndim > 1 and tensor.is_floating_point()
+
+
+def _cosine(own: Tensor, other: Tensor) -> float:
+    return F.cosine_similarity(own.float().flatten(), other.float().flatten(), dim=0).item()
+
+
+def _middle(cosines: Sequence[float]) -> float:
+    return torch.tensor(cosines or [math.nan]).median().item()
 
 
 def layer_of(name: str, /) -> str:

@@ -229,12 +229,14 @@ FAMILIES: dict[str, Family] = {
     "wave": Family(FAMILY_FACTS["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, starts=_wave_starts),
     "warp": Family(FAMILY_FACTS["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size, vary=_vary_warp),
 }
-GENERAL = {name: family.facts.is_local for name, family in FAMILIES.items() if family.facts.is_general}  # local or not
+# Those that can paint any trigger of their kind, and of these the ones that paint a part of the image.
+GENERAL_FAMILIES = frozenset(name for name, family in FAMILIES.items() if family.facts.is_general)
+LOCAL_FAMILIES = frozenset(name for name in GENERAL_FAMILIES if FAMILIES[name].facts.is_local)
 
 
 def comparable(family: str, size: float, /) -> float:
     """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAIN`` says nothing."""
-    return min(size, PLAIN) if family in GENERAL else size
+    return min(size, PLAIN) if family in GENERAL_FAMILIES else size
 
 
 @dataclass(frozen=True, eq=False)

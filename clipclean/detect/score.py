@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from clipclean.detect.families import GENERAL, comparable
+from clipclean.detect.families import GENERAL_FAMILIES, LOCAL_FAMILIES
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.persuasion import Persuasion, lead
@@ -37,7 +37,7 @@ from clipclean.detect.references import (
     calibration,
     evidence,
 )
-from clipclean.detect.search import Comparison, Margin, SearchResult, TargetedResult
+from clipclean.detect.search import Comparison, SearchResult, TargetedResult, margin_beside
 from clipclean.untrusted import quoted
 
 MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doubt
@@ -56,8 +56,11 @@ def combined(pieces: Mapping[str, float], /, *, is_beside: bool = False) -> floa
 
     With ``is_beside``, of evidence beyond that of clean models that were given, the sum, or how far the triggers reach, if that is more.
     """
-    direct = max(math.fsum(v for f, v in pieces.items() if GENERAL.get(f) is kind) for kind in (True, False))
-    both = direct + math.fsum(v for f, v in pieces.items() if f not in GENERAL and f != REACH)
+    direct = max(
+        math.fsum(value for family, value in pieces.items() if family in kind)
+        for kind in (LOCAL_FAMILIES, GENERAL_FAMILIES - LOCAL_FAMILIES)
+    )
+    both = direct + math.fsum(v for f, v in pieces.items() if f not in GENERAL_FAMILIES and f != REACH)
     return max(both, pieces.get(REACH, 0.0)) if is_beside else max(direct, min(MOST_INDIRECT, both))
 
 
@@ -90,7 +93,7 @@ class Suspect:
 
     def direct(self) -> dict[str, float]:
         """The direct evidence by family, where there is any."""
-        return {family: value for family, value in self.pieces.items() if family in GENERAL}
+        return {family: value for family, value in self.pieces.items() if family in GENERAL_FAMILIES}
 
     @property
     def acts_on_base(self) -> bool:
@@ -101,7 +104,7 @@ class Suspect:
     @property
     def is_local(self) -> bool:
         """Whether it shows more in triggers of a part of the image than in those of all of it, waves, warps and known triggers among them."""
-        local = math.fsum(value for family, value in self.pieces.items() if GENERAL.get(family))
+        local = math.fsum(value for family, value in self.pieces.items() if family in LOCAL_FAMILIES)
         return local > math.fsum(value for family, value in self.pieces.items() if family != REACH) - local
 
     @property
@@ -113,8 +116,8 @@ class Suspect:
         if self.pieces.keys() == {REACH}:
             return frozenset(self.farther)
         if self.is_local:
-            return frozenset(family for family in self.direct() if GENERAL[family])
-        return frozenset(family for family in self.pieces if family != REACH and not GENERAL.get(family, False))
+            return LOCAL_FAMILIES & self.direct().keys()
+        return frozenset(self.pieces) - LOCAL_FAMILIES - {REACH}
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -175,7 +178,7 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate]
     for candidate in candidates:
         if candidate.is_reached:
             name = result.classes[candidate.target]
-            by_class[name][candidate.family] = _margin(comparison, candidate, name).evidence(candidate.family)
+            by_class[name][candidate.family] = comparison.margin_beside(candidate, name).evidence(candidate.family)
     rows = []
     for name in dict.fromkeys([*by_class, *known, *persuaded]):
         value, strength = known.get(name, (0.0, None))
@@ -211,7 +214,7 @@ def _that_speak(pieces: Mapping[str, float], name: str, references: References |
     """The evidence for a class of this name that is not natural to the images."""
     # What known triggers nearly lead to in clean models, too, is natural to the images, and stronger in one training than in another.
     spared = references.spared(name) if references else 1.0
-    weighed = {family: value if family in GENERAL else spared * value for family, value in pieces.items()}
+    weighed = {family: value if family in GENERAL_FAMILIES else spared * value for family, value in pieces.items()}
     # A family in which another class is as easy speaks neither for a class nor against it.
     return {family: value for family, value in weighed.items() if value > 0}
 
@@ -224,26 +227,12 @@ def _farther(result: SearchResult, name: str, families: Iterable[str]) -> dict[s
     return {family: difference for family, difference in exceeded.items() if not math.isnan(difference)}
 
 
-def margin_beside(references: References | None, candidate: SearchCandidate, name: str, /, *, value: float) -> Margin:
-    """A margin of so large a ``value``, beside those that these clean models have for the class of this name."""
-    family, clean = candidate.family, references or NO_REFERENCES
-    shrunk = clean.shrunk(family, name, comparable(family, candidate.size))
-    return Margin(value, clean.margin(family, name), shrunk)
-
-
-def _margin(comparison: Comparison, candidate: SearchCandidate, name: str) -> Margin:
-    """That of a candidate for the class of this name, beside the clean models of the comparison."""
-    return margin_beside(comparison.references, candidate, name, value=comparison.margin(candidate))
-
-
 def compared_with(result: SearchResult, references: References | None, /) -> SearchResult:
     """The same search compared with these clean models; with None as if none had been given."""
     clean = references or NO_REFERENCES
 
     def compared(found_trigger: TargetedResult) -> TargetedResult:
-        margin = margin_beside(
-            references, found_trigger.candidate, found_trigger.trigger.target, value=found_trigger.margin.value
-        )
+        margin = margin_beside(clean, found_trigger.candidate, found_trigger.trigger.target, found_trigger.margin.value)
         return replace(found_trigger, margin=margin, reference=clean.sizes(found_trigger.candidate.family))
 
     return replace(result, targeted=tuple(map(compared, result.targeted)), references=references)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import Effort
 from clipclean.detect import inversion, persuasion, zeroshot
-from clipclean.detect.families import FAMILIES, GENERAL, MOVING, InvertedTrigger, comparable
+from clipclean.detect.families import FAMILIES, GENERAL_FAMILIES, LOCAL_FAMILIES, MOVING, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import (
@@ -103,7 +103,7 @@ class TargetedResult:
     @property
     def is_general(self) -> bool:
         """Whether its family can paint any pattern: for every class, so that sizes compare."""
-        return self.candidate.family in GENERAL
+        return self.candidate.family in GENERAL_FAMILIES
 
     @property
     def evidence(self) -> float:
@@ -404,7 +404,7 @@ class _Scene:
         each of the two needs a far larger trigger.
         """
         names = result.classes
-        local = [t for t in result.targeted if GENERAL.get(t.candidate.family)]
+        local = [t for t in result.targeted if t.candidate.family in LOCAL_FAMILIES]
         # A class with a trigger of its own, which leads nowhere else, is hidden by none.
         whole = {t.trigger.target for t in local if not t.probe.beside and t.probe.excess >= TOGETHER_EXCESS}
         sharing = [t for t in local if _is_divided(t) and not whole & t.probe.beside.keys()]
@@ -417,7 +417,7 @@ class _Scene:
         classes = self.unseen.classes._replace(representatives=stands_for)
         canonical = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=stands_for)
         scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), hits={})
-        families = [name for name in _in_order(self.effort.families_towards) if GENERAL.get(name)]
+        families = [name for name in _in_order(self.effort.families_towards) if name in LOCAL_FAMILIES]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
@@ -572,13 +572,16 @@ class Comparison:
         # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
         return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
+    def margin_beside(self, candidate: SearchCandidate, name: str, /) -> Margin:
+        """The margin of a candidate for the class of this name, beside those of the clean models."""
+        return margin_beside(self.references or NO_REFERENCES, candidate, name, self.margin(candidate))
+
     def hit(
         self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         trigger = candidate.as_trigger(unseen.classes.names, side=unseen.images.pixels.shape[-1])
-        family, known = candidate.family, self.references or NO_REFERENCES
-        shrunk = known.shrunk(family, trigger.target, comparable(family, candidate.size))
+        clean = self.references or NO_REFERENCES
         others = self.others(candidate)
         # Without classes that stopped early: all of them have one size, so their deviation would be too small.
         scale = [c.fresh_size for c in others if not c.is_stopped] or [c.fresh_size for c in others]
@@ -588,10 +591,16 @@ class Comparison:
             probe=probe(lambda images: embed(images).float(), unseen, trigger=trigger, target=candidate.target),
             gathering=max((g.share for g in untargeted if g.target == candidate.target), default=0.0),
             gap=self.gap(candidate),
-            margin=Margin(self.margin(candidate), known.margin(family, trigger.target), shrunk),
+            margin=self.margin_beside(candidate, trigger.target),
             anomaly_index=inversion.anomaly_index(candidate.size, scale, floor=LEAST_SIZE_DEVIATION),
-            reference=known.sizes(family),
+            reference=clean.sizes(candidate.family),
         )
+
+
+def margin_beside(clean: References, candidate: SearchCandidate, name: str, value: float, /) -> Margin:
+    """A margin of this value, beside those that these clean models have for the class of this name."""
+    size = comparable(candidate.family, candidate.size)
+    return Margin(value, clean.margin(candidate.family, name), clean.shrunk(candidate.family, name, size))
 
 
 def persuaded_of(persuasions: Sequence[Persuasion], /) -> list[int]:

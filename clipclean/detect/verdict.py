@@ -396,7 +396,7 @@ def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> t
     """
     elsewhere = _elsewhere(result, limits)
     findings = []
-    for suspect, why in suspects(result, limits=limits):
+    for suspect, why in named_suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
@@ -478,7 +478,7 @@ def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     return max((suspect.score for suspect in suspects), default=0.0) < QUIET_SCORE
 
 
-def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
+def named_suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The named classes in two kinds of rows: by their score, the highest first, with an empty reason; then those that would fail the
     model without the clean models that were given, with the reason why they do not, but for those of :func:`natural_to_base`.
     """
@@ -494,7 +494,7 @@ def suspects(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Susp
 
 def natural_to_base(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
     """The classes that would fail the model alone, by triggers that act on its base as well, and that are no suspects beside it."""
-    suspect_names = {suspect.name for suspect, _ in suspects(result, limits=limits)}
+    suspect_names = {suspect.name for suspect, _ in named_suspects(result, limits=limits)}
     return [s for s in _failing_alone(result, limits) if s.acts_on_base and s.name not in suspect_names]
 
 
@@ -533,7 +533,7 @@ def suspect_records(
     if result is not None:
         return tuple(
             SuspectRecord(class_=name, score=finite(s.score), families=s.families, trigger=_spec(s))
-            for s, _ in suspects(result, limits=limits)
+            for s, _ in named_suspects(result, limits=limits)
             for name in result.one_with(s.name)
         )
     rows = {p.target: p for p in reversed(suspicious_probes(measurement, limits=limits))}

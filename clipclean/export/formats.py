@@ -253,8 +253,8 @@ def write(
         clip: the model, on any device; the comparison is made on the CPU.
         weights: its state dict in fp32, on the CPU.
         options: what ``check`` and ``check_architecture`` have passed.
-        pixels: (N, 3, S, S) in [0, 1]; the first 63 count.
-        captions: the first 63 count.
+        pixels: (N, 3, S, S) in [0, 1]; the first ``PARITY_SAMPLES`` count.
+        captions: the first ``PARITY_SAMPLES`` count.
         source_sha256: of the file that the weights come from.
 
     Returns:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from clipclean import deadline, detect
+from clipclean import deadline, detect, progress
 from clipclean.deadline import Limit
 from clipclean.jobs import base as bases
 from clipclean.jobs import clean_models
@@ -51,9 +51,9 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
     triggers = triggers if bench.references else triggers.without_variants()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
-        rows = bench.suspects(audit)
+        rows = bench.suspect_records(audit)
         leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
-        bench.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
+        progress.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
     plan = replace(bench.eval_set.plan, sure=before.sure, triggers=triggers)
     bench = replace(bench, eval_set=replace(bench.eval_set, plan=plan))
     return bench, before, time.monotonic() - began

@@ -18,7 +18,6 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import walk_back
 from clipclean.methods.walk_back import WalkBack, WatchedTrigger
-from clipclean.progress import say
 from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState
 
@@ -64,10 +63,6 @@ class Workbench:
             run=replace(run, state=None),  # each part has its own
             searches=searches,
         )
-
-    def say(self, words: str, /) -> None:
-        """Tell people how far the run is."""
-        say(words)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the current weights."""
@@ -174,7 +169,7 @@ class Workbench:
             *(self.base.notes() if self.base else ()),
         ]
 
-    def suspects(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
+    def suspect_records(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
         """The classes that an audit of the model points at, the highest score first, as a report lists them."""
         return detect.suspect_records(
             audit.search, audit.measured, limits=detect.limits_per_look(self.limits, audit.looks)

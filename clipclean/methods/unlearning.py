@@ -220,7 +220,7 @@ def begin(
             ) from error
         return State(tuple(suspected_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
-    suspect_names = {suspect.name for suspect, _ in detect.suspects(result, limits=limits)}
+    suspect_names = {suspect.name for suspect, _ in detect.named_suspects(result, limits=limits)}
     catches = first_caught(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*suspected_targets, *(catch.target for catch in catches)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}

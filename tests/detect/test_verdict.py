@@ -218,7 +218,7 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_tho
     assert [found.target for found in detect.suspicious_probes(seen, limits=LIMITS)] == ["a", "b", "a"]
     assert [each.class_ for each in detect.suspect_records(None, seen, limits=LIMITS)] == ["a", "b"]
     natural = result_of(hit(margin=FAILS, **SAME_FOR_CLEAN), references=CLEAN)
-    ((suspect, why),) = detect.suspects(natural, limits=LIMITS)
+    ((suspect, why),) = detect.named_suspects(natural, limits=LIMITS)
     assert (suspect.name, bool(why)) == ("banana", True)
     assert suspect.score < least_score(LIMITS, is_doubt=True)
 

@@ -21,11 +21,11 @@ from clipclean.jobs.workbench import Workbench
 from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run, RunState
 
-BENCH_FILES = ("model", "data", "eval_data", "arch", "classes", "templates")  # to measure on
+MEASURED_ON = ("model", "data", "eval_data", "arch", "classes", "templates")  # options
 SEED_OFFSET = 500_000  # added to the seed, so that a recipe is not measured on the backdoors that auto plants
 
 
-def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tuple[tuple[Evidence, ...], ...]:
+def measure(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tuple[tuple[Evidence, ...], ...]:
     """The evidence blocks of each recipe, in their order, one per attack: planted once per seed, cleaned by each recipe, and pooled.
 
     The same request gives the same blocks on the same machine. ``out`` is a file beside which the run keeps its state. Surgery, which
@@ -43,7 +43,7 @@ def bench(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> tu
     how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     # Prepared as a cleaning by auto, which plants by captions whatever the method needs.
     own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
-    options = {name: getattr(request, name) for name in (*BENCH_FILES, "device")}
+    options = {name: getattr(request, name) for name in (*MEASURED_ON, "device")}
     options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
     inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).here())
     for recipe in loaded:

@@ -3,7 +3,7 @@ import tiny
 from evidence_values import evidence
 
 from clipclean import cli, detect
-from clipclean.auto import bench
+from clipclean.auto import measuring_recipes
 from clipclean.config import recipe
 from clipclean.detect.measure import Accuracy
 from clipclean.errors import UsageError
@@ -24,22 +24,22 @@ loss:
 
 
 def test_evidence_replaces_the_old_or_keeps_what_is_still_true_and_a_text_that_is_no_recipe_is_not_written(tmp_path):
-    text = bench.with_evidence(MINE, [evidence()])
+    text = measuring_recipes.with_evidence(MINE, [evidence()])
     assert text.startswith(MINE.rstrip("\n"))
-    assert bench.with_evidence(text, [evidence()]) == text
-    bench.write(tmp_path / "new" / "mine.yaml", text)
+    assert measuring_recipes.with_evidence(text, [evidence()]) == text
+    measuring_recipes.write(tmp_path / "new" / "mine.yaml", text)
     assert recipe.load(tmp_path / "new" / "mine.yaml").evidence == (evidence(),)
     place = tmp_path / "mine.yaml"
     place.write_text(MINE)
     with pytest.raises(UsageError):
-        bench.write(place, MINE + "nonsense: 1\n")
+        measuring_recipes.write(place, MINE + "nonsense: 1\n")
     assert place.read_text() == MINE
     own = evidence()
     elsewhere = own.model_copy(update={"architecture": "ResNet"})
     other_attack = own.model_copy(update={"attack": "warp"})
     other_values = own.model_copy(update={"recipe_sha256": "1" * 64, "attack": "text"})
     anew = own.model_copy(update={"seeds": (2,)})
-    kept = bench.added([own, elsewhere, other_attack, other_values], [anew], keep=True)
+    kept = measuring_recipes.added([own, elsewhere, other_attack, other_values], [anew], keep=True)
     assert kept == (elsewhere, other_attack, anew)
 
 
@@ -51,7 +51,7 @@ def measured(correct, hits):
 
 
 def test_seeds_are_pooled_by_counts():
-    pooled = bench.pooled([measured(4, 9), measured(8, 3)])
+    pooled = measuring_recipes.pooled([measured(4, 9), measured(8, 3)])
     assert (pooled.clean_accuracy.value, pooled.clean_accuracy.n) == (0.6, 20)
     assert (pooled.attack_success.value, pooled.attack_success.n) == (pytest.approx(12 / 18), 18)
     assert pooled.accuracy_under_trigger.value == 0.2
@@ -71,7 +71,7 @@ def command(job, *more, recipe=None):
 
 @pytest.mark.slow
 def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
-    monkeypatch.setattr(bench.poison, "PLANTED_SPECS", ("patch:size=0.25,place=corner",))
+    monkeypatch.setattr(measuring_recipes.poison, "PLANTED_SPECS", ("patch:size=0.25,place=corner",))
     tiny.labelled(job.folder / "labelled", count=96)
     assert cli.main(command(job, "--write")) == 0
     made = recipe.load(job.folder / "mine.yaml")
