@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipclean import untrusted
+from clipclean import progress, untrusted
 from clipclean.data.cache import ImageCache
 from clipclean.data.captions import names_of, singular
 from clipclean.data.dataset import CleanSet, Pair, read_images
@@ -54,16 +54,20 @@ class Vocabulary:
 def read_classes(source: Path | Sequence[str], /) -> list[str]:
     """Class names: those given, or of a file, one a line; blank lines and lines that start with # are comments.
 
-    Characters that nobody sees are left out: with them a name would be another class to the model, and the same to a reader.
+    Characters that nobody sees are left out, and that is said: with them a name would be another class to the model, and the same to a reader.
 
     Raises:
         UnusableTexts: fewer than two names, more than 50,000, or a name twice, whatever its case, its width and its blanks.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
-    names, source_name = (
-        [name for line in _lines(source) if (name := visible(line))],
-        _source_name(source, "the list of classes"),
-    )
+    source_name = _source_name(source, "the list of classes")
+    names_and_lines = [(name, line) for line in _lines(source) if (name := visible(caption(line)))]
+    names = [name for name, _ in names_and_lines]
+    if cut := [name for name, line in names_and_lines if name != " ".join(line.split())]:
+        progress.say(
+            f"{source_name}: {plural(len(cut), 'class name')} held characters that cannot be seen; they are left out: "
+            f"{untrusted.some(cut)}."
+        )
     spellings: dict[str, list[str]] = {}
     for name in names:
         spellings.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
@@ -108,7 +112,7 @@ def read_templates(source: Path | Sequence[str], /) -> list[str]:
         ['a photo of a {}.']
     """
     source_name = _source_name(source, "the list of templates")
-    templates = [line.replace("{c}", "{}") for line in _lines(source)]
+    templates = [caption(line).replace("{c}", "{}") for line in _lines(source)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
         problems = some_lines([printable(line[:80]) for line in faulty]) or " It holds none."
@@ -125,16 +129,17 @@ def _source_name(source: Path | Sequence[str], name: str) -> str:
     return printable(source) if isinstance(source, Path) else name
 
 
-def _lines(path: Path | Sequence[str]) -> list[str]:
-    if not isinstance(path, Path):
-        return [line for text in path if (line := caption(text))]
+def _lines(source: Path | Sequence[str]) -> list[str]:
+    """The lines of a file that say something and are no comments, or the texts of a list; as they are written."""
+    if not isinstance(source, Path):
+        return [text for text in source if caption(text)]
     try:
-        lines = [caption(line) for line in untrusted.read(path, limit=_FILE_BYTES).decode(UTF8).splitlines()]
+        lines = untrusted.read(source, limit=_FILE_BYTES).decode(UTF8).splitlines()
     except UnicodeDecodeError as error:
-        raise RefusedInput(f"{printable(path)} is not UTF-8 text. Save it as UTF-8.") from error
+        raise RefusedInput(f"{printable(source)} is not UTF-8 text. Save it as UTF-8.") from error
     except (OSError, ValueError) as error:
-        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give a text file.") from error
-    return [line for line in lines if line and not line.startswith("#")]
+        raise RefusedInput(f"{printable(source)} cannot be read: {reason(error)}. Give a text file.") from error
+    return [line for line in lines if (text := caption(line)) and not text.startswith("#")]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from clipclean import progress
 from clipclean.data import ImageCache, classes_in, read_classes, read_labelled
 from clipclean.errors import UsageError
 
@@ -99,6 +100,17 @@ def test_what_cannot_be_seen_in_a_class_name_makes_no_other_class(mark):
             read_classes(["cat", "dog", twin])
     with pytest.raises(UsageError, match="0 class names"):
         read_classes([mark])
+
+
+@pytest.mark.parametrize(
+    ("line", "is_said"), [("c\x07at", True), ("c\u202eat", True), ("cat", False), ("  cat ", False)]
+)
+def test_a_class_name_from_which_characters_are_left_out_is_said(tmp_path, line, is_said):
+    place, said = tmp_path / "classes.txt", []
+    place.write_text(f"{line}\ndog\n", encoding="utf-8")
+    with progress.heard(progress.Listener(words=said.append)):
+        assert read_classes(place) == ["cat", "dog"]
+    assert ["'cat'" in words for words in said] == [True] * is_said
 
 
 @pytest.mark.parametrize("twin", ["Cat", "ｃａｔ", "cat ", "  CAT", "ﬁg"])
