@@ -201,7 +201,8 @@ def clean(
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
-        # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
+        training.put_towards_base(clip, base, recipe)
+        # Made anew for each recipe: an earlier one of the sequence, or the way to the base, may have moved the text tower.
         classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
         aims = training.aims_of(
             clip,
@@ -217,7 +218,7 @@ def clean(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*triggers.suspicions, *unlearning.leads(trained.unlearned.state.catches))
+            rehearsed = (*triggers.suspicions, *unlearning.leads(trained.unlearned.state.recovered))
         parts.append(trained)
     leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
     return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)

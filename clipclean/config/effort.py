@@ -9,6 +9,9 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+SEARCHED_SHARE = 0.6  # share of the images to search on; the others judge
+MOST_SEARCHED_IMAGES = 256  # most images to search on
+MOST_JUDGING_IMAGES = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
 HALVED_CLASSES = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
 FULLY_SEARCHED_CLASSES = 6  # fewest classes that get all steps: the finalists, and others to compare them with
 PROTECTED_SHARE = 0.4  # share of the steps that every class gets

@@ -166,7 +166,7 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    LATER = ("search", "towards", "start_share")
+    LATER = ("search", "towards", "base_share", "start_share")
     FORMER: ClassVar = {"outlyingness": "anomaly_index"}
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
@@ -181,9 +181,15 @@ class Unlearn(Section):
         "Where images under triggers are brought: `clean`, to where the model has them without; `base`, as far beside that as the trigger "
         "moves them in the model that this one was finetuned from.",
     )
+    base_share: float = _share(
+        0.0,
+        "Where the whole model is put first on the line to its base, texts and all: its clean images and texts there are what is kept.",
+        ge=0,
+        le=1,
+    )
     start_share: float = _share(
         0.0,
-        "Where the image tower begins on the line from the model to its base: 0, at the model; 1, at the base. Farther on, less of what the "
+        "Where the image tower begins on the line from there to the base: 0, at the model as it was put; 1, at the base. Farther on, less of what the "
         "finetune brought is left to unlearn, whatever it is, and more of what it learned has to be learned again.",
         ge=0,
         le=1,
@@ -204,6 +210,11 @@ class Unlearn(Section):
     strength: Annotated[tuple[float, float], Strict(False)] = field(
         (0.7, 2.0), "Range of random factors on the strength of a found trigger while it is unlearned."
     )
+
+    @property
+    def nears_base(self) -> bool:
+        """Whether a model begins nearer its base than it is, so that there is something to learn whatever acts on it."""
+        return bool(self.base_share or self.start_share)
 
 
 class Auto(Section):
@@ -628,10 +639,11 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.anomaly_index, {recipe.unlearn.anomaly_index:g}: suspects would be left"
         )
-    if recipe.unlearn.start_share and not recipe.undoes:
-        problems["unlearn", "start_share"] = (
-            f"{recipe.unlearn.start_share:g} is a share of the way to a base, and this recipe needs none; write 0, or 'towards: base'"
-        )
+    for key, share in (("base_share", recipe.unlearn.base_share), ("start_share", recipe.unlearn.start_share)):
+        if share and not recipe.undoes:
+            problems["unlearn", key] = (
+                f"{share:g} is a share of the way to a base, and this recipe needs none; write 0, or 'towards: base'"
+            )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"
     if method.searches:

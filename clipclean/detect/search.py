@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import deadline
-from clipclean.config.effort import Effort
+from clipclean.config.effort import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES, SEARCHED_SHARE, Effort
 from clipclean.detect import inversion, persuasion, zeroshot
 from clipclean.detect.families import FAMILIES, GENERAL_FAMILIES, LOCAL_FAMILIES, MOVING, InvertedTrigger, comparable
 from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
@@ -57,9 +57,6 @@ from clipclean.schema.report import Effort as EffortName
 
 Stage = TypeVar("Stage")
 
-MOST_SEARCHED_IMAGES = 256  # that are searched on
-MOST_JUDGING_IMAGES = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
-SEARCHED_SHARE = 0.6  # share of the images to search on; the others judge
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 LEAST_SIZE_DEVIATION = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 TOGETHER_EXCESS = 0.6  # share of images that a trigger leads to several classes
@@ -321,7 +318,9 @@ class _Scene:
     canonical: Canonical
     effort: Effort
     stages: Stages
-    hits: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)  # by family and class: measured once
+    targeted_by_class: dict[tuple[str, int], TargetedResult] = field(
+        default_factory=dict
+    )  # by family and class: measured once
 
     @property
     def classes(self) -> int:
@@ -416,7 +415,7 @@ class _Scene:
         stands_for[torch.isin(stands_for, torch.tensor(others, device=stands_for.device))] = target
         classes = self.unseen.classes._replace(representatives=stands_for)
         canonical = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=stands_for)
-        scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), hits={})
+        scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), targeted_by_class={})
         families = [name for name in _in_order(self.effort.families_towards) if name in LOCAL_FAMILIES]
         by_family = self.stages.each(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
@@ -425,18 +424,26 @@ class _Scene:
         comparison = Comparison(
             [*(c for c in candidates if c.target not in (target, *others)), *of_two], result.references
         )
-        hits = [comparison.hit(scene.look, c, scene.unseen, result.untargeted) for c in of_two if comparison.others(c)]
-        return replace(result, alone=tuple(hits), left_out=tuple(names[place] for place in others))
+        alone = [
+            comparison.targeted_result(scene.look, c, scene.unseen, result.untargeted)
+            for c in of_two
+            if comparison.others(c)
+        ]
+        return replace(result, alone=tuple(alone), left_out=tuple(names[place] for place in others))
 
     def compared(self, unfinished: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
-        hits, comparison = self.hits, Comparison(candidates, unfinished.references)
+        targeted_by_class, comparison = self.targeted_by_class, Comparison(candidates, unfinished.references)
         leading = [*persuaded_of(unfinished.persuasions), *comparison.leading(most=self.effort.suspects)]
         close = [] if self.stages.course.is_reference else list(dict.fromkeys(leading))[: self.effort.suspects]
         for c in candidates:
-            if c.target in close and (c.family, c.target) not in hits:  # it is compared within its family alone
-                hits[c.family, c.target] = comparison.hit(self.look, c, self.unseen, unfinished.untargeted)
-        targeted = [hits[c.family, c.target] for c in candidates if c.target in close]
+            if (
+                c.target in close and (c.family, c.target) not in targeted_by_class
+            ):  # it is compared within its family alone
+                targeted_by_class[c.family, c.target] = comparison.targeted_result(
+                    self.look, c, self.unseen, unfinished.untargeted
+                )
+        targeted = [targeted_by_class[c.family, c.target] for c in candidates if c.target in close]
         swept = self.effort.swept(self.classes) if unfinished.untargeted else 0
         passes = sum(candidate.passes for candidate in (*unfinished.untargeted, *candidates))
         return replace(
@@ -576,7 +583,7 @@ class Comparison:
         """The margin of a candidate for the class of this name, beside those of the clean models."""
         return margin_beside(self.references or NO_REFERENCES, candidate, name, self.margin(candidate))
 
-    def hit(
+    def targeted_result(
         self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""

@@ -15,7 +15,6 @@ from clipclean.config.recipe import Recipe, total_steps
 from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.measure import EXACT_ONE_IN
 from clipclean.detect.persuasion import PERSUADED_IMAGES
-from clipclean.detect.search import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES, SEARCHED_SHARE
 from clipclean.methods import walk_back
 from clipclean.untrusted import plural
 
@@ -245,9 +244,9 @@ def forward_alone(
 ) -> Work:
     """Images that a search sends forward alone, towards classes ``among`` these families, or all of the effort."""
     among = effort.families_towards if among is None else among
-    on = min(round(SEARCHED_SHARE * images), MOST_SEARCHED_IMAGES)
+    on = min(round(efforts.SEARCHED_SHARE * images), efforts.MOST_SEARCHED_IMAGES)
     ends = 0 if is_reference else len(effort.without_target) * effort.restarts * on
-    judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, MOST_JUDGING_IMAGES)
+    judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, efforts.MOST_JUDGING_IMAGES)
     begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
     tiled, scanned = min(on, forward.TILED_IMAGES), min(on, forward.SCANNED_IMAGES)
     pasted = forward.SINGLE * tiled + (forward.TILES - forward.SINGLE) * scanned

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import deadline, detect
+from clipclean import deadline, detect, model
 from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.deadline import Limit
@@ -129,23 +129,37 @@ class OneRecipe:
 
 def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
+    base = base_of(bench, recipe)
+    training.put_towards_base(bench.clip, base, recipe)
+    vocabulary = bench.eval_set.vocabulary
     aims = training.aims_of(
         bench.clip,
         bench.samples,
         recipe,
-        text_classifier=before.audit.measured.text_classifier.to(bench.clip.device),
-        classes=bench.eval_set.vocabulary.classes,
+        text_classifier=detect.classifier(bench.clip.embed_texts, vocabulary.classes, templates=vocabulary.templates)
+        if base
+        else before.audit.measured.text_classifier.to(bench.clip.device),
+        classes=vocabulary.classes,
         triggers=before.shown_to([recipe]),
         run=run,
     )
+    return replace(aims, base=base)
+
+
+def base_of(bench: Workbench, recipe: Recipe, /) -> model.Clip | None:
+    """The model that a recipe goes back to; None where it goes back to none.
+
+    Raises:
+        Inconclusive: the model was not finetuned from the base that was named.
+    """
     if not recipe.undoes:
-        return aims
+        return None
     if bench.base is None or not bench.base.kin.is_base:
         raise Inconclusive(
             f"The model was not finetuned from the base that was named, so {recipe.name} has nothing to go back to. Name its own base, or "
             "another recipe."
         )
-    return replace(aims, base=bench.base.clip)
+    return bench.base.clip
 
 
 def judged_again(

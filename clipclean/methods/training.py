@@ -248,6 +248,16 @@ def unlearn(
     return Training(record, ended, (record.steps, total) if is_cut else None)
 
 
+def put_towards_base(clip: model.Clip, base: model.Clip | None, recipe: Recipe, /) -> None:
+    """Put a whole model where a recipe begins on the line to its base; without a base, or where the recipe needs none, it stays.
+
+    Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
+    """
+    if base is not None and recipe.undoes and recipe.unlearn.base_share:
+        line = walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=recipe.unlearn.base_share)
+        model.put_weights(clip, line)
+
+
 def put_tower_between(clip: model.Clip, base: model.Clip, /, *, share: float) -> None:
     """Put the image tower at a share of the way to that of its base; the text tower, and so stored classifiers, stay."""
     own, there = (tower.net.get_submodule("visual").state_dict() for tower in (clip, base))

@@ -19,7 +19,7 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.methods.rounds import VARIANTS, RoundSettings, RoundTriggers, Teachers, forget
 from clipclean.progress import counted
-from clipclean.schema.report import CaughtRecord, RoundRecord, UnlearningRecord
+from clipclean.schema.report import RecoveredRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState
 from clipclean.train.memory import Encode
 
@@ -84,16 +84,16 @@ class RecoveredTrigger:
     """A trigger that a search found, on the model at that time."""
 
     round: int  # of forgetting that came before
-    found: detect.InvertedTrigger
+    inverted: detect.InvertedTrigger
     target: int
     size: float
     score: float  # robust deviations by which it is smaller than clean models, or other classes, need
     excess: float  # on images not searched on
 
-    def record(self) -> CaughtRecord:
+    def record(self) -> RecoveredRecord:
         """An entry of ``training.rounds[].found`` in a report."""
-        return CaughtRecord.of(
-            self.found, class_=self.found.target, size=self.size, score=self.score, excess_asr=self.excess
+        return RecoveredRecord.of(
+            self.inverted, class_=self.inverted.target, size=self.size, score=self.score, excess_asr=self.excess
         )
 
 
@@ -103,7 +103,7 @@ class State:
 
     suspects: tuple[int, ...]
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
-    catches: tuple[RecoveredTrigger, ...]  # all so far
+    recovered: tuple[RecoveredTrigger, ...]  # all so far
     rounds: int  # of forgetting and searching again, done
     # A search each: by family, that of the smallest trigger towards any suspect.
     scores: tuple[Mapping[str, float], ...]
@@ -113,7 +113,7 @@ class State:
     @property
     def newest(self) -> tuple[RecoveredTrigger, ...]:
         """The triggers of the last search."""
-        return tuple(catch for catch in self.catches if catch.round == self.rounds)
+        return tuple(trigger for trigger in self.recovered if trigger.round == self.rounds)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class SearchedModel:
             seconds=self.seconds,
             rounds=tuple(
                 RoundRecord(
-                    found=tuple(catch.record() for catch in state.catches if catch.round == number),
+                    found=tuple(trigger.record() for trigger in state.recovered if trigger.round == number),
                     scores=dict(scores),
                     losses=dict(state.losses[number]) if number < len(state.losses) else None,
                 )
@@ -143,9 +143,9 @@ class SearchedModel:
     def strongest(self) -> tuple[Suspicion[int], ...]:
         """The most abnormal trigger of each suspected class in the first search, as suspicions to measure."""
         best: dict[int, RecoveredTrigger] = {}
-        for catch in sorted(self.state.catches, key=lambda catch: -catch.score):
-            if catch.round == 0:
-                best.setdefault(catch.target, catch)
+        for trigger in sorted(self.state.recovered, key=lambda trigger: -trigger.score):
+            if trigger.round == 0:
+                best.setdefault(trigger.target, trigger)
         return leads(best.values())
 
     def findings(self, *, least: float) -> list[Finding]:
@@ -155,21 +155,21 @@ class SearchedModel:
         causes further rounds.
         """
         state = self.state
-        left = (catch for catch in state.newest if catch.score >= least)
-        worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
+        left = (trigger for trigger in state.newest if trigger.score >= least)
+        worst = {trigger.target: trigger for trigger in sorted(left, key=lambda trigger: trigger.score)}
         return [
             finding(
                 CC.TRIGGER_FOUND,
-                f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
-                f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
+                f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{trigger.inverted.target}' that is "
+                f"smaller than those of other classes: one that {trigger.inverted.size_words}. Allow more rounds by --set "
                 "unlearn.max_rounds=N, or clean the result further with another recipe.",
                 level="warning",
                 measure="anomaly index",
-                value=catch.score,
-                target=catch.found.target,
-                trigger=catch.found.spec,
+                value=trigger.score,
+                target=trigger.inverted.target,
+                trigger=trigger.inverted.spec,
             )
-            for catch in worst.values()
+            for trigger in worst.values()
         ]
 
 
@@ -197,7 +197,7 @@ def begin(
     suspected_targets = dict.fromkeys(target for _, target in scene.suspicions)
     if not how.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
-        if not (suspected_targets or how.start_share):
+        if not (suspected_targets or how.nears_base):
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
         return State(tuple(suspected_targets), scene.controls, (), 0, ({},), ())
     progress(0, 0)
@@ -221,11 +221,11 @@ def begin(
         return State(tuple(suspected_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     suspect_names = {suspect.name for suspect, _ in detect.named_suspects(result, limits=limits)}
-    catches = first_caught(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
-    suspects = dict.fromkeys((*suspected_targets, *(catch.target for catch in catches)))
+    recovered = first_recovered(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
+    suspects = dict.fromkeys((*suspected_targets, *(trigger.target for trigger in recovered)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
-    return State(tuple(suspects), controls, catches, 0, (scores,), ())
+    return State(tuple(suspects), controls, recovered, 0, (scores,), ())
 
 
 def controls_of(result: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
@@ -239,7 +239,7 @@ def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
     return detect.rounded(clip.encode_images) if is_alike else clip.encode_images
 
 
-def first_caught(
+def first_recovered(
     targeted: Sequence[detect.TargetedResult], /, *, anomaly_index: float, suspect_names: Set[str] = frozenset()
 ) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
@@ -249,7 +249,7 @@ def first_caught(
     If any of them leads to a class of ``suspect_names``, those that lead to other classes are left out. Unlearning weak triggers spoils the
     model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
-    catches = [
+    recovered = [
         RecoveredTrigger(0, t.trigger, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in targeted
         if t.candidate.is_reached
@@ -260,8 +260,8 @@ def first_caught(
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
     # share of the steps, cost accuracy, and keep the rounds from ending (commit a95ae354: benchmarks/results/notebook.md, "Rounds of unlearning on
     # photographs").
-    sure = [catch for catch in catches if catch.found.target in suspect_names]
-    return tuple(sure or catches)
+    sure = [trigger for trigger in recovered if trigger.inverted.target in suspect_names]
+    return tuple(sure or recovered)
 
 
 def unlearn(
@@ -298,13 +298,13 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = len(state.losses), (*scene.suspicions, *leads(state.catches), *scene.beside)
+        number, everything = len(state.losses), (*scene.suspicions, *leads(state.recovered), *scene.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.suspicions[place] for place in acting))
         settles = not newest
-        # A tower that begins nearer the base has to learn the clean images again, whatever acts there.
-        is_needless = settles and not state.losses and not settings.unlearn.start_share
+        # A model that begins nearer its base has to learn the clean images again, whatever acts there.
+        is_needless = settles and not state.losses and not settings.unlearn.nears_base
         if is_needless or (not settles and state.rounds >= most):
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
@@ -333,8 +333,10 @@ def searched_again(
     again = functools.partial(search_again, clip, scene, state, enough=how.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
     is_audited = not how.search and state.rounds + 1 >= how.max_rounds
-    catches, scores = ((), {}) if is_audited else run.group.of_first(again)
-    return replace(state, catches=(*state.catches, *catches), rounds=state.rounds + 1, scores=(*state.scores, scores))
+    recovered, scores = ((), {}) if is_audited else run.group.of_first(again)
+    return replace(
+        state, recovered=(*state.recovered, *recovered), rounds=state.rounds + 1, scores=(*state.scores, scores)
+    )
 
 
 def forgotten(
@@ -347,9 +349,9 @@ def forgotten(
     return {name: triggers for name, triggers in (some | {VARIANTS: scene.variants}).items() if triggers}
 
 
-def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
+def leads(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
     """Triggers with their targets."""
-    return tuple(Suspicion(catch.found, catch.target) for catch in catches)
+    return tuple(Suspicion(trigger.inverted, trigger.target) for trigger in recovered)
 
 
 def search_again(
@@ -367,7 +369,7 @@ def search_again(
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
-    catches: list[RecoveredTrigger] = []
+    recovered: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
     with model.freezing(clip.net):
         embed = embed_of(clip, scene)
@@ -392,12 +394,12 @@ def search_again(
                     answered = answers(clip, scene, unseen, trigger)
                     excess = scene.excess(without, answered, best.target)
                     if excess >= LATER_EXCESS:
-                        catches.append(
+                        recovered.append(
                             RecoveredTrigger(state.rounds + 1, trigger, best.target, best.size, value, excess)
                         )
-            if catches:
+            if recovered:
                 break
-    return catches, scores
+    return recovered, scores
 
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:

@@ -413,7 +413,7 @@ class LossRecord(Part):
         return {key: value for key, value in numbers.items() if isinstance(value, float) and abs(value) <= MAX_NUMBER}
 
 
-class CaughtRecord(Part):
+class RecoveredRecord(Part):
     """A trigger that one search of an unlearning found."""
 
     family: str
@@ -429,7 +429,7 @@ class CaughtRecord(Part):
 class RoundRecord(Part):
     """One search of an unlearning, and the last losses of the steps that followed it."""
 
-    found: Many[CaughtRecord]
+    found: Many[RecoveredRecord]
     scores: Free = Field(description="By family, that of the smallest trigger towards any suspect.")
     losses: Free | None
 

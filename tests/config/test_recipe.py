@@ -329,7 +329,11 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
         ("auto", ["train.walk=1", "unlearn.steps=9", "audit.images=99"], ["train.walk", "unlearn.steps"]),
         ("unlearn", ["unlearn.enough=3", "unlearn.anomaly_index=2.5"], ["unlearn.enough=3"]),
         # a share of the way to a base that it does not know
-        ("surgery", ["unlearn.start_share=0.5"], ["unlearn.start_share"]),
+        (
+            "surgery",
+            ["unlearn.start_share=0.5", "unlearn.base_share=0.5"],
+            ["unlearn.start_share", "unlearn.base_share"],
+        ),
         # a recovery would leave the texts moved
         ("mmcl", ["train.moves=model", "train.recover_steps=3"], ["train.recover_steps"]),
         ("unlearn", ["train.moves=image tower", "train.recover_steps=3"], ["train.recover_steps"]),

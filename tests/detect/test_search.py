@@ -12,6 +12,7 @@ from torch import Generator
 
 from clipclean import deadline
 from clipclean.config import policy, thresholds
+from clipclean.config.effort import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES
 from clipclean.detect import (
     FAMILIES,
     Course,
@@ -25,7 +26,7 @@ from clipclean.detect import (
 )
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import UNMEASURED, Measurement
-from clipclean.detect.search import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES, Comparison, divided, drawn, shortlisted
+from clipclean.detect.search import Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]

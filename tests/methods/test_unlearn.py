@@ -155,7 +155,7 @@ FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share 
 )  # fmt: skip
 def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(found, named, targets):
     given = {} if named is None else {"suspect_names": named}
-    assert [catch.target for catch in unlearning.first_caught(found, anomaly_index=2.5, **given)] == targets
+    assert [trigger.target for trigger in unlearning.first_recovered(found, anomaly_index=2.5, **given)] == targets
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
                 late.enter_context(deadline.within(0))
 
         state = unlearning.begin(clip, here, how.unlearn, limits, seed=0, progress=told)
-    assert state.catches == ()
+    assert state.recovered == ()
     assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
 
 
@@ -247,13 +247,13 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
 SHORT_RECIPE = recipe.override(recipe.load("unlearn"), ["unlearn.steps=2", "train.warmup_steps=0"])
 
 
-def caught(number):
+def recovered(number):
     begun = detect.FAMILIES["blend"].begin(1, 16, torch.Generator().manual_seed(0))
     found = detect.InvertedTrigger("blend", "b", {key: values[0] for key, values in begun.items()}, 16)
     return unlearning.RecoveredTrigger(number, found, 1, 0.1, 5.0, 0.9)
 
 
-FIRST = (caught(0),)
+FIRST = (recovered(0),)
 WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "patch"))
 
 
@@ -271,24 +271,29 @@ WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "pa
         ([], {"first": (), "known": (0,)}, [], []),
         # but a tower that begins on the way to its base learns clean images again, and what is known is rehearsed meanwhile
         ([], {"first": (), "known": (0,), "start_share": 0.5}, [(0, 1, None)], [True]),
+        ([], {"first": (), "known": (0,), "base_share": 0.5}, [(0, 1, None)], [True]),
         ([0], {"seed": 2**63 - 1}, [(0, 1, None), (1, 1, None)], [False, True]),
     ],
 )
 def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
-    seen, asked = [], {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "start_share": 0} | given
+    seen, asked = (
+        [],
+        {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "start_share": 0, "base_share": 0} | given,
+    )
 
     def forget(clip, original, batches, triggers, how, /, *, generator, run, **_):
         seen.append((batches, len(triggers["newest"]), len(triggers["earlier"]) if "earlier" in triggers else None))
         return {"loss": 0.0}
 
     def search_again(clip, scene, state, /, *, enough, generator):
-        return [caught(state.rounds + 1)] * finds[state.rounds], {}
+        return [recovered(state.rounds + 1)] * finds[state.rounds], {}
 
     monkeypatch.setattr(unlearning, "forget", forget)
     monkeypatch.setattr(unlearning, "search_again", search_again)
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
     begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
-    changes = ["unlearn.towards=base", *(f"unlearn.{key}={asked[key]}" for key in ("max_rounds", "start_share"))]
+    options = ("max_rounds", "start_share", "base_share")
+    changes = ["unlearn.towards=base", *(f"unlearn.{key}={asked[key]}" for key in options)]
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, changes))
     run = Run(asked["seed"], "fp32", lambda *_: None)
     states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
@@ -297,12 +302,34 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.25, 1.5), (1.0, 3.0)])
-def test_the_way_to_a_base_is_that_of_the_image_tower_alone(share, value):
+def of_ones_and_threes():
+    """A model whose weights are all 1, and one whose weights are all 3."""
     own, base = build(), build()
     for clip, every in ((own, 1.0), (base, 3.0)):
         for parameter in clip.net.parameters():
             parameter.data.fill_(every)
+    return own, base
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "has_base", "value"),
+    [
+        ("undo", ["unlearn.base_share=0.25"], True, 1.5),
+        ("undo", ["unlearn.base_share=1"], True, 3.0),
+        ("undo", ["unlearn.base_share=0"], True, 1.0),
+        ("undo", ["unlearn.base_share=0.25"], False, 1.0),
+        ("surgery", [], True, 1.0),
+    ],
+)
+def test_a_recipe_puts_the_whole_model_towards_its_base(name, changes, has_base, value):
+    own, base = of_ones_and_threes()
+    training.put_towards_base(own, base if has_base else None, recipe.override(recipe.load(name), changes))
+    assert {parameter.detach().mean().item() for parameter in own.net.parameters()} == {value}
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.25, 1.5), (1.0, 3.0)])
+def test_where_an_undoing_starts_is_of_the_image_tower_alone(share, value):
+    own, base = of_ones_and_threes()
     training.put_tower_between(own, base, share=share)
     assert {parameter.detach().mean().item() for parameter in own.net.visual.parameters()} == {value}
     assert {parameter.detach().mean().item() for parameter in own.net.transformer.parameters()} == {1.0}
