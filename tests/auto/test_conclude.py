@@ -130,7 +130,8 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
     assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
-UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (recipe.load("undo"),)))
+FROM_BASE = recipe.override(recipe.load("undo"), ["unlearn.start_share=1"])
+UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (FROM_BASE,)))
 
 
 @pytest.mark.parametrize(

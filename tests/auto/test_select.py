@@ -112,17 +112,21 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
     assert best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
 
 
+FROM_BASE = "unlearn.start_share=1"
+
+
 @pytest.mark.parametrize(
     ("changes", "share", "values", "fits_itself"),
     [
-        ((), 1.0, {}, True),
+        ((FROM_BASE,), 1.0, {}, True),
         # on the way back to the finetune, or from its own weights, what acts may be the finetune's
-        ((), 0.9, {}, False),
+        ((FROM_BASE,), 0.9, {}, False),
+        ((), 1.0, {}, False),
         (("unlearn.start_share=0.5",), 1.0, {}, False),
         # an error; a class that known triggers lift; the size of what was found
-        ((), 1.0, {"level": "error"}, False),
-        ((), 1.0, {"measure": "lift over the base"}, False),
-        ((), 1.0, {"rule": CC.TRIGGER_FOUND}, False),
+        ((FROM_BASE,), 1.0, {"level": "error"}, False),
+        ((FROM_BASE,), 1.0, {"measure": "lift over the base"}, False),
+        ((FROM_BASE,), 1.0, {"rule": CC.TRIGGER_FOUND}, False),
     ],
 )
 def test_what_a_search_finds_in_a_tower_that_learned_from_the_bases_is_a_doubt_that_calls_no_other_candidate(
