@@ -812,17 +812,9 @@ def ending_of_cleanings(figure: Callable[[Sequence[finetunes.Row]], str], /) -> 
 
 
 def undo_lost() -> str:
-    """The most points of accuracy that cleanings lost which began at the base."""
-    before = ("7d694877", "88d9d195")
-    done = [row for row in finetunes.read() if row["left"] and row["cleaned_by"] not in before]
-    return f"{max(float(row['lost']) for row in done):.1f}"
-
-
-def undo_convolution() -> str:
-    """What an undo that began at the base left of a convolution, by a trial whose cleaning was not finished."""
-    rows = (common.RESULTS / "tried.md").read_text().splitlines()
-    cells = next(row.split("|") for row in rows if row.startswith("| ViT convolution"))
-    return f"{float(cells[5]):.2f}"
+    """The points of accuracy that cleanings beside a base lost, on average, and most."""
+    lost = [float(row["lost"]) for row in finetunes.cleanings(finetunes.read())]
+    return f"{mean(lost):.1f} and {max(lost):.1f}"
 
 
 def finetunes_rates() -> str:
@@ -1137,7 +1129,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-cleaned-pass": lambda: ending_of_cleanings(finetunes.passed),
     "finetunes-cleaned-wrong": lambda: ending_of_cleanings(finetunes.passed_wrongly),
     "undo-lost": undo_lost,
-    "undo-convolution": undo_convolution,
+    "finetunes-cleaned-wrong-beyond": lambda: ending_of_cleanings(
+        functools.partial(finetunes.passed_wrongly, is_beyond_base=True)
+    ),
     "finetunes-time": finetunes_time,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),

@@ -51,6 +51,11 @@ class Attempt:
     findings: tuple[Finding, ...] = ()  # all of them, by the limits of the run
 
     @property
+    def is_original(self) -> bool:
+        """Whether it stands for the original, which nothing has cleaned."""
+        return not self.candidate.recipes
+
+    @property
     def point(self) -> Point:
         """Where it ended between the original and the cleaned weights."""
         return self.way.point

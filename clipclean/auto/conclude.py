@@ -13,6 +13,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, finite, trigger_words
 from clipclean.jobs import cleaning, searching
+from clipclean.jobs.cleaning import Side
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
@@ -70,38 +71,21 @@ def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) 
 
 def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    first_measurement = choice.before.audit.measured
-    if choice.considered:
-        _, best = attempts.best(choice.considered)
-        original = attempts.unchanged(bench, choice.before, best.way)
-        stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
-        attempt = original if stays else best
-    else:
-        attempt = original = attempts.unchanged(bench, choice.before, WalkBack.none(first_measurement, bench.limits))
-    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.before.sure)
-    eval_set = replace(bench.eval_set, plan=plan)
-    bench.put(bench.original)
-    before = first_measurement
-    # A search has named triggers that the first audit did not know.
-    if attempt.suspicions != bench.eval_set.plan.suspicions:
-        before = searching.measure(bench.clip, eval_set, what="measuring before")
-    first = cleaning.side(inputs, bench, replace(choice.before.audit, measured=before), eval_set)
-    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    after = before if attempt.audit is choice.before.audit else attempt.audit.measured
-    last = cleaning.side(inputs, bench, replace(attempt.audit, measured=after), eval_set)
-    further_findings = [
-        *findings_of_choice(choice, attempt, before, limits=bench.limits, is_original=attempt is original),
+    attempt = written(bench, choice)
+    first, last = sides_of(bench, inputs, choice, attempt)
+    of_choice = [
+        *findings_of_choice(choice, attempt, first.measured, limits=bench.limits),
         *cleaning.notes(inputs),
         *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
-        *(silenced(choice.considered, attempt) if attempt is not original else ()),
+        *silenced(choice.considered, attempt),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
         other = replace(bench, limits=limits)
-        if attempt is original:
-            return [*other.findings(attempt.audit), *further_findings]
+        if attempt.is_original:
+            return [*other.findings(attempt.audit), *of_choice]
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.before)
-        return [*own, *further_findings]
+        return [*own, *of_choice]
 
     if_failed = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
     applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
@@ -112,8 +96,33 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
 
 
+def written(bench: Workbench, choice: Choice, /) -> Attempt:
+    """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
+    if not choice.considered:
+        nothing = WalkBack.none(choice.before.audit.measured, bench.limits)
+        return attempts.unchanged(bench, choice.before, nothing)
+    _, best = attempts.best(choice.considered)
+    original = attempts.unchanged(bench, choice.before, best.way)
+    stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
+    return original if stays else best
+
+
+def sides_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, attempt: Attempt, /) -> tuple[Side, Side]:
+    """The original and the written weights, under the same triggers; afterwards the model has the latter."""
+    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.before.sure)
+    eval_set, before = replace(bench.eval_set, plan=plan), choice.before.audit
+    bench.put(bench.original)
+    # A search has named triggers that the first audit did not know.
+    if attempt.suspicions != bench.eval_set.plan.suspicions:
+        before = replace(before, measured=searching.measure(bench.clip, eval_set, what="measuring before"))
+    first = cleaning.side(inputs, bench, before, eval_set)
+    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
+    after = before if attempt.audit is choice.before.audit else attempt.audit
+    return first, cleaning.side(inputs, bench, after, eval_set)
+
+
 def findings_of_choice(
-    choice: Choice, attempt: Attempt, before: detect.Measurement, /, *, limits: AuditLimits, is_original: bool
+    choice: Choice, attempt: Attempt, before: detect.Measurement, /, *, limits: AuditLimits
 ) -> list[Finding]:
     """What the choice itself shows: that time was over, that nothing was to clean, that the original stays, or what the test backdoors show."""
     if choice.is_cut:
@@ -121,7 +130,7 @@ def findings_of_choice(
     if not choice.considered:
         return [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
     winner, best = attempts.best(choice.considered)
-    if is_original:
+    if attempt.is_original:
         return [as_it_was(best)]
     return test_backdoor_findings(
         choice.copy,
@@ -212,7 +221,7 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
     errors = [
         one for other in relearned for one in other.findings if one.level == "error" and one.rule == CC.NOT_ON_THE_BASE
     ]
-    if attempt.is_relearned or not errors:
+    if attempt.is_original or attempt.is_relearned or not errors:
         return []
     words = (
         f"These weights show nothing more of '{errors[0].target}', and weights that began at the base did: {trigger_words(errors[0].trigger or '')} told. "
