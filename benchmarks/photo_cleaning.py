@@ -275,7 +275,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
-        caught = sorted({f"{c.found.family} to {c.found.target}" for c in state.catches})
+        caught = sorted({f"{c.inverted.family} to {c.inverted.target}" for c in state.recovered})
         told = f"{state.rounds} rounds: {', '.join(caught)}"
     return told
 

@@ -1,7 +1,7 @@
 """The choice: candidates from gentle to harsh, each tried on the copy and run on the model, until one leaves no error and no doubt.
 
-- A candidate is run at once where a named or found trigger acts on the model, or where the audit suspects nothing. Those that unlearn are left out
-  where it suspects nothing.
+- A candidate is left out where its role has nothing to do (``left_out``). It is run at once where the model itself shows what it removes, or where the
+  audit suspects nothing.
 - Else it is tried on a copy with test backdoors first, at the point where its walk back ends. It is run if no test backdoor is left there, or returns
   in a benign finetuning, and if it costs no more than the budget.
 - The next one follows if a run leaves an error, or a doubt about a trigger that the audit was sure of. The last one, or the time, ends the choice.
@@ -177,7 +177,7 @@ class CandidateResult:
 
 
 def choose(
-    candidates: Sequence[Candidate],
+    offered: Sequence[Candidate],
     /,
     *,
     limits: AuditLimits,
@@ -190,7 +190,7 @@ def choose(
     """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
     Args:
-        candidates: in the order of trying.
+        offered: in the order of trying.
         limits: of the run.
         is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
         is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
@@ -204,7 +204,7 @@ def choose(
     """
     candidate_results: list[CandidateResult] = []
     try:
-        for place, candidate in enumerate(candidates):
+        for place, candidate in enumerate(offered):
             if candidate_results and is_late():
                 break
             if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
@@ -217,12 +217,12 @@ def choose(
                 candidate_results[-1] = _ran(candidate_results[-1], run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
-            counts_doubts = is_sure or any(follower.searches_again for follower in candidates[place + 1 :])
+            counts_doubts = is_sure or any(follower.searches_again for follower in offered[place + 1 :])
             progress.say(f"{candidate.name}: {candidate_results[-1].in_words(limits, counts_doubts=counts_doubts)}")
             attempt = candidate_results[-1].attempt
             if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
-                return [*candidate_results, *(CandidateResult(follower, why) for follower in candidates[place + 1 :])]
+                return [*candidate_results, *(CandidateResult(follower, why) for follower in offered[place + 1 :])]
         waiting = [place for place, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
         waiting.sort(key=lambda place: candidate_results[place].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
@@ -285,14 +285,13 @@ def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResu
 
 
 def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> CandidateResult:
-    """A candidate with its trials on the copy, if there is a test backdoor to try it on and the data suffice.
+    """A candidate with its trials on the copy, if there is a test backdoor to try it on.
 
     The trial where the walk back ended comes first. A candidate passes only if no test backdoor returns when the copy is finetuned on clean
     pairs: one that returns was hidden, not removed.
     """
-    why_not = candidate.unfit(bench.samples)
-    if why_not or copy is None or not copy.took:
-        return CandidateResult(candidate, why_not)
+    if copy is None or not copy.took:
+        return CandidateResult(candidate)
     started = time.monotonic()
     cleaned_copy = CleanedCopy(bench, candidate, copy, before.shown_to(candidate.recipes))
     try:
@@ -335,10 +334,10 @@ class CleanedCopy:
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
         if share not in self.trials:
-            candidate_run, bench = self.cleaned, self.bench
-            bench.put_between(self.copy.weights, candidate_run.weights, share=share)
+            cleaning, bench = self.cleaned, self.bench
+            bench.put_between(self.copy.weights, cleaning.weights, share=share)
             eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
-            measurement, seconds = bench.measure(eval_set, what="walking back"), candidate_run.training.seconds
+            measurement, seconds = bench.measure(eval_set, what="walking back"), cleaning.training.seconds
             self.trials[share] = trials.trial(
                 self.candidate.name, self.copy.planted, measurement, share=share, seconds=seconds
             )
@@ -362,7 +361,7 @@ class CleanedCopy:
 
 
 def on_model(
-    bench: Workbench, trial_result: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
+    bench: Workbench, result: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
 ) -> CandidateResult:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
@@ -372,23 +371,23 @@ def on_model(
         Inconclusive: nothing can be searched.
         NonFiniteLoss: the training diverges.
     """
-    candidate = trial_result.candidate
+    candidate = result.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
-    candidate_run = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
-    new_suspicions = new_among(candidate_run.leads, before.suspicions)
-    suspected = distinct([*before.suspicions, *new_suspicions])
+    cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
+    new_suspicions = new_among(cleaning.leads, before.suspicions)
+    suspicions = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
-    if copy is not None and trial_result.trials:
-        trials = {trial.share: trial for trial in trial_result.trials}
-        cleaned_copy = CleanedCopy(bench, candidate, copy, triggers, trials)
+    if copy is not None and result.trials:
+        trials_by_share = {trial.share: trial for trial in result.trials}
+        cleaned_copy = CleanedCopy(bench, candidate, copy, triggers, trials_by_share)
     way = bench.walked_back(
-        bench.original_under(suspected, before),
-        candidate_run.weights,
-        suspected,
-        walks=candidate_run.changed,
+        bench.original_under(suspicions, before),
+        cleaning.weights,
+        suspicions,
+        walks=cleaning.changed,
         test_backdoors=cleaned_copy.watched if cleaned_copy else (),
         probes=(lambda share: cleaned_copy.at(share).measured.suspected) if cleaned_copy else lambda _: (),
     )
@@ -399,11 +398,11 @@ def on_model(
         if way.point.share < 1 and is_gone and not cleaned_copy.refinetuned(way.point.share).removes_all(bench.limits):
             way = replace(way, point=way.points[0])
             cleaned_copy.refinetuned(1.0)
-        seconds = trial_result.seconds + time.monotonic() - started
-        trial_result = replace(trial_result, trials=cleaned_copy.ordered(trial_result.trials[0].share), seconds=seconds)
-    attempt = Attempt(candidate, candidate_run, way, suspected, before.audit)
-    if candidate_run.changed:
-        audit = bench.audit_cleaned(suspected, candidate_run.weights, share=way.point.share)
+        seconds = result.seconds + time.monotonic() - started
+        result = replace(result, trials=cleaned_copy.ordered(result.trials[0].share), seconds=seconds)
+    attempt = Attempt(candidate, cleaning, way, suspicions, before.audit)
+    if cleaning.changed:
+        audit = bench.audit_cleaned(suspicions, cleaning.weights, share=way.point.share)
         attempt = judged(bench, replace(attempt, audit=audit), before)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
         # tested in the end.
@@ -411,7 +410,7 @@ def on_model(
             attempt = tested(bench, attempt, before)
     else:
         attempt = judged(bench, attempt, before)
-    return replace(trial_result, attempt=attempt)
+    return replace(result, attempt=attempt)
 
 
 def best_tested(

@@ -208,7 +208,20 @@ def as_it_was(attempt: Attempt, /) -> Finding:
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
-    return cleaning.nothing_passes(best, attempt.way)
+    return too_dear(best, attempt.way)
+
+
+def too_dear(what: str, way: WalkBack, /) -> Finding:
+    """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
+    # Triggers returned at every point within the budget, so those are no offer.
+    budget = way.limits.max_accuracy_loss
+    best = min((p for p in way.points if p.accuracy_lost > budget), key=lambda p: p.accuracy_lost)
+    low, high = (f"{100 * end:.1f}" for end in best.interval)
+    words = (
+        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
+        "allowed, and the audit found no sure backdoor, so the weights stay as they were."
+    )
+    return finding(CC.NO_CANDIDATE_PASSES, words, level="warning", measure="accuracy lost", value=best.accuracy_lost)
 
 
 def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:

@@ -9,7 +9,7 @@ from clipclean.auto import attempts, candidates, conclude, trials
 from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
-from clipclean.auto.occasion import Occasion
+from clipclean.auto.left_out import Occasion
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
 from clipclean.jobs.first_audit import FirstAudit
@@ -109,9 +109,9 @@ def tried_all(
         is_late=is_late,
         is_worth=is_worth,
         try_out=try_out,
-        run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+        run=lambda result: attempts.on_model(bench, result, copy, before),
     )
     results = attempts.best_tested(
-        candidate_results, is_worth=is_worth, test=lambda best: attempts.tested(bench, best, before)
+        candidate_results, is_worth=is_worth, test=lambda attempt: attempts.tested(bench, attempt, before)
     )
     return Choice(before, copy, results, limit.minutes, is_late(), limit.started)

@@ -72,7 +72,7 @@ class Trial:
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
     def removed(self, limits: AuditLimits, /) -> int:
-        """How many of the counted test backdoors do not act above the limit, beyond chance, and do not return."""
+        """How many of the counted test backdoors do not act above the limit, and do not return."""
         return sum(outcome.is_removed(limits.max_excess) for outcome in self.counted)
 
     def removes_all(self, limits: AuditLimits, /) -> bool:

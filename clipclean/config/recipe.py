@@ -229,7 +229,7 @@ class Auto(Section):
     }
     candidates: Annotated[tuple[Text, ...], Strict(False)] = field(
         (),
-        "Candidates in the order of trying; those that unlearn only where the audit suspects something: recipes, joined by + if "
+        "Candidates in the order of trying, each where its role has something to do: recipes, joined by + if "
         "several run in sequence, each with KEY=VALUE in brackets if values differ.",
     )
     candidates_with_base: Annotated[tuple[Text, ...], Strict(False)] | None = field(

@@ -15,6 +15,11 @@ class Role(Enum):
     SEARCH = "searches for triggers by itself, and unlearns what it takes for a backdoor"
     FINETUNE = "learns from clean pairs, and only sees through triggers"
 
+    @property
+    def occasion(self) -> str:
+        """When ``auto`` tries a candidate of this role, in words; empty for always."""
+        return _OCCASIONS.get(self, "")
+
     @classmethod
     def of(cls, recipes: Sequence[Recipe], /) -> "Role":
         """The role of recipes in sequence."""
@@ -23,3 +28,12 @@ class Role(Enum):
         if all(recipe.is_surgery for recipe in recipes):
             return cls.WIDE_SURGERY if all(recipe.unlearn.widely for recipe in recipes) else cls.SURGERY
         return cls.SEARCH if any(recipe.traits.searches for recipe in recipes) else cls.FINETUNE
+
+
+# ``clipclean.auto.left_out`` decides it.
+_OCCASIONS = {
+    Role.UNDO: "if the model was finetuned from the base",
+    Role.WIDE_SURGERY: "if no class is sure",
+    Role.SURGERY: "if a class is suspected",
+    Role.SEARCH: "if a class is suspected",
+}

@@ -9,7 +9,7 @@ from clipclean.detect.base import Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
 from clipclean.findings import CC, Finding, finding
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import inputs
 from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
@@ -104,7 +104,7 @@ class LoadedBase:
         under = audit.clip_normalised
         if under is None or under.search is None:
             return audit
-        usual, base = (searching.clip_normalised(of) or of for of in (clip, self.clip))
+        usual, base = (of.clip_normalised() or of for of in (clip, self.clip))
         triggers = {trigger.spec: trigger for trigger in (*user_triggers, *reached(under.search))}
         comparison = compare_models(*_models(usual, base, eval_set), [*triggers.values()])
         under = replace(under, search=comparison.without_shared(under.search), beside_base=comparison)
@@ -119,7 +119,7 @@ class LoadedBase:
         """
         if not self.kin.is_base:
             return is_enough
-        if searching.clip_normalised(clip):
+        if clip.clip_normalised():
             return lambda result: False
 
         def is_enough_without(result: detect.SearchResult) -> bool:

@@ -148,16 +148,3 @@ def nothing_to_clean(*, is_changed: bool) -> Finding:
     what = "the weights were cleaned all the same" if is_changed else "the weights are as they were"
     words = f"No trigger acted on this model before cleaning, and the search found none; {what}."
     return finding(CC.NOTHING_TO_CLEAN, words)
-
-
-def nothing_passes(what: str, way: WalkBack, /) -> Finding:
-    """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
-    # Triggers returned at every point within the budget, so those are no offer.
-    budget = way.limits.max_accuracy_loss
-    best = min((p for p in way.points if p.accuracy_lost > budget), key=lambda p: p.accuracy_lost)
-    low, high = (f"{100 * end:.1f}" for end in best.interval)
-    words = (
-        f"{what} costs at least {100 * best.accuracy_lost:.1f} points of accuracy ({low} to {high}), where {100 * budget:.1f} are "
-        "allowed, and the audit found no sure backdoor, so the weights stay as they were."
-    )
-    return finding(CC.NO_CANDIDATE_PASSES, words, level="warning", measure="accuracy lost", value=best.accuracy_lost)

@@ -54,13 +54,6 @@ class FirstAudit:
         return () if self.sure or not self.acting else new_among(self.moving, self.to_unlearn)
 
     @property
-    def to_remove(self) -> tuple[Suspicion[int], ...]:
-        """The triggers that a cleaning is told which may cost more: those of the leading classes too, since the first may be wrong."""
-        # A recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed and 0.413 returned; with
-        # the class next to it 0.059 and 0.313.
-        return self.to_rehearse if self.acting else ()
-
-    @property
     def to_rehearse(self) -> tuple[Suspicion[int], ...]:
         """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
         # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
@@ -77,8 +70,11 @@ class FirstAudit:
                 return ShownTriggers(self.to_unlearn, self.beside, self.controls, self.variants)
             case Role.SURGERY:
                 return ShownTriggers(self.acting, controls=self.controls)
-            case Role.SEARCH:  # it takes what it is shown for a backdoor
-                return ShownTriggers(self.to_remove, controls=self.controls)
+            case Role.SEARCH:
+                # It takes what it is shown for a backdoor, so where nothing acts it is shown nothing. Those of the leading classes too, since the
+                # first may be wrong, and a recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed
+                # and 0.413 returned; with the class next to it 0.059 and 0.313.
+                return ShownTriggers(self.to_rehearse if self.acting else (), controls=self.controls)
             case Role.FINETUNE:
                 return ShownTriggers(self.to_rehearse, controls=self.controls)
 
@@ -104,7 +100,7 @@ class FirstAudit:
         searched = _Searched(audit, eval_set, limits)
         return cls(
             audit,
-            suspicions=searched.to_watch,
+            suspicions=searched.suspicions,
             acting=searched.acting,
             sure=searched.sure,
             patterns=searched.patterns,
@@ -186,7 +182,7 @@ class _Searched:
         return distinct([*acts, *self._not_shared([*by_search, *self.patterns, *self._persuading]), *self._not_on_base])
 
     @cached_property
-    def to_watch(self) -> tuple[Suspicion[int | None], ...]:
+    def suspicions(self) -> tuple[Suspicion[int | None], ...]:
         """What no walk back may bring back: of known triggers and variants the strongest of each class."""
         of_classes = [variant for variant in self.variants if variant.target in self._classes_by_pattern]
         strongest = {target: trigger for trigger, target in reversed([*self.patterns, *of_classes])}
@@ -328,7 +324,9 @@ def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     return [judging.suspected_trigger(t) for t in suspect.targeted if t.candidate.family in suspect.shown_by]
 
 
-def to_watch(original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /) -> list[WatchedTrigger]:
+def watched_triggers(
+    original: detect.Measurement, suspected: Sequence[Suspicion[int | None]], /
+) -> list[WatchedTrigger]:
     """What a walk back watches: the suspected triggers, in their order, with what they did to the original."""
     acted = {probe.trigger: probe.excess for probe in (*original.panel, *original.suspected)}
     return [

@@ -72,15 +72,15 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
     after, trained, unlearned = recipe_run.audit.measured, recipe_run.trained, recipe_run.trained.unlearned
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     if bench.searches:
-        of_audit = [
+        audit_findings = [
             *replace(bench, limits=limits).findings(recipe_run.audit),
             *detect.of_accuracy(recipe_run.original, after, limits=limits),
             *nothing_acted(recipe_run),
         ]
     else:
-        of_audit = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
+        audit_findings = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
     return [
-        *of_audit,
+        *audit_findings,
         *(unlearned.findings(least=inputs.recipe.unlearn.anomaly_index) if unlearned else ()),
         *([finding(CC.TIME_OVER, words.format(*trained.cut), level="warning")] if trained.cut else []),
         *cleaning.notes(inputs),
@@ -123,7 +123,7 @@ class OneRecipe:
             if not run.group.is_first:
                 return None
             alone = replace(bench, run=bench.run.alone())  # the others are done
-            recipe_run = judged_again(alone, self.recipe, before, aims, trained, reserve=auditing)
+            recipe_run = walked_and_audited(alone, self.recipe, before, aims, trained, reserve=auditing)
         return recipe_run.concluded(alone, inputs)
 
 
@@ -162,7 +162,7 @@ def base_of(bench: Workbench, recipe: Recipe, /) -> model.Clip | None:
     return bench.base.clip
 
 
-def judged_again(
+def walked_and_audited(
     bench: Workbench, recipe: Recipe, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
 ) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""

@@ -7,12 +7,12 @@ from clipclean import model, requests, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
+from clipclean.config.roles import Role
 from clipclean.detect import forward
 from clipclean.jobs import clean_pairs, estimate, prospects
 from clipclean.jobs.estimate import Estimate, Size, Stage, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.prospects import Prospect
-from clipclean.jobs.searching import clip_normalised
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.untrusted import plural
 
@@ -53,7 +53,7 @@ def stages_of_cleaning(
         reference = len(shared.clean_models) * (measure + reference)
         # The first audit looks for every variant of the known triggers, beyond those that each tries.
         variants = estimate.looks(forward.BRIEF_IMAGES * (len(triggers.GRID) - size.grid)) if size.panel else Work()
-    audit = (2 if clip_normalised(inputs.loaded.clip) else 1) * (measure + search)
+    audit = (2 if inputs.loaded.clip.clip_normalised() else 1) * (measure + search)
     workload = f"{plural(size.images, 'image')}, {_trigger_words(size.suspected, size.panel)}, {len(shared.vocabulary.classes):,} classes"
     others = plural(len(shared.clean_models), "clean model")
     cleaning = _stages_of_choosing if recipe.traits.chooses else _stages_of_recipe
@@ -156,7 +156,7 @@ def _stages_of_choosing(
     ends = _ends(inputs, 2 * audit if again else audit)
     attempts = [
         Stage(
-            f"candidate {number} of {len(candidates)}{' (if a class is suspected)' * any(step.traits.searches for step in steps)}: {name}: "
+            f"candidate {number} of {len(candidates)}{f' ({occasion})' if (occasion := Role.of(steps).occasion) else ''}: {name}: "
             f"{'; then '.join(_training_words(step, size.pairs) for step in steps)}",
             work,
             work,
@@ -202,7 +202,7 @@ def _stages_beside(shared: SharedInputs, clip: model.Clip, audit: Work, spared: 
     """What an audit of so much work does beside its measurements and its search."""
     own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, spared)
     base = [Stage(f"try on the base {shared.base.opened.place.name} what acts on the model")] if shared.base else []
-    return [*([own] if clip_normalised(clip) else []), *base]
+    return [*([own] if clip.clip_normalised() else []), *base]
 
 
 def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:

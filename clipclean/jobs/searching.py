@@ -24,7 +24,6 @@ from clipclean.progress import say, step
 from clipclean.train import RunState, resume
 
 MOST_KEPT_AUDITS = 8  # most interrupted audits that are kept; the oldest is removed first
-SAME_STATISTICS = 1e-3  # of means and deviations of pixels
 SAVED_KINDS = (
     detect.Measurement,
     detect.Probe,
@@ -198,7 +197,7 @@ def audit_both(
         return audit_under(state=state, is_enough=is_enough, so_far=so_far)
 
     own = tested(clip, what)
-    usual = clip_normalised(clip)
+    usual = clip.clip_normalised()
     if usual is None:
         return own
     try:
@@ -246,20 +245,6 @@ def departures(
             exact = deadline.watched(clip.embed_images)
             all_departures += detect.departures(name, exact, half, pixels, triggers, classifier, pasted=pasted)
     return tuple(all_departures)
-
-
-def clip_normalised(clip: model.Clip, /) -> model.Clip | None:
-    """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
-
-    The configuration comes with the weights and may be the attacker's as well: a deviation of one blinds an audit, while the
-    usual way of loading the weights still has the backdoor.
-    """
-    preprocess = clip.architecture.preprocess
-    usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)
-    own = (*preprocess.mean, *preprocess.std)
-    if all(abs(a - b) < SAME_STATISTICS for a, b in zip(own, (*usual.mean, *usual.std), strict=True)):
-        return None
-    return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
 
 
 @contextlib.contextmanager

@@ -159,7 +159,7 @@ class Workbench:
             measurement = self.measure(eval_set, what="walking back", in_time=share < 1)
             return replace(measurement, suspected=(*measurement.suspected, *probes(share)))
 
-        watched = [*first_audit.to_watch(original, suspicions), *test_backdoors]
+        watched = [*first_audit.watched_triggers(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:

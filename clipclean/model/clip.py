@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UnsupportedModel
-from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve, unseen_settings
+from clipclean.model.architecture import (
+    OPENAI_MEAN,
+    OPENAI_STD,
+    Architecture,
+    Preprocess,
+    native_configs,
+    resolve,
+    unseen_settings,
+)
 from clipclean.untrusted import some
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ UNIT_TOLERANCE = 0.1  # by which the length of a unit embedding may differ from 
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 LARGEST_FOLDED = 1e4  # that a normalisation which goes into a convolution makes of 0 or 1; our zoos' make less than 10
 LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
+SAME_STATISTICS = 1e-3  # by which means and deviations of pixels differ that are the same
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
 
@@ -69,6 +79,19 @@ class Clip:
         """Pixels in [0, 1], or uint8 in [0, 255], to what the image tower takes, on the model's device."""
         # uint8 until it is on the device: a quarter of the memory and of the transfer
         return (unit_range(send(pixels, self.device)) - self._mean) / self._std
+
+    def clip_normalised(self) -> "Clip | None":
+        """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
+
+        The configuration comes with the weights and may be the attacker's as well: a deviation of one blinds an audit, while the
+        usual way of loading the weights still has the backdoor.
+        """
+        preprocess = self.architecture.preprocess
+        usual = replace(preprocess, mean=OPENAI_MEAN, std=OPENAI_STD)
+        own = (*preprocess.mean, *preprocess.std)
+        if all(abs(a - b) < SAME_STATISTICS for a, b in zip(own, (*usual.mean, *usual.std), strict=True)):
+            return None
+        return Clip(self.net, replace(self.architecture, preprocess=usual), self.device)
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
         """Unit embeddings (B, D) of token ids (B, context), computed on captions cut to the longest of the batch; differentiable.

@@ -3,7 +3,7 @@
 import pytest
 
 from clipclean.auto.candidates import Candidate
-from clipclean.auto.occasion import Occasion
+from clipclean.auto.left_out import Occasion
 from clipclean.config import recipe
 from clipclean.config.roles import Role
 

@@ -653,7 +653,11 @@ def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_
     assert {trigger.spec for trigger, _ in found.suspicions} == {idle.spec, active.spec, mask}
     assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask}
     # The class with the second score as well, since the first may be the wrong one.
-    assert {trigger.spec for trigger, _ in found.to_remove} == {active.spec, mask, "found:blend,class=lemon"}
+    assert {trigger.spec for trigger, _ in found.shown_to([recipe.load("unlearn")]).suspicions} == {
+        active.spec,
+        mask,
+        "found:blend,class=lemon",
+    }
     assert found.sure == {idle.spec, active.spec, mask}
 
 
@@ -661,7 +665,7 @@ def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_a
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
     before = FirstAudit.of(seen, pictures, LIMITS)
-    assert before.to_remove == ()
+    assert before.shown_to([recipe.load("unlearn")]).suspicions == ()
     assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
 
 
