@@ -817,6 +817,12 @@ def undo_lost() -> str:
     return f"{mean(lost):.1f} and {max(lost):.1f}"
 
 
+def undo_stripes() -> str:
+    """What a cleaning beside the base left of blended stripes, and what they do on the base."""
+    (row,) = [row for row in finetunes.cleanings(finetunes.read()) if finetunes.family(row) == "blended-stripes"]
+    return f"{float(row['left']):.2f} and {float(row['on_base']):.2f}"
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -1129,6 +1135,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-cleaned-pass": lambda: ending_of_cleanings(finetunes.passed),
     "finetunes-cleaned-wrong": lambda: ending_of_cleanings(finetunes.passed_wrongly),
     "undo-lost": undo_lost,
+    "undo-stripes": undo_stripes,
     "finetunes-cleaned-wrong-beyond": lambda: ending_of_cleanings(
         functools.partial(finetunes.passed_wrongly, is_beyond_base=True)
     ),

@@ -495,10 +495,15 @@ def at_most(models: Sequence[Row], name: str, /) -> str:
     return audit.rate(sum(float(row[name]) <= AIM for row in done), len(done))
 
 
+def natural(row: Row, /) -> float:
+    """What the trigger does on the base; no less than nothing, where it leads images away from the class."""
+    return max(float(row["on_base"]), 0.0)
+
+
 def beyond_base(models: Sequence[Row], /) -> str:
-    """How many cleaned ones have no more than the aim beyond what the trigger does on the base, where it is natural."""
+    """How many cleaned ones have no more than the aim beyond what the trigger does on the base."""
     done = cleanings(models)
-    return audit.rate(sum(float(row["left"]) - float(row["on_base"]) <= AIM for row in done), len(done))
+    return audit.rate(sum(float(row["left"]) - natural(row) <= AIM for row in done), len(done))
 
 
 def losses(models: Sequence[Row], /) -> str:
@@ -516,11 +521,18 @@ def passed(models: Sequence[Row], /) -> str:
 def passed_wrongly(models: Sequence[Row], /, *, is_beyond_base: bool = False) -> str:
     """How many cleanings end in a pass though the planted trigger still acts, or acts more than on the base."""
     done = cleanings(models)
-    bounds = (float(row["on_base"]) * is_beyond_base + AIM for row in done)
+    bounds = (natural(row) * is_beyond_base + AIM for row in done)
     hits = (
         row["told"].startswith("pass") and float(row["left"]) > bound for row, bound in zip(done, bounds, strict=True)
     )
     return audit.rate(sum(hits), len(done))
+
+
+def endings(models: Sequence[Row], /) -> str:
+    """How many cleanings end in a pass, and how many of all do so wrongly, in both senses."""
+    if not cleanings(models):
+        return "–"
+    return f"{passed(models)}; {passed_wrongly(models)}; {passed_wrongly(models, is_beyond_base=True)}"
 
 
 def times(models: Sequence[Row], /, *, is_stored: bool) -> str:
@@ -554,13 +566,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     ),
     "cleaned: returned at most 0.05": ("95 %", lambda models: at_most(models, "returned")),
     "accuracy lost, average and most, points": ("0.3, 1.0", losses),
-    "cleaning ends in `pass`": ("90 %", lambda models: passed(models) if cleanings(models) else "–"),
-    "so with more than 0.05 left; with so much more than on the base": (
-        "0",
-        lambda models: (
-            f"{passed_wrongly(models)}; {passed_wrongly(models, is_beyond_base=True)}" if cleanings(models) else "–"
-        ),
-    ),
+    "cleaning ends in `pass`; so with more than 0.05 left; with so much more than on the base": ("90 %; 0; 0", endings),
     "time, in audits without a base; with its search stored": ("1.5", both_times),
 }
 

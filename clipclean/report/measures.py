@@ -154,7 +154,12 @@ class ComparedAttack(NamedTuple):
     @property
     def target(self) -> str:
         """The class in words."""
-        return self.targets[0] if len(self.targets) == 1 else f"{self.targets[0]} before, {self.targets[1]} after"
+        return " before, ".join(self.targets) + " after" * (len(self.targets) > 1)
+
+    @property
+    def quoted_target(self) -> str:
+        """The same with each class in quotation marks."""
+        return " before, ".join(f"“{name}”" for name in self.targets) + " after" * (len(self.targets) > 1)
 
     @property
     def excess(self) -> float:

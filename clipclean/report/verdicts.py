@@ -162,7 +162,7 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         result = f"moves {moved_words} of images beyond chance{before}"
         usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else NOTHING
         name = _trigger_name(attack).removeprefix("the ")
-        rows.append((f"{name[:1].upper()}{name[1:]} towards “{attack.target}”", result, usual))
+        rows.append((f"{name[:1].upper()}{name[1:]} towards {attack.quoted_target}", result, usual))
     if panel := measures.panel(report):
         limit = limits.get("suspicious_excess")
         usual = "little" if limit is None else f"usually at most {percent(limit)}"
@@ -206,7 +206,7 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
     words = f"the strongest, “{strongest.family}”, moves {percent(excess)} of images beyond chance"
     if not _acts(panel, limit):
         return words
-    words = f"{words}, to “{strongest.target}”"
+    words = f"{words}, to {strongest.quoted_target}"
     if any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed)):
         return f"{words}: see the findings"
     if search.was_searched(report):

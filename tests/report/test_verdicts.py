@@ -11,6 +11,7 @@ from clipclean.findings import CC, RULES
 from clipclean.report import measures as of_measures
 from clipclean.report import search as of_search
 from clipclean.report import verdicts as of_verdicts
+from clipclean.schema.report import ProbeRecord
 
 measures, search, verdicts = Parsed(of_measures), Parsed(of_search), Parsed(of_verdicts)
 
@@ -304,6 +305,21 @@ def test_a_measure_that_neither_side_has_is_left_out():
 
 def test_without_a_named_trigger_the_strongest_of_the_panel_is_shown_in_full():
     assert [attack.family for attack in measures.attacks_in_full(samples.undecided())] == ["stripes"]
+
+
+@pytest.mark.parametrize(
+    ("later", "words", "quoted"),
+    [("cat", "cat", "“cat”"), ("dog", "cat before, dog after", "“cat” before, “dog” after")],
+)
+def test_a_trigger_that_leads_elsewhere_after_cleaning_says_both_classes(later, words, quoted):
+    before, after = (
+        ProbeRecord.model_validate(
+            samples.probe("stripes", name, hits=500, base=0, own=1, neighbours=1, distance=0.1, spread=0.5)
+        )
+        for name in ("cat", later)
+    )
+    attack = of_measures.ComparedAttack("stripes", before, after)
+    assert (attack.target, attack.quoted_target) == (words, quoted)
 
 
 def test_after_a_search_a_known_trigger_is_shown_in_full_only_if_it_shows_the_suspect():
