@@ -1,6 +1,7 @@
 """A bad day has an exit code: broken streams, a foreign environment, limits of the system; one message, never a traceback."""
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -206,7 +207,9 @@ def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path):
     # Longer than a busy machine takes to send the signal.
     long = ("--out", tmp_path / "out", "--set", "train.epochs=999")
     arguments = [word for word in job.sanitize(*long, steps=2000) if word != "--quiet"]
-    how = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    # These tests may run under nohup, which the program would heed.
+    heeding = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    how = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True, "preexec_fn": heeding}
     own = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", "clipclean", *arguments], env=own, **how)
     for line in process.stderr:
