@@ -93,7 +93,7 @@ def forget(
     tower: Any = clip.net.visual  # nn.Module's __getattr__
     sections = sections_of(settings.training.batch_size, processes=run.group.size)
     # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
-    # remain valid.
+    # remain valid, unless the model was put towards its base before.
     loss = teachers.loss(clip, settings.weights, sections=sections)
 
     turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}

@@ -1,6 +1,6 @@
 """The measures of a report: label, meaning, and values before and after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from clipclean.findings import trigger_words
@@ -134,6 +134,11 @@ class MeasureRow(NamedTuple):
     after: Figure | None
 
 
+def _before_and_after(names: Sequence[str]) -> str:
+    """One name, or two that hold one after the other."""
+    return " before, ".join(names) + " after" * (len(names) > 1)
+
+
 class ComparedAttack(NamedTuple):
     """One trigger on the model before and after; each side is a probe of the report, or None."""
 
@@ -154,12 +159,12 @@ class ComparedAttack(NamedTuple):
     @property
     def target(self) -> str:
         """The class in words."""
-        return " before, ".join(self.targets) + " after" * (len(self.targets) > 1)
+        return _before_and_after(self.targets)
 
     @property
     def quoted_target(self) -> str:
         """The same with each class in quotation marks."""
-        return " before, ".join(f"“{name}”" for name in self.targets) + " after" * (len(self.targets) > 1)
+        return _before_and_after([f"“{name}”" for name in self.targets])
 
     @property
     def excess(self) -> float:
