@@ -836,7 +836,7 @@ def finetunes_time() -> str:
 
 def finetunes_planned() -> str:
     """Bases of the plan, and of each small base the clean and the planted finetunes."""
-    rows = common.records(finetunes.PLAN)
+    rows = [row for row in common.records(finetunes.PLAN) if row["way"] != finetunes.MORE_CLASSES]
     bases = [row["name"] for row in rows if row["kind"] == "base"]
     small = [row["name"] for row in rows if row["kind"] == "base" and row["arch"] != "large"]
     each = {

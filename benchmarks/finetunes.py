@@ -6,7 +6,8 @@
 ``finetunes.csv`` is the plan: two ResNets of 6 million parameters, of 10 and 20 classes, a ViT of 4 million, and a ResNet of 58 million. A
 base that lies in one of the folders of ``--zoo`` is taken from there, another is trained. Of each small base six clean finetunes (the whole
 model, few and many steps, its last layers, changes of low rank, images of other classes as well) and eight planted ones, of as many
-families, at 2 to 20 % of the images; of the large one two of each. A trigger that hardly acts is planted for further rounds, or the model
+families, at 2 to 20 % of the images; of the large one two of each. Ones that learned 20 classes more, which they are then asked for, came later: four
+planted ones of the ResNet that chooses, and two clean and four planted ones of each base that reports. A trigger that hardly acts is planted for further rounds, or the model
 counts for neither side.
 
 Each finetune is audited once beside its base, whose search is stored (``clipclean references build``), and two of each base alone, for the
@@ -51,7 +52,7 @@ from clipclean.jobs import clean_models
 
 PLAN, RESULTS = Path(__file__).with_suffix(".csv"), common.RESULTS / "finetunes.csv"
 RANK = 4  # of what a finetune of low rank adds to each matrix
-OTHERS = 20  # classes that a finetune on other data brings in
+MORE_CLASSES = "more-classes"  # finetunes that learn others as well, which are then among the classes that they are for
 LAST = ("visual.layer4.", "visual.attnpool.", "visual.ln_post.", "visual.proj", "text_projection")
 ENDS = (".attn.in_proj_weight", ".weight")  # of the names of matrices that low rank changes
 COLUMN, ALONE = "base", "alone"  # audits beside the base, and without it
@@ -96,6 +97,8 @@ def plan() -> list[Entry]:
         base = models.get(values["base"])
         shared = ("classes_of", "source", "arch", "side", "classes", "normalisation")
         own = {name: getattr(base, name) for name in shared} if base else {}
+        if base and values["way"] == MORE_CLASSES:
+            own |= {"classes_of": f"{base.classes_of}+{values['seed']}", "classes": base.classes + sealed.OTHERS}
         entry = Entry(**values | own, reference=values["base"], base_seed=base.seed if base else None)
         models[entry.name] = entry
     return list(models.values())
@@ -149,17 +152,21 @@ def taken(place: Path, entry: Entry, data: sealed.Data, _out: Path, /) -> tuple[
 def finetuned(o: argparse.Namespace, entry: Entry, data: sealed.Data, out: Path, /) -> tuple[CLIP, dict, int]:
     """A model as its entry says."""
     way = WAYS.get(entry.way, sealed.nullcontext)
-    if entry.way != "other-data":
+    if entry.way not in ("other-data", MORE_CLASSES):
         return sealed.trained(entry, data, out, way=way)
-    data, pool = with_others(o, entry, data)
+    if entry.way == MORE_CLASSES:
+        of_base = replace(entry, classes_of=entry.classes_of.partition("+")[0], classes=entry.classes - sealed.OTHERS)
+        _, pool = with_others(o, entry, sealed.data_of(of_base, o.photos, o.images, o.out))
+    else:
+        data, pool = with_others(o, entry, data)
     return sealed.trained(entry, data, out, pool=pool, way=way)
 
 
 def with_others(o: argparse.Namespace, entry: Entry, data: sealed.Data, /) -> tuple[sealed.Data, Tensor]:
     """The images with those of other classes, and the numbers that train: what the base did not see of its classes as often as others."""
     raw, own = photo_zoo.read(o.photos, entry.side), data.photos
-    free = [k for k, names in enumerate(raw.names) if names[0] not in data.classes]
-    numbers = random.Random(entry.seed).sample(free, OTHERS)
+    mine = [k for k, names in enumerate(raw.names) if names[0] in data.classes]
+    numbers = sealed.others(raw, mine, random.Random(entry.seed))
     label = own.label.clone()
     for place, number in enumerate(numbers, len(own.names)):
         label[raw.label == number] = place
@@ -239,8 +246,9 @@ def references_of(out: Path, base: str, /) -> Path:
 
 
 def beside(out: Path, entry: Entry, /) -> dict[str, Any]:
-    """The options that name the base of a finetune, and its search."""
-    return {"base": (out / f"{entry.base}.pt",), "references": (references_of(out, entry.base),)}
+    """The options that name the base of a finetune, and its search, which is for the classes of the base alone."""
+    stored_search = {} if entry.way == MORE_CLASSES else {"references": (references_of(out, entry.base),)}
+    return {"base": (out / f"{entry.base}.pt",)} | stored_search
 
 
 def audited(out: Path, entry: Entry, /) -> str:
@@ -395,12 +403,14 @@ GROUPS: dict[str, Callable[[Row], bool]] = {  # of the models that are audited, 
     "clean, last layers": lambda row: row["kind"] == "clean" and row["way"] == "last-layers",
     "clean, low rank": lambda row: row["kind"] == "clean" and row["way"] == "low-rank",
     "clean, with other classes": lambda row: row["kind"] == "clean" and row["way"] == "other-data",
-    "planted: patch, badnets": lambda row: family(row) in ("patch", "badnets"),
-    "stripes, text": lambda row: family(row) in ("stripes", "text"),
-    "sinusoid, dct": lambda row: family(row) in ("sinusoid", "dct"),
-    "blended, triangles, blended-stripes": lambda row: family(row) in ("blended", "triangles", "blended-stripes"),
-    "colour-filter, conv-filter": lambda row: family(row) in ("colour-filter", "conv-filter"),
-    "warp": lambda row: family(row) == "warp",
+    "clean, learned more classes": lambda row: row["kind"] == "clean" and row["way"] == MORE_CLASSES,
+    "planted: patch, badnets": lambda row: is_planted(row, "patch", "badnets"),
+    "stripes, text": lambda row: is_planted(row, "stripes", "text"),
+    "sinusoid, dct": lambda row: is_planted(row, "sinusoid", "dct"),
+    "blended, triangles, blended-stripes": lambda row: is_planted(row, "blended", "triangles", "blended-stripes"),
+    "colour-filter, conv-filter": lambda row: is_planted(row, "colour-filter", "conv-filter"),
+    "warp": lambda row: is_planted(row, "warp"),
+    "planted, learned more classes": lambda row: row["kind"] == "planted" and row["way"] == MORE_CLASSES,
 }
 HALVES = {"report": "models that chose nothing", "choose": "models that chose the rule"}
 AIM = 0.05  # excess
@@ -414,6 +424,11 @@ def read() -> list[Row]:
 def family(row: Row, /) -> str:
     """The family of the trigger; empty without one."""
     return row["trigger"].partition(":")[0]
+
+
+def is_planted(row: Row, /, *families: str) -> bool:
+    """Whether a finetune for the classes of its base carries a trigger of one of these families."""
+    return family(row) in families and row["way"] != MORE_CLASSES
 
 
 def is_named(row: Row, /) -> bool:

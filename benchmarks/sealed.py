@@ -59,6 +59,7 @@ TYPES = dict.fromkeys(("side", "classes", "seed", "steps", "turn"), int) | {
 }
 ENOUGH, ROUNDS = 0.8, 4  # attack success of a victim that is trained enough; further rounds, each of half of its steps
 AUDITED = 1000  # images of an audit, as many of each class
+OTHERS = 20  # classes that a finetune on other data brings in
 KINDS = {
     "dog": "Chihuahua, Yorkshire terrier, golden retriever, Labrador retriever, German shepherd, standard poodle",
     "cat": "tabby, Persian cat, Egyptian cat",
@@ -194,18 +195,29 @@ def data_of(entry: Entry, folder: Path, images: Path, out: Path, /) -> Data:
         members = [[own.index(name) for name in KINDS[kind].split(", ") if name in own] for kind in chosen]
         names = [[kind, *(own[k] for k in of)] for kind, of in zip(chosen, members, strict=True)]
     else:
-        is_of_zoo = entry.classes_of in photo_zoo.TEN
-        numbers = (
-            photo_zoo.class_list(photos, entry.classes_of, entry.classes)
-            if is_of_zoo
-            else rng.sample(range(len(own)), entry.classes)
-        )
+        numbers = numbers_of(entry, photos)
         members = [[k] for k in numbers]
         names = [photos.names[of[0]] for of in members]
     place = torch.full((len(own),), -1)
     for number, of in enumerate(members):
         place[of] = number
     return Data(replace(photos, names=names, label=place[photos.label]), [row[0] for row in names], images)
+
+
+def numbers_of(entry: Entry, photos: Photos, /) -> list[int]:
+    """The classes of an entry's list; ``LIST+N`` is that list with ``OTHERS`` classes more, drawn by N."""
+    name, _, drawn_by = entry.classes_of.partition("+")
+    if drawn_by:
+        first = numbers_of(replace(entry, classes_of=name, classes=entry.classes - OTHERS), photos)
+        return [*first, *others(photos, first, random.Random(int(drawn_by)))]
+    if name in photo_zoo.TEN:
+        return photo_zoo.class_list(photos, name, entry.classes)
+    return random.Random(name).sample(range(len(photos.names)), entry.classes)
+
+
+def others(photos: Photos, own: Sequence[int], rng: random.Random, /) -> list[int]:
+    """``OTHERS`` classes that are not among these."""
+    return rng.sample([number for number in range(len(photos.names)) if number not in set(own)], OTHERS)
 
 
 def drawings(folder: Path, /) -> Data:

@@ -83,7 +83,7 @@ class Attempt:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         by_gravity = sorted(
-            (one for one in self.findings if one.rule != CC.TOO_LITTLE_DATA and not self.fits_itself(one)),
+            (one for one in self.findings if one.rule != CC.TOO_LITTLE_DATA),
             key=lambda finding: finding.level != "error",
         )
         # A search finds another natural trigger of a class in doubt after each candidate, and natural waves return: harsher candidates cost a
@@ -98,20 +98,6 @@ class Attempt:
     def is_doubt(self, finding: Finding, /) -> bool:
         """Whether a finding doubts a class that was suspected before: a natural trigger of another one is no fault of the cleaning."""
         return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspected_classes
-
-    @property
-    def is_relearned(self) -> bool:
-        """Whether its image tower is the base's, and what that learned from clean images."""
-        return self.point.share == 1 and self.candidate.begins_at_base
-
-    def fits_itself(self, finding: Finding, /) -> bool:
-        """Whether a doubt is of what a search found in a tower that learned from the base's: it stays a doubt, and no other candidate does better.
-
-        A search looks for suspected classes until something acts, and that fits the model that it was made for: of a blended pattern, which was
-        gone, it came to a change that turned 0.93 of the images, and 0.04 on the base.
-        """
-        is_found = finding.level == "warning" and finding.measure == detect.EXCESS_OVER_BASE
-        return self.is_relearned and finding.rule == CC.NOT_ON_THE_BASE and is_found
 
     @property
     def left(self) -> tuple[detect.Probe, ...]:
@@ -368,14 +354,15 @@ def on_model(
     On the way neither a trigger of the model may return, nor a test backdoor of the copy at the same share of its own way.
 
     Raises:
-        Inconclusive: nothing can be searched.
+        Inconclusive: nothing can be searched, or where it begins costs too much already.
         NonFiniteLoss: the training diverges.
     """
     candidate = result.candidate
+    base = bench.base.clip if bench.base else None
+    candidates.check_beginning(bench, candidate, before.audit.measured)
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
-    base = bench.base.clip if bench.base else None
     cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
     new_suspicions = new_among(cleaning.leads, before.suspicions)
     suspicions = distinct([*before.suspicions, *new_suspicions])

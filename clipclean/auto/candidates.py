@@ -50,6 +50,11 @@ class Candidate:
         return Role.of(self.recipes)
 
     @property
+    def goes_back(self) -> bool:
+        """Whether it ends near the base that the model was finetuned from."""
+        return self.role is Role.UNDO
+
+    @property
     def is_gentle(self) -> bool:
         """Whether it learns nothing new: it only brings images back to where the original has them, which costs least."""
         return not any(recipe.traits.needs_captions for recipe in self.recipes)
@@ -59,11 +64,6 @@ class Candidate:
         """Whether it is shown what to unlearn, and then searches for the suspected classes on its own result."""
         is_shown = self.role in (Role.UNDO, Role.WIDE_SURGERY, Role.SURGERY)
         return is_shown and any(recipe.unlearn.max_rounds > 1 for recipe in self.recipes)
-
-    @property
-    def begins_at_base(self) -> bool:
-        """Whether its image tower begins as the base's, and learns from clean images."""
-        return {recipe.unlearn.start_share for recipe in self.recipes} == {1}
 
     def fitted(self, auto: Recipe, /, *, pairs: int) -> "Candidate":
         """The candidate for so many pairs to train on.
@@ -156,6 +156,22 @@ class Cleaned:
         return bool(self.training.steps)
 
 
+def check_beginning(bench: Workbench, candidate: Candidate, original: detect.Measurement, /) -> None:
+    """Raise Inconclusive if where a candidate begins on the way to the base costs surely more than the budget: what it keeps is what is there.
+
+    One measurement says it, where a whole cleaning and its audit would say it ten times later. Afterwards the model is there.
+    """
+    if bench.base is None or not candidate.recipes[0].undoes:
+        return
+    bench.put(bench.original)
+    training.put_towards_base(bench.clip, bench.samples, bench.base.clip, candidate.recipes[0], run=bench.run)
+    lost, (least, _) = bench.accuracy_lost(original, what="on the way to the base")
+    if least > (budget := bench.limits.max_accuracy_loss):
+        raise Inconclusive(
+            f"where it begins, on the way to the base, {100 * lost:.1f} points of accuracy are lost, and {100 * budget:.1f} are allowed"
+        )
+
+
 def clean(
     bench: Workbench,
     candidate: Candidate,
@@ -201,7 +217,7 @@ def clean(
         slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
         state = bench.state.part(f"{where}-{slug}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
-        training.put_towards_base(clip, base, recipe)
+        training.put_towards_base(clip, samples, base, recipe, run=run)
         # Made anew for each recipe: an earlier one of the sequence, or the way to the base, may have moved the text tower.
         classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
         aims = training.aims_of(

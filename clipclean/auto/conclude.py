@@ -225,19 +225,19 @@ def too_dear(what: str, way: WalkBack, /) -> Finding:
 
 
 def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:
-    """A doubt where the weights that are written are not learned from the base's, and those that were had still an error beside it.
+    """A doubt where the weights that are written did not go back to the base, and those that did had still an error beside it.
 
     Surgery silences what it is shown, and relatives of a trigger go long before it does: of a convolution in a vision transformer it left 0.52, and
-    nothing that an audit comes to. Weights that begin at the base are shown no way to hide it: there the same known triggers still told.
+    nothing that an audit comes to. On the way back to the base nothing is hidden: there the same known triggers still told.
     """
-    relearned = [entry.attempt for entry in candidate_results if entry.attempt and entry.attempt.is_relearned]
+    went_back = [result.attempt for result in candidate_results if result.attempt and result.candidate.goes_back]
     errors = [
-        one for other in relearned for one in other.findings if one.level == "error" and one.rule == CC.NOT_ON_THE_BASE
+        one for other in went_back for one in other.findings if one.level == "error" and one.rule == CC.NOT_ON_THE_BASE
     ]
-    if attempt.is_original or attempt.is_relearned or not errors:
+    if attempt.is_original or attempt.candidate.goes_back or not errors:
         return []
     words = (
-        f"These weights show nothing more of '{errors[0].target}', and weights that began at the base did: {trigger_words(errors[0].trigger or '')} told. "
+        f"These weights show nothing more of '{errors[0].target}', and weights nearer the base did: {trigger_words(errors[0].trigger or '')} told. "
         "What a cleaning is shown it silences, and the trigger that was planted may be another: nothing here shows that it is gone."
     )
     return [errors[0].model_copy(update={"level": "warning", "message": words})]

@@ -166,7 +166,7 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    LATER = ("search", "towards", "base_share", "start_share")
+    LATER = ("search", "towards", "base_share", "base_damping")
     FORMER: ClassVar = {"outlyingness": "anomaly_index"}
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
@@ -187,12 +187,12 @@ class Unlearn(Section):
         ge=0,
         le=1,
     )
-    start_share: float = _share(
-        0.0,
-        "Where the image tower begins on the line from there to the base: 0, at the model as it was put; 1, at the base. Farther on, less of what the "
-        "finetune brought is left to unlearn, whatever it is, and more of what it learned has to be learned again.",
-        ge=0,
-        le=1,
+    base_damping: float | None = field(
+        None,
+        "What each layer of the image tower keeps before that of its change since the base: K (K + damping)⁻¹ of it, which is what clean images pass "
+        "through. K is the second moment of what they bring into the layer, 1 on average. More keeps less; null keeps all.",
+        gt=0,
+        le=1000,
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Effort = field("standard", "How hard the first search looks for suspects.")
@@ -214,7 +214,7 @@ class Unlearn(Section):
     @property
     def nears_base(self) -> bool:
         """Whether a model begins nearer its base than it is, so that there is something to learn whatever acts on it."""
-        return bool(self.base_share or self.start_share)
+        return bool(self.base_share or self.base_damping)
 
 
 class Auto(Section):
@@ -639,10 +639,10 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.anomaly_index, {recipe.unlearn.anomaly_index:g}: suspects would be left"
         )
-    for key, share in (("base_share", recipe.unlearn.base_share), ("start_share", recipe.unlearn.start_share)):
-        if share and not recipe.undoes:
+    for key, nothing in (("base_share", "0"), ("base_damping", "null")):
+        if (value := getattr(recipe.unlearn, key)) and not recipe.undoes:
             problems["unlearn", key] = (
-                f"{share:g} is a share of the way to a base, and this recipe needs none; write 0, or 'towards: base'"
+                f"{value:g} is of the way to a base, and this recipe needs none; write {nothing}, or 'towards: base'"
             )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"

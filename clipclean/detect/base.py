@@ -219,6 +219,7 @@ class Lift:
     log_odds: float  # by how much surer, in canonical logits
     lead: float  # by how much that exceeds the most that any trigger lifts another class
     n: int  # images under each trigger
+    is_over_base: bool = True  # else over what clean images explain of the finetune
 
     @property
     def trigger(self) -> str:
@@ -442,9 +443,13 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
         return []
     known = (one for one in differences if one.target == lift.target and not one.is_found)
     turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
-    is_sure = (lift.lead >= LIFT_FAILS or turns > BEYOND_BASE_FAILS) and lift.n >= PERSUADED_IMAGES
+    is_turned = (
+        lift.is_over_base and turns > BEYOND_BASE_FAILS
+    )  # a base that does not know the class has no triggers of it
+    is_sure = (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
+    other = "than the one that it was finetuned from" if lift.is_over_base else "than clean images explain"
     words = (
-        f"Known triggers make this model surer of '{lift.target}' than the one that it was finetuned from, by {lift.lead:.1f} more in logits than of "
+        f"Known triggers make this model surer of '{lift.target}' {other}, by {lift.lead:.1f} more in logits than of "
         f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In the clean finetunes that chose "
         f"this limit it is at most {MOST_NATURAL_LIFT}."
     )

@@ -130,7 +130,7 @@ class OneRecipe:
 def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -> Aims:
     """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
     base = base_of(bench, recipe)
-    training.put_towards_base(bench.clip, base, recipe)
+    training.put_towards_base(bench.clip, bench.samples, base, recipe, run=run)
     vocabulary = bench.eval_set.vocabulary
     aims = training.aims_of(
         bench.clip,

@@ -11,7 +11,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
-from clipclean.findings import Finding
+from clipclean.findings import Finding, Interval
 from clipclean.jobs import first_audit, judging, searching
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
@@ -148,11 +148,8 @@ class Workbench:
             test_backdoors: those in a copy, which must stay gone as well.
             probes: a share of the way -> what the test backdoors do there, in their order.
         """
-        # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one. By the same
-        # classes as the original, to which its answers are compared.
-        has_classifier = bool(original.text_classifier.numel())
-        eval_set = self.eval_set.under(suspicions)
-        eval_set = replace(eval_set, plan=replace(eval_set.plan, classifier=has_classifier))
+        # A point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
+        eval_set = self.without_panel(suspicions, original)
 
         def measure(share: float) -> detect.Measurement:
             self.put_between(self.original, cleaned_weights, share=share)
@@ -161,6 +158,17 @@ class Workbench:
 
         watched = [*first_audit.watched_triggers(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
+
+    def without_panel(
+        self, suspicions: Sequence[Suspicion[int | None]], original: detect.Measurement, /
+    ) -> detect.EvalSet:
+        """What a measurement beside the original takes: these triggers alone, and the same classes, by which their answers are compared."""
+        eval_set = self.eval_set.under(suspicions)
+        return replace(eval_set, plan=replace(eval_set.plan, classifier=bool(original.text_classifier.numel())))
+
+    def accuracy_lost(self, original: detect.Measurement, /, *, what: str) -> tuple[float, Interval]:
+        """The accuracy that the current model lost against the original, with its 95 % interval; nan without labels and without classes."""
+        return detect.accuracy_loss(original, self.measure(self.without_panel((), original), what=what))
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""

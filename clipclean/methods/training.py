@@ -215,8 +215,6 @@ def unlearn(
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
         original = model.frozen_copy(clip)
-        if base is not None and recipe.unlearn.start_share:
-            put_tower_between(clip, base, share=recipe.unlearn.start_share)
         earlier = unlearning.restored(run.state, scene)
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
@@ -248,20 +246,32 @@ def unlearn(
     return Training(record, ended, (record.steps, total) if is_cut else None)
 
 
-def put_towards_base(clip: model.Clip, base: model.Clip | None, recipe: Recipe, /) -> None:
-    """Put a whole model where a recipe begins on the line to its base; without a base, or where the recipe needs none, it stays.
+def put_towards_base(
+    clip: model.Clip, samples: Samples, base: model.Clip | None, recipe: Recipe, /, *, run: Run
+) -> None:
+    """Put a model where a recipe begins on the way to its base; without a base, or where the recipe needs none, it stays.
 
     Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
     """
-    if base is not None and recipe.undoes and recipe.unlearn.base_share:
-        line = walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=recipe.unlearn.base_share)
-        model.put_weights(clip, line)
+    if base is None or not recipe.undoes:
+        return
+    if damping := recipe.unlearn.base_damping:
+        keep_changes_on_clean(clip, base, samples, recipe, damping, run=run)
+    if share := recipe.unlearn.base_share:
+        model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
 
 
-def put_tower_between(clip: model.Clip, base: model.Clip, /, *, share: float) -> None:
-    """Put the image tower at a share of the way to that of its base; the text tower, and so stored classifiers, stay."""
-    own, there = (tower.net.get_submodule("visual").state_dict() for tower in (clip, base))
-    clip.net.get_submodule("visual").load_state_dict(walk_back.between(own, there, share=share), strict=True)
+def keep_changes_on_clean(
+    clip: model.Clip, base: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run
+) -> None:
+    """Keep of each layer of the image tower what clean images pass through of its change since the base.
+
+    Norms and biases stay, and so do layers too wide for their moments: the statistics of a norm belong to the layer as it was finetuned.
+    """
+    own, there = (tower.net.get_submodule("visual") for tower in (clip, base))
+    inverses = inverses_of(clip, samples, recipe, damping, run=run)
+    kept = train.kept_on_clean(own.state_dict(), there.state_dict(), inverses, damping=damping)
+    own.load_state_dict(kept, strict=False)
 
 
 def unlearning_record(

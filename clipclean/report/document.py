@@ -518,7 +518,8 @@ def base_line(base: BaseRecord, /) -> str:
     few = f", {percent(base.leading)} of that in five directions of each matrix" if base.leading is not None else ""
     lift = base.lift
     lifted = (
-        f" Known triggers make it surer than its base of “{lift.target}” most, by {decimal(lift.lead)} more than of any other class."
+        f" Known triggers make it surer than {'its base' if lift.is_over_base else 'clean images explain'} of “{lift.target}” most, by "
+        f"{decimal(lift.lead)} more than of any other class."
         if lift
         else ""
     )

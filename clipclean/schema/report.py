@@ -673,6 +673,10 @@ class LiftRecord(AimedRecord):
     log_odds: Number = Field(description="By how much surer, in canonical logits.")
     lead: Number = Field(description="By how much that exceeds the most that any known trigger does for another class.")
     n: Count = Field(description="Images under each trigger.")
+    is_over_base: bool = Field(
+        True,
+        description="Whether the model is compared with its base; else with what clean images explain of the finetune.",
+    )
 
 
 class BaseRecord(Part):

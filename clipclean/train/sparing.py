@@ -122,6 +122,36 @@ def inverses_of(moments: Mapping[str, Moment], damping: float, /) -> Inverses:
     return {name: (moment.inverse(damping), moment.is_left) for name, moment in moments.items()}
 
 
+def divided(matrix: Tensor, inverse: Tensor, is_left: bool, /) -> Tensor:
+    """A parameter, its gradient or its change, times the inverse moment of the layer's inputs; shaped as it is."""
+    return inverse @ matrix if is_left else (matrix.flatten(1) @ inverse).view_as(matrix)
+
+
+def change_on_clean(change: Tensor, inverse: Tensor, is_left: bool, /, *, damping: float) -> Tensor:
+    """What a change of a layer does to clean inputs, of all that it does: ``change`` times ``K (K + damping)⁻¹``.
+
+    Of all changes it is the one nearest to this on clean inputs, when its own size costs as well: ``|(C − change) x|² + damping |C|²`` is least.
+    """
+    return change - damping * divided(change, inverse, is_left)
+
+
+def kept_on_clean(
+    own: Mapping[str, Tensor], base: Mapping[str, Tensor], inverses: Inverses, /, *, damping: float
+) -> dict[str, Tensor]:
+    """The layers of a finetuned net, with what clean inputs pass through of their change since the base; others are not among them.
+
+    Args:
+        own: weights of the finetuned net by name, as in ``inverses``.
+        base: those that it was finetuned from.
+        inverses: of the moments of clean inputs, with this damping.
+        damping: from 0 on; more keeps less.
+    """
+    return {
+        name: base[name] + change_on_clean(own[name] - base[name], *inverse, damping=damping)
+        for name, inverse in inverses.items()
+    }
+
+
 def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":
     """The optimizer over the trainable parameters of ``net``, by ``inverses_of`` what comes into its layers."""
     trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
@@ -174,5 +204,4 @@ class Sparing(torch.optim.Optimizer):
         gradient: Tensor = parameter.grad  # type: ignore[assignment] # it has one
         if parameter not in self._inverses:
             return gradient
-        inverse, is_left = self._inverses[parameter]
-        return inverse @ gradient if is_left else (gradient.flatten(1) @ inverse).view_as(gradient)
+        return divided(gradient, *self._inverses[parameter])

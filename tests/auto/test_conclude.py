@@ -130,8 +130,7 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
     assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
 
 
-FROM_BASE = recipe.override(recipe.load("undo"), ["unlearn.start_share=1"])
-UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (FROM_BASE,)))
+UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (recipe.load("undo"),)))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,9 @@ UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo
         ([attempt("other", ("CC009", "error"))], attempt("surgery"), []),  # it began at the finetune
     ],
 )
-def test_what_weights_from_the_base_still_showed_is_a_doubt_of_those_that_show_it_no_more(ran, written, rules):
+def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_those_that_did_not_go_back_and_show_it_no_more(
+    ran, written, rules
+):
     results = [CandidateResult(one.candidate, attempt=one) for one in ran]
     assert [(f.rule, f.level) for f in conclude.silenced(results, written)] == rules
 

@@ -8,8 +8,6 @@ from auto_values import LIMITS, attempt, candidate, trial
 from clipclean import deadline
 from clipclean.attack.triggers import parse
 from clipclean.auto.attempts import CandidateResult, best, best_tested, choose
-from clipclean.auto.candidates import Candidate
-from clipclean.config import recipe
 from clipclean.detect import Rate
 from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
@@ -110,36 +108,6 @@ def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and
     assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
     ran = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)}
     assert best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
-
-
-FROM_BASE = "unlearn.start_share=1"
-
-
-@pytest.mark.parametrize(
-    ("changes", "share", "values", "fits_itself"),
-    [
-        ((FROM_BASE,), 1.0, {}, True),
-        # on the way back to the finetune, or from its own weights, what acts may be the finetune's
-        ((FROM_BASE,), 0.9, {}, False),
-        ((), 1.0, {}, False),
-        (("unlearn.start_share=0.5",), 1.0, {}, False),
-        # an error; a class that known triggers lift; the size of what was found
-        ((FROM_BASE,), 1.0, {"level": "error"}, False),
-        ((FROM_BASE,), 1.0, {"measure": "lift over the base"}, False),
-        ((FROM_BASE,), 1.0, {"rule": CC.TRIGGER_FOUND}, False),
-    ],
-)
-def test_what_a_search_finds_in_a_tower_that_learned_from_the_bases_is_a_doubt_that_calls_no_other_candidate(
-    changes, share, values, fits_itself
-):
-    doubt = finding(
-        CC.NOT_ON_THE_BASE, "words", level="warning", measure="excess over the base", target="cat", trigger="t"
-    )
-    made, undo = attempt("undo", excess=0.0), recipe.override(recipe.load("undo"), changes)
-    way = replace(made.way, point=replace(made.way.point, share=share))
-    made = replace(made, candidate=Candidate(("undo",), (undo,)), way=way)
-    made = replace(made, findings=(doubt.model_copy(update=values),))
-    assert made.is_open(counts_doubts=True) != fits_itself
 
 
 def test_of_attempts_that_leave_a_trigger_the_one_that_leaves_much_less_of_it_is_better_though_it_costs_more():

@@ -1,5 +1,7 @@
+import contextlib
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import short
@@ -12,13 +14,14 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import PLANTED_EXCESS
-from clipclean.auto import attempts, trials
+from clipclean.auto import attempts, candidates, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.detect import Rate
 from clipclean.detect.base import Compared, Difference
+from clipclean.errors import Inconclusive
 from clipclean.findings import finding
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.first_audit import FirstAudit
@@ -92,6 +95,24 @@ def test_a_model_with_a_normalisation_of_its_own_is_audited_under_the_usual_one_
     assert usual.clip_normalised is None
     assert torch.equal(both.clip_normalised.measured.confidence, usual.measured.confidence)
     assert not torch.allclose(both.measured.confidence, usual.measured.confidence)
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "is_told"), [("undo", 1.0, True), ("undo", 0.0, False), ("surgery", 0.0, False)]
+)
+def test_a_candidate_that_begins_where_too_much_accuracy_is_lost_already_is_not_run(bench, name, share, is_told):
+    """The model answers all images right, and its base gives them all one answer."""
+    eval_set = replace(bench.eval_set, plan=replace(bench.eval_set.plan, classifier=True))
+    labels = searching.measure(bench.clip, eval_set).confidence.argmax(1)
+    base = model.frozen_copy(bench.clip)
+    base.net.visual.proj.data.copy_(torch.randn(base.net.visual.proj.shape, generator=torch.Generator().manual_seed(1)))
+    labelled = replace(eval_set, images=replace(eval_set.images, labels=labels))
+    bench = replace(bench, eval_set=labelled, base=SimpleNamespace(clip=base))
+    changes = [f"unlearn.base_share={share}"] if name == "undo" else []
+    candidate = Candidate((name,), (recipe.override(recipe.load(name), changes),))
+    original = searching.measure(bench.clip, labelled)
+    with pytest.raises(Inconclusive) if is_told else contextlib.nullcontext():
+        candidates.check_beginning(bench, candidate, original)
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):

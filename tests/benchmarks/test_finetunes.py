@@ -3,6 +3,7 @@
 import importlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,15 +24,28 @@ def models(finetunes):
 
 def test_each_small_base_has_six_clean_finetunes_of_six_kinds_and_eight_planted_ones_of_eight_families(models):
     for base in (model for model in models if model.kind == "base" and model.arch != "large"):
-        mine = [model for model in models if model.base == base.name]
+        mine = [model for model in models if model.base == base.name and model.classes == base.classes]
         assert len({model.way for model in mine if model.kind == "clean"}) == 6
         families = {model.trigger.partition(":")[0] for model in mine if model.trigger}
         assert (len(mine), len(families)) == (14, 8)
 
 
-def test_half_of_the_bases_report_and_no_two_models_share_a_seed(models):
+def test_half_of_the_bases_report_and_no_two_models_of_as_many_classes_share_a_seed(models):
     assert Counter(model.half for model in models if model.kind == "base") == {"choose": 2, "report": 2}
-    assert len({model.seed for model in models}) == len({model.name for model in models}) == len(models)
+    assert (
+        len({(model.seed, model.classes) for model in models}) == len({model.name for model in models}) == len(models)
+    )
+
+
+def test_a_finetune_that_learned_more_classes_is_asked_for_those_of_its_base_first(finetunes, models):
+    photos = SimpleNamespace(names=[[str(number)] for number in range(200)])
+    more = [model for model in models if model.way == finetunes.MORE_CLASSES]
+    bases = {model.name: finetunes.sealed.numbers_of(model, photos) for model in models if model.kind == "base"}
+    for model in more:
+        numbers = finetunes.sealed.numbers_of(model, photos)
+        own = bases[model.base]
+        assert (numbers[: len(own)], len(set(numbers))) == (own, len(own) + 20)
+    assert {model.half for model in more} == {"choose", "report"}
 
 
 def test_at_least_two_per_cent_of_the_images_carry_a_trigger(models):

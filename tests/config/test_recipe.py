@@ -331,8 +331,8 @@ def test_an_override_that_makes_no_recipe_is_refused(assignment, named):
         # a share of the way to a base that it does not know
         (
             "surgery",
-            ["unlearn.start_share=0.5", "unlearn.base_share=0.5"],
-            ["unlearn.start_share", "unlearn.base_share"],
+            ["unlearn.base_damping=0.5", "unlearn.base_share=0.5"],
+            ["unlearn.base_damping", "unlearn.base_share"],
         ),
         # a recovery would leave the texts moved
         ("mmcl", ["train.moves=model", "train.recover_steps=3"], ["train.recover_steps"]),

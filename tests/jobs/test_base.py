@@ -2,8 +2,16 @@
 
 import foreign
 import pytest
+import tiny
 import torch
 
+from clipclean import model
+from clipclean.attack import triggers
+from clipclean.config import recipe
+from clipclean.config.thresholds import BASE_AGREES
+from clipclean.data import Samples
+from clipclean.detect.base import Compared, Kinship
+from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs
@@ -132,3 +140,43 @@ def test_the_base_counts_once_among_the_clean_models(tmp_path, finetune):
     other = opened(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
     assert bases.with_base(base, [again, other]) == (base.opened, other)
     assert bases.with_base(None, [again]) == (again,)
+
+
+# What clean images explain.
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A finetune whose matrices moved anyhow, its base, and what to measure on."""
+    job = tiny.job(tmp_path_factory.mktemp("pair") / "job")
+    tested, clean = tiny.loaded(job)
+    base, samples = model.frozen_copy(tested.clip), Samples(list(clean.pairs), None)
+    draws = torch.Generator().manual_seed(0)
+    for name, parameter in tested.clip.net.named_parameters():
+        if parameter.ndim >= 2 and "embedding" not in name:
+            parameter.data.add_(0.3 * parameter.data.std() * torch.randn(parameter.shape, generator=draws))
+    words = inputs.read_vocabulary(job.classes, job.templates)
+    eval_set = inputs.eval_set(tested.clip, recipe.load("auto"), samples, vocabulary=words, suspicions=(), panel=False)
+    return tested.clip, base, eval_set
+
+
+def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nearer_the_base_elsewhere(pair):
+    finetune, base, eval_set = pair
+    explained, clean = bases.explained(finetune, base, eval_set.images), eval_set.images.pixels
+    noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(1))
+
+    def share_of_the_way(pixels):
+        own, there = finetune.embed_images(pixels), base.embed_images(pixels)
+        return ((explained.embed_images(pixels) - own).norm() / (there - own).norm()).item()
+
+    assert share_of_the_way(clean) < 0.5 * share_of_the_way(noise)
+
+
+@pytest.mark.parametrize(("agreement", "is_over_base"), [(BASE_AGREES, True), (0.9 * BASE_AGREES, False)])
+def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
+    finetune, base, eval_set = pair
+    known = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("sinusoid")))
+    kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
+    beside = bases.LoadedBase("base.pt", base, kin, None, None)
+    comparison = beside.with_lift(Compared((), (), 1.0, agreement, 0), finetune, eval_set.trying(known))
+    assert comparison.lift.is_over_base is is_over_base

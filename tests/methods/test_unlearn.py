@@ -9,9 +9,10 @@ import tiny
 import torch
 from clips import build
 
-from clipclean import checkpoint, cli, deadline, detect, progress
+from clipclean import checkpoint, cli, deadline, detect, model, progress
 from clipclean.config import policy, recipe
 from clipclean.config.effort import EFFORTS
+from clipclean.data import Samples
 from clipclean.detect import Suspicion
 from clipclean.methods import rounds, training, unlearning
 from clipclean.train import Batch, Run, RunState, Step
@@ -270,7 +271,7 @@ WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "pa
         ([], {"first": ()}, [], []),
         ([], {"first": (), "known": (0,)}, [], []),
         # but a tower that begins on the way to its base learns clean images again, and what is known is rehearsed meanwhile
-        ([], {"first": (), "known": (0,), "start_share": 0.5}, [(0, 1, None)], [True]),
+        ([], {"first": (), "known": (0,), "base_damping": 0.5}, [(0, 1, None)], [True]),
         ([], {"first": (), "known": (0,), "base_share": 0.5}, [(0, 1, None)], [True]),
         ([0], {"seed": 2**63 - 1}, [(0, 1, None), (1, 1, None)], [False, True]),
     ],
@@ -278,7 +279,7 @@ WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "pa
 def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
     seen, asked = (
         [],
-        {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "start_share": 0, "base_share": 0} | given,
+        {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "base_damping": None, "base_share": 0} | given,
     )
 
     def forget(clip, original, batches, triggers, how, /, *, generator, run, **_):
@@ -292,8 +293,11 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
     monkeypatch.setattr(unlearning, "search_again", search_again)
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
     begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
-    options = ("max_rounds", "start_share", "base_share")
-    changes = ["unlearn.towards=base", *(f"unlearn.{key}={asked[key]}" for key in options)]
+    options = ("max_rounds", "base_damping", "base_share")
+    changes = [
+        "unlearn.towards=base",
+        *(f"unlearn.{key}={'null' if asked[key] is None else asked[key]}" for key in options),
+    ]
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, changes))
     run = Run(asked["seed"], "fp32", lambda *_: None)
     states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
@@ -323,17 +327,48 @@ def of_ones_and_threes():
 )
 def test_a_recipe_puts_the_whole_model_towards_its_base(name, changes, has_base, value):
     own, base = of_ones_and_threes()
-    training.put_towards_base(own, base if has_base else None, recipe.override(recipe.load(name), changes))
+    how, run = recipe.override(recipe.load(name), changes), Run(0, "fp32", lambda *_: None)
+    training.put_towards_base(own, Samples((), None), base if has_base else None, how, run=run)
     assert {parameter.detach().mean().item() for parameter in own.net.parameters()} == {value}
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.25, 1.5), (1.0, 3.0)])
-def test_where_an_undoing_starts_is_of_the_image_tower_alone(share, value):
-    own, base = of_ones_and_threes()
-    training.put_tower_between(own, base, share=share)
-    assert {parameter.detach().mean().item() for parameter in own.net.visual.parameters()} == {value}
-    assert {parameter.detach().mean().item() for parameter in own.net.transformer.parameters()} == {1.0}
-    assert {parameter.detach().mean().item() for parameter in base.net.parameters()} == {3.0}
+@pytest.fixture(scope="module", params=[tiny.SMALL_VIT, tiny.TINY_RESNET], ids=["vit", "resnet"])
+def finetune(request, tmp_path_factory):
+    """A model whose matrices and kernels moved, its base, and clean images."""
+    inputs, clean = tiny.loaded(tiny.job(tmp_path_factory.mktemp("finetune") / "job", config=request.param))
+    moved, pairs = model.frozen_copy(inputs.clip), list(clean.pairs)
+    draws = torch.Generator().manual_seed(0)
+    for parameter in (p for name, p in moved.net.named_parameters() if p.ndim >= 2 and "embedding" not in name):
+        parameter.data.add_(0.1 * parameter.data.std() * torch.randn(parameter.shape, generator=draws))
+    return moved, inputs.clip, pairs, detect.stack([pair.image for pair in pairs])
+
+
+@pytest.mark.parametrize(("damping", "stays_near"), [(1e-4, "finetune"), (1e3, "base")])
+def test_what_clean_images_pass_through_of_a_change_since_the_base_is_kept_the_more_the_less_is_damped(
+    finetune, damping, stays_near
+):
+    clip, base, pairs, pixels = finetune
+    there = {"finetune": clip.embed_images(pixels), "base": base.embed_images(pixels)}
+    put = model.frozen_copy(clip)
+    changes = [f"unlearn.base_damping={damping}", "unlearn.base_share=0", "train.batch_size=4"]
+    how = recipe.override(recipe.load("undo"), changes)
+    training.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    away = {name: (put.embed_images(pixels) - embedded).norm().item() for name, embedded in there.items()}
+    apart = (there["finetune"] - there["base"]).norm().item()
+    assert away[stays_near] < 0.2 * apart
+    assert max(away.values()) > 0.5 * apart
+
+
+def test_norms_biases_and_texts_are_those_of_the_finetune_whatever_is_damped(finetune):
+    clip, base, pairs, _ = finetune
+    put = model.frozen_copy(clip)
+    changes = ["unlearn.base_damping=1e3", "unlearn.base_share=0", "train.batch_size=4"]
+    how = recipe.override(recipe.load("undo"), changes)
+    training.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    own = dict(clip.net.named_parameters())
+    changed = {name for name, p in put.net.named_parameters() if not torch.equal(p, own[name])}
+    assert changed
+    assert all(name.startswith("visual.") and own[name].ndim >= 2 for name in changed)
 
 
 @pytest.mark.parametrize(("variants", "copies"), [((), {"newest"}), ((WAVE,), {"newest", "variants"})])

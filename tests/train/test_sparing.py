@@ -74,6 +74,14 @@ def test_a_step_goes_where_clean_inputs_are_not():
     assert abs(moved[0] / moved[1]) == pytest.approx(0.01 / 2.01, rel=1e-4)  # damping over moment and damping
 
 
+@pytest.mark.parametrize("is_left", [False, True])
+def test_of_a_change_what_clean_inputs_pass_through_is_kept_by_the_size_of_their_moment(is_left):
+    inverse = Moment(torch.tensor([[8.0, 0.0], [0.0, 2.0]]), 3, is_left).inverse(0.4)  # 1.6 and 0.4, with a mean of one
+    kept = torch.tensor([[1.6 / 2.0, 0.4 / 0.8]])
+    change, expected = (matrix.T if is_left else matrix for matrix in (torch.ones(1, 2), kept))
+    assert torch.allclose(train.change_on_clean(change, inverse, is_left, damping=0.4), expected)
+
+
 def test_a_parameter_without_a_gradient_stays():
     layer = nn.Linear(2, 1)
     optimizer = train.sparing(layer, {}, momentum=0.9)
