@@ -197,15 +197,16 @@ def choose(
                 candidate_results.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
             progress.say(f"{candidate.place}: {candidate.name}".removeprefix(": "))
-            candidate_results.append(try_out(candidate))
+            result = try_out(candidate)
+            candidate_results.append(result)  # its trials count, even if the time ends before its run
             # Without a test backdoor the model itself shows what a candidate leaves.
-            if not candidate_results[-1].trials or candidate_results[-1].trials[0].passes(limits):
-                candidate_results[-1] = _ran(candidate_results[-1], run)
+            if not result.trials or result.trials[0].passes(limits):
+                candidate_results[-1] = result = _ran(result, run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
             counts_doubts = is_sure or any(follower.searches_again for follower in offered[place + 1 :])
-            progress.say(f"{candidate.name}: {candidate_results[-1].in_words(limits, counts_doubts=counts_doubts)}")
-            attempt = candidate_results[-1].attempt
+            progress.say(f"{candidate.name}: {result.in_words(limits, counts_doubts=counts_doubts)}")
+            attempt = result.attempt
             if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*candidate_results, *(CandidateResult(follower, why) for follower in offered[place + 1 :])]
@@ -364,7 +365,7 @@ def on_model(
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
     cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
-    new_suspicions = new_among(cleaning.leads, before.suspicions)
+    new_suspicions = new_among(cleaning.suspicions, before.suspicions)
     suspicions = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
     if copy is not None and result.trials:
@@ -513,7 +514,7 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     )
     return [
         *by_audit,
-        *detect.of_accuracy(before.audit.measured, attempt.audit.measured, limits=limits),
+        *detect.accuracy_findings(before.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
         *attempt.returned,

@@ -147,7 +147,7 @@ class Cleaned:
 
     weights: dict[str, Tensor]
     training: TrainingRecord
-    leads: tuple[Suspicion[int], ...]
+    suspicions: tuple[Suspicion[int], ...]
     remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish, if it was the last recipe
 
     @property
@@ -234,10 +234,14 @@ def clean(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*triggers.suspicions, *unlearning.leads(trained.unlearned.state.recovered))
+            rehearsed = (*triggers.suspicions, *unlearning.suspicions_of(trained.unlearned.state.recovered))
         parts.append(trained)
-    leads = tuple(lead for trained in parts if trained.unlearned for lead in trained.unlearned.strongest())
-    return Cleaned(model.copy_weights(clip), training.merged([trained.record for trained in parts]), leads, remaining)
+    suspicions = tuple(
+        suspicion for trained in parts if trained.unlearned for suspicion in trained.unlearned.strongest()
+    )
+    return Cleaned(
+        model.copy_weights(clip), training.merged([trained.record for trained in parts]), suspicions, remaining
+    )
 
 
 def _cleaned(

@@ -4,9 +4,8 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import final
 
-from clipclean import model
 from clipclean.config.thresholds import (
     DOUBT_FACTOR,
     DOUBTED_TINT_EXCESS,
@@ -20,14 +19,14 @@ from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
-from clipclean.detect.measure import TINT, EvalSet, Measurement, Probe
+from clipclean.detect.measure import TINT, Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL, PERSUASION, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
 from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, finite, rule, trigger_words
-from clipclean.schema.report import BaseRecord, CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
@@ -78,30 +77,9 @@ class AuditResult:
         return self.search.record(effort=effort, seconds=self.seconds, calibration=calibration, saved=saved)
 
 
-class Beside(Protocol):
-    """The model that another one was finetuned from, as audits of that one ask it."""
-
-    @property
-    def clip(self) -> model.Clip:
-        """The base."""
-
-    @property
-    def kin(self) -> base.Kinship:
-        """How near it is."""
-
-    def with_comparison(self, clip: model.Clip, eval_set: EvalSet, audit: AuditResult, /) -> AuditResult:
-        """The audit of a model with what acts on it and not on the base."""
-
-    def notes(self) -> list[Finding]:
-        """That it is no base, if so."""
-
-    def record(self, before: base.Compared | None, after: base.Compared | None = None, /) -> BaseRecord:
-        """``base`` of the report."""
-
-
-def of_audit(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
+def audit_findings(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
-    about_base = of_base(audit)
+    about_base = findings_beside_base(audit)
     if audit.clip_normalised:
         return [*about_base, *_under_both(audit, audit.clip_normalised, limits, images=images)]
     late = (
@@ -113,7 +91,7 @@ def of_audit(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list
     return [*about_base, *own, *late]
 
 
-def of_base(audit: AuditResult, /) -> list[Finding]:
+def findings_beside_base(audit: AuditResult, /) -> list[Finding]:
     """The findings of a model beside its base; none without one."""
     return base.findings(audit.beside_base) if audit.beside_base else []
 
@@ -155,7 +133,7 @@ def _than_on_base(sign: Finding, comparison: base.Compared, limits: AuditLimits)
 def _of_look(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measurement = replace(audit.measured, panel=()) if audit.search else audit.measured
-    findings = [*of_probes(measurement, limits=limits), *_departed(audit, limits)]
+    findings = [*probe_findings(measurement, limits=limits), *_departed(audit, limits)]
     if audit.why_not:
         findings.append(unproven(*audit.why_not))
     undone = [f"{measurement.untried} of the known triggers were not tried"] if measurement.untried else []
@@ -175,7 +153,7 @@ def _of_look(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Fi
         findings += _unsound(_sound_rate(audit), classes=classes)
     if audit.search is None:
         return findings
-    findings += of_search(audit.search, images=images, limits=limits)
+    findings += search_findings(audit.search, images=images, limits=limits)
     return [*findings, *_uncalibrated(audit.search), *_synonyms(audit.search)]
 
 
@@ -258,13 +236,13 @@ def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
     return sign.rule, sign.measure, None if sign.rule == CC.TRIGGER_FOUND else sign.trigger, sign.about
 
 
-def of_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
+def probe_findings(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
     suspected = (_known(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.suspected)
     return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measurement, limits=limits)))
 
 
-def sanitized(
+def cleaning_findings(
     before: Measurement, after: Measurement, /, *, limits: AuditLimits, searched: bool = False
 ) -> tuple[Finding, ...]:
     """The findings of a cleaning: which named or found triggers still act, and how much accuracy was lost.
@@ -273,7 +251,7 @@ def sanitized(
     nothing can show success: a warning that no policy turns into ``pass``. ``searched`` says whether unknown triggers were
     searched for.
     """
-    findings = [*of_probes(after, limits=limits), *of_accuracy(before, after, limits=limits)]
+    findings = [*probe_findings(after, limits=limits), *accuracy_findings(before, after, limits=limits)]
     acted_before = any(p.excess_interval[0] > limits.max_excess for p in before.suspected) or bool(
         suspicious_probes(before, limits=limits)
     )
@@ -346,7 +324,7 @@ def _about(probe: Probe, threshold: float) -> About:
     }
 
 
-def of_accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
+def accuracy_findings(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
     """The findings of the loss of accuracy, and of recall beside it, which only counts beyond chance."""
     # Whether nothing measures the accuracy itself; changed answers only measure what was lost.
     words = "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by --eval-data."
@@ -387,7 +365,7 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
-def of_search(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
+def search_findings(result: SearchResult, /, *, images: int, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
     An error if the score reaches the limit; a warning from that of a doubt on, where images gather off the list, on fewer ``images``

@@ -93,8 +93,10 @@ class FirstAudit:
         """With the named triggers, the known ones that act, and those found for a class that the search names."""
         by_user = eval_set.plan.suspicions
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
-            led = {probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)}
-            suspicions = distinct([*by_user, *panel_suspicions(eval_set, led)])
+            targets_by_trigger = {
+                probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)
+            }
+            suspicions = distinct([*by_user, *panel_suspicions(eval_set, targets_by_trigger)])
             acting_ones = acting(audit.measured, suspicions, eval_set.vocabulary.classes, limits)
             return cls(audit, suspicions, acting_ones, frozenset(trigger.spec for trigger, _ in by_user))
         searched = _Searched(audit, eval_set, limits)
@@ -284,7 +286,7 @@ def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[i
 
 def beside_base(audit: AuditResult, classes: Sequence[str], /) -> list[Suspicion[int]]:
     """The triggers that act on the model and not on its base, each with its target."""
-    from_base = {(finding.trigger, finding.target) for finding in detect.of_base(audit)}
+    from_base = {(finding.trigger, finding.target) for finding in detect.findings_beside_base(audit)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
     triggers_and_classes = [(one.painter, one.target) for one in (*((lift,) if lift else ()), *differences)]

@@ -36,7 +36,7 @@ def all_findings(model_audit: Audited, limits: AuditLimits, /) -> list[Finding]:
         *notes_on_images(model_audit.audit_inputs),
         *file_findings(model_audit.audit_inputs.loaded, is_chosen=is_chosen),
     ]
-    return [*detect.of_audit(model_audit.audit, limits, images=images), *notes]
+    return [*detect.audit_findings(model_audit.audit, limits, images=images), *notes]
 
 
 def file_findings(loaded: LoadedModel, /, *, is_chosen: bool) -> list[Finding]:
@@ -91,7 +91,7 @@ def power_of(model_audit: Audited, /) -> PowerRecord | None:
         copy = searching.audit_clip(
             settings, clip, eval_set, model_audit.references, what="a copy with a planted backdoor"
         )
-        of_copy = detect.of_audit(copy, audit_inputs.shared.judge.limits, images=len(eval_set.images))
+        of_copy = detect.audit_findings(copy, audit_inputs.shared.judge.limits, images=len(eval_set.images))
         by_target = {
             finding.target: finding.level for finding in of_copy if finding.rule == CC.TRIGGER_FOUND and finding.target
         }
@@ -176,9 +176,9 @@ def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) 
     """What the searches under either normalisation say."""
     limits = detect.limits_per_look(limits, audit.looks)
     by_search = [
-        finding for search in audit.searches for finding in detect.of_search(search, images=images, limits=limits)
+        finding for search in audit.searches for finding in detect.search_findings(search, images=images, limits=limits)
     ]
-    return [*detect.of_base(audit), *by_search]
+    return [*detect.findings_beside_base(audit), *by_search]
 
 
 def is_suspected(original: Sequence[Finding], /) -> bool:

@@ -74,11 +74,13 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
     if bench.searches:
         audit_findings = [
             *replace(bench, limits=limits).findings(recipe_run.audit),
-            *detect.of_accuracy(recipe_run.original, after, limits=limits),
+            *detect.accuracy_findings(recipe_run.original, after, limits=limits),
             *nothing_acted(recipe_run),
         ]
     else:
-        audit_findings = [*detect.sanitized(recipe_run.original, after, limits=limits, searched=recipe_run.searched)]
+        audit_findings = [
+            *detect.cleaning_findings(recipe_run.original, after, limits=limits, searched=recipe_run.searched)
+        ]
     return [
         *audit_findings,
         *(unlearned.findings(least=inputs.recipe.unlearn.anomaly_index) if unlearned else ()),

@@ -13,6 +13,7 @@ from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding, Interval
 from clipclean.jobs import first_audit, judging, searching
+from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
@@ -42,7 +43,7 @@ class Workbench:
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
     searches: bool = True  # whether an audit searches for unknown triggers; else it measures known ones alone
-    base: detect.Beside | None = None  # the model that this one was finetuned from, where it was named
+    base: LoadedBase | None = None  # the model that this one was finetuned from, where it was named
 
     @classmethod
     def of(cls, inputs: CleaningInputs, state: RunState, run: Run, /) -> "Workbench":
@@ -173,7 +174,7 @@ class Workbench:
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""
         return [
-            *detect.of_audit(audit, self.limits, images=len(self.eval_set.images)),
+            *detect.audit_findings(audit, self.limits, images=len(self.eval_set.images)),
             *(self.base.notes() if self.base else ()),
         ]
 

@@ -295,12 +295,12 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
 
 
 def some_triggered(
-    pixels: Tensor, /, *, leads: Sequence[Suspicion[int]], share: float, how: Unlearn, generator: Generator
+    pixels: Tensor, /, *, suspicions: Sequence[Suspicion[int]], share: float, how: Unlearn, generator: Generator
 ) -> Tensor:
     """Copies of images (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
     # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.
     picked = torch.rand(len(pixels), generator=generator) < share
-    trigger, _ = leads[_draw(len(leads), generator)]
+    trigger, _ = suspicions[_draw(len(suspicions), generator)]
     images = pixels.clone()
     if picked.any():
         images[picked] = jittered(trigger, pixels[picked], how, generator=generator)

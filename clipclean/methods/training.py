@@ -415,7 +415,7 @@ def fed(
         changes[BLENDED] = partial(data.mix, share=how.mixed)
     if rehearsed and how.triggered_share:
         (beside if method.disturbs else changes)[REHEARSED] = partial(
-            rounds.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
+            rounds.some_triggered, suspicions=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
         changes[PERTURBED] = partial(

@@ -146,7 +146,7 @@ class SearchedModel:
         for trigger in sorted(self.state.recovered, key=lambda trigger: -trigger.score):
             if trigger.round == 0:
                 best.setdefault(trigger.target, trigger)
-        return leads(best.values())
+        return suspicions_of(best.values())
 
     def findings(self, *, least: float) -> list[Finding]:
         """A warning for each class that the last search still suspects, so that the run does not pass.
@@ -298,10 +298,10 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = len(state.losses), (*scene.suspicions, *leads(state.recovered), *scene.beside)
+        number, everything = len(state.losses), (*scene.suspicions, *suspicions_of(state.recovered), *scene.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*leads(state.newest), *(scene.suspicions[place] for place in acting))
+        newest = (*suspicions_of(state.newest), *(scene.suspicions[place] for place in acting))
         settles = not newest
         # A model that begins nearer its base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.nears_base
@@ -349,7 +349,7 @@ def forgotten(
     return {name: triggers for name, triggers in (some | {VARIANTS: scene.variants}).items() if triggers}
 
 
-def leads(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
+def suspicions_of(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
     """Triggers with their targets."""
     return tuple(Suspicion(trigger.inverted, trigger.target) for trigger in recovered)
 
@@ -379,7 +379,7 @@ def search_again(
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)
-                    for trigger, target in (*leads(state.newest), *scene.suspicions)
+                    for trigger, target in (*suspicions_of(state.newest), *scene.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(

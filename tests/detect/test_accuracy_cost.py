@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import Measurement, Rate, accuracy_loss, agreement, of_accuracy
+from clipclean.detect import Measurement, Rate, accuracy_findings, accuracy_loss, agreement
 from clipclean.detect.accuracy_cost import accuracy_losses, chances, estimated_loss
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
@@ -67,7 +67,7 @@ def test_agreement_is_told_whole_and_by_class_and_without_a_classifier_nothing_i
     assert estimated_loss(with_one, without) is None
     assert agreement(without, with_one, classes=("cat", "dog")) is None
     assert math.isnan(accuracy_loss(without, without)[0])
-    assert [found.rule for found in of_accuracy(without, without, limits=LIMITS)] == ["CC020"]
+    assert [found.rule for found in accuracy_findings(without, without, limits=LIMITS)] == ["CC020"]
 
 
 def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains_and_with_them_nothing_is_estimated():
@@ -76,7 +76,7 @@ def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recal
     before = measured([sure] * 100, shown=by(RECALL, 60, 100))
     after = measured([sure] * 50 + [other] * 50, shown=by(RECALL, 64, 100))
     assert accuracy_loss(before, after)[0] == pytest.approx(0.3)
-    (found,) = of_accuracy(before, after, limits=LIMITS)
+    (found,) = accuracy_findings(before, after, limits=LIMITS)
     assert (found.rule, found.level) == ("CC010", "warning")
     told = [(loss.by, round(loss.value, 6)) for loss in accuracy_losses(before, after)]
     assert told == [("answers", 0.3), ("recall", -0.04)]
@@ -92,7 +92,7 @@ def test_images_without_labels_and_captions_never_pass_and_answers_that_changed_
         (before[0], after[0], ["CC020", "CC010"]),
         (before[1], after[1], ["CC020", "CC020"]),
     ):
-        found = of_accuracy(old, new, limits=LIMITS)
+        found = accuracy_findings(old, new, limits=LIMITS)
         assert ([each.rule for each in found], {each.level for each in found}) == (rules, {"warning"})
 
 

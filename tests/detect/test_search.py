@@ -21,7 +21,7 @@ from clipclean.detect import (
     References,
     is_far,
     is_quiet,
-    of_search,
+    search_findings,
     suspect_records,
 )
 from clipclean.detect.inversion import SearchCandidate
@@ -63,7 +63,7 @@ def bad(yard):
 
 
 def judged(made):
-    return [(finding.level, finding.target) for finding in of_search(made, images=IMAGES, limits=LIMITS)]
+    return [(finding.level, finding.target) for finding in search_findings(made, images=IMAGES, limits=LIMITS)]
 
 
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_report_counts_what_was_done(bad):

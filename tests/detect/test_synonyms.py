@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from detect import towers
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, of_search, suspect_records, zeroshot
+from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, search_findings, suspect_records, zeroshot
 from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, probe
 
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
@@ -39,7 +39,7 @@ def found(more, tower=None, **settings):
 
 def named(made):
     """The classes that a verdict names, the surest finding first."""
-    return [finding.target for finding in of_search(made, images=60, limits=LIMITS) if finding.rule == "CC003"]
+    return [finding.target for finding in search_findings(made, images=60, limits=LIMITS) if finding.rule == "CC003"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_is_one_with_a_class_is_searched_for_once_and_named_beside_it():
     made = found({"fox again": FOX, "vixen": near(FOX)})
     assert made.synonyms == (("fox", "fox again", "vixen"),)
     assert len(made.sizes()["mask"]) == len(towers.CLASSES)
-    told = of_search(made, images=60, limits=LIMITS)[0].message
+    told = search_findings(made, images=60, limits=LIMITS)[0].message
     assert "'fox again'" in told
     assert "'vixen'" in told
     nothing = measure(towers.honest(), lambda texts: FOX.expand(len(texts), -1), towers.eval_set(towers.images(4)))
@@ -160,7 +160,7 @@ def drawn_apart(felt):
 def of_rows(tower, more):
     names = (*towers.CLASSES, *(f"word {n}" for n in range(len(more))))
     made = towers.searched(tower, classes=names, texts=torch.cat([WIDER, *(row[None] for row in more)]))
-    return made, [each for each in of_search(made, images=60, limits=LIMITS) if each.rule == "CC003"]
+    return made, [each for each in search_findings(made, images=60, limits=LIMITS) if each.rule == "CC003"]
 
 
 def test_a_class_that_shares_the_images_of_a_trigger_with_the_target_does_not_hide_it():
@@ -178,5 +178,5 @@ def test_a_class_that_shares_the_images_of_a_trigger_with_the_target_does_not_hi
 def test_in_a_clean_model_no_class_is_named_for_what_others_share():
     for seed in range(3):
         made = found({}, towers.honest(seed))
-        told = of_search(made, images=60, limits=LIMITS)
+        told = search_findings(made, images=60, limits=LIMITS)
         assert not [each for each in told if "were not in the list" in each.message]

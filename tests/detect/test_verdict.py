@@ -32,7 +32,7 @@ from clipclean.detect.references import References, calibration, reach_of
 from clipclean.detect.score import MOST_INDIRECT, REACH_UNIT
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import Margin
-from clipclean.detect.verdict import AuditResult, acts, least_score, of_probes
+from clipclean.detect.verdict import AuditResult, acts, least_score, probe_findings
 from clipclean.findings import finding
 from clipclean.jobs.first_audit import FirstAudit
 
@@ -62,7 +62,7 @@ NOTHING_KNOWN = replace(probe(0, n=0), spread=math.nan, distance=math.nan)  # al
 
 
 def judged(after, before=BACKDOORED, **changes):
-    findings = detect.sanitized(before, after, limits=LIMITS.model_copy(update=changes))
+    findings = detect.cleaning_findings(before, after, limits=LIMITS.model_copy(update=changes))
     return policy.verdict(findings), [(finding.rule, finding.level) for finding in findings]
 
 
@@ -97,7 +97,7 @@ def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole
 def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
     findings = [("CC002", "warning")] if verdict != "pass" else []
     assert judged(measurement(suspected=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
-    for found in of_probes(measurement(panel=[probe_of_panel]), limits=LIMITS):
+    for found in probe_findings(measurement(panel=[probe_of_panel]), limits=LIMITS):
         assert ("do not collapse" in found.message) is not collapses
 
 
@@ -125,9 +125,9 @@ def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recal
     assert 0.02 < low < loss < high < 0.2
     before = recalled(695, 600)
     for after, lost in ((recalled(599, 635), 0.096), (recalled(700, 500), 0.1)):  # of accuracy, of recall
-        (found,) = detect.of_accuracy(before, after, limits=LIMITS)
+        (found,) = detect.accuracy_findings(before, after, limits=LIMITS)
         assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(lost))
-    assert detect.of_accuracy(before, recalled(700, 610), limits=LIMITS) == []
+    assert detect.accuracy_findings(before, recalled(700, 610), limits=LIMITS) == []
 
 
 def recalled(right, hits):
@@ -189,11 +189,11 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(suspected,
 
 
 def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
-    (finding,) = of_probes(measurement(suspected=[probe(430, base=30)]), limits=LIMITS)
+    (finding,) = probe_findings(measurement(suspected=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
-    (finding,) = of_probes(measurement(suspected=[probe(0, n=0)]), limits=LIMITS)
+    (finding,) = probe_findings(measurement(suspected=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
     assert judged(measurement(suspected=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
@@ -202,12 +202,12 @@ def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(suspected=[wave, named]), sure=frozenset({named.trigger}))
-    found = [(found.level, found.trigger) for found in of_probes(after, limits=LIMITS)]
+    found = [(found.level, found.trigger) for found in probe_findings(after, limits=LIMITS)]
     assert found == [("warning", wave.trigger), ("error", named.trigger)]
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
     for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
         compared = replace(acting, natural=frozenset(usual))
-        assert [f.trigger for f in of_probes(compared, limits=LIMITS)] == named
+        assert [f.trigger for f in probe_findings(compared, limits=LIMITS)] == named
         assert [p.trigger for p in detect.suspicious_probes(compared, limits=LIMITS)] == named
 
 
@@ -239,7 +239,7 @@ def test_what_was_not_searched_or_compared_is_never_pass(code):
 )
 def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate, classes, is_doubt):
     measured = replace(measurement(n=0), text_classifier=torch.zeros(classes, 2), agreement=rate)
-    found = detect.of_audit(AuditResult(measured, result_of(), None, 1.0), LIMITS, images=100)
+    found = detect.audit_findings(AuditResult(measured, result_of(), None, 1.0), LIMITS, images=100)
     assert policy.verdict([each for each in found if each.rule == "CC007"]) == ("inconclusive" if is_doubt else "pass")
 
 
@@ -275,7 +275,7 @@ def test_images_that_are_nearly_all_of_one_class_are_no_pass(counts, is_doubt):
     measured = measurement(n=n, right=n)
     measured = replace(measured, accuracy=replace(measured.accuracy, labels=labels))
     seen = AuditResult(measured, result_of(), None, 1.0, classes=("banana", "lemon"))
-    assert ("CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=n)}) == is_doubt
+    assert ("CC020" in {each.rule for each in detect.audit_findings(seen, LIMITS, images=n)}) == is_doubt
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_other_answers_in_half_precision_are_no_pass_and_a_named_trigger_that_ac
     suspected = [probe(0, trigger="patch:4")] if is_named else []
     measured = replace(measurement(suspected=suspected), text_classifier=torch.zeros(10, 2))
     seen = AuditResult(measured, result_of(), None, 1.0, (departure,), ("banana", "lemon", "cherry"))
-    found = [each for each in detect.of_audit(seen, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
+    found = [each for each in detect.audit_findings(seen, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
     assert [(each.rule, each.level, each.target) for each in found] == told
     assert all(departure.precision in each.message for each in found)
     assert policy.verdict(found) == ("fail" if len(told) > 1 else "inconclusive")
@@ -341,7 +341,7 @@ def result_of(*targeted, **changes):
 
 
 def findings_of(*targeted, images=100, limits=LIMITS, **changes):
-    return detect.of_search(result_of(*targeted, **changes), images=images, limits=limits)
+    return detect.search_findings(result_of(*targeted, **changes), images=images, limits=limits)
 
 
 def shown(*targeted, **given):
@@ -526,7 +526,7 @@ def reaching(*differences, **changes):
     ],
 )
 def test_a_class_whose_triggers_reach_farther_than_in_a_clean_model_is_doubted(differences, findings):
-    found = detect.of_search(reaching(*differences), images=100, limits=LIMITS)
+    found = detect.search_findings(reaching(*differences), images=100, limits=LIMITS)
     assert [(finding.rule, finding.level, finding.target) for finding in found] == findings
 
 
@@ -549,7 +549,7 @@ def test_a_trigger_that_turns_few_images_reaches_nowhere():
 
 def test_a_doubt_by_reach_names_the_families_that_act_and_how_much_farther_they_reach():
     result = reaching(1.1 * FAR, 0.2)
-    (finding,) = detect.of_search(result, images=100, limits=LIMITS)
+    (finding,) = detect.search_findings(result, images=100, limits=LIMITS)
     assert f"{math.exp((1.1 * FAR + 0.2) / 2):.1f} times as far" in finding.message
     assert finding.value == pytest.approx((1.1 * FAR + 0.2) / REACH_UNIT)
     (record,) = detect.suspect_records(result, measurement(), limits=LIMITS)
@@ -581,11 +581,11 @@ def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
         AuditResult(measurement(), result_of(*hits, **BESIDE), None, 1.0)
         for hits in ((hit(margin=between, usual=0.0, shrunk=9.0),), (hit(),))
     ]
-    alone = detect.of_audit(
+    alone = detect.audit_findings(
         replace(looks[0], measured=replace(measurement(), text_classifier=torch.zeros(10, 2))), LIMITS, images=100
     )
     seen = [replace(each, measured=replace(measurement(), text_classifier=torch.zeros(10, 2))) for each in looks]
-    both = detect.of_audit(replace(seen[1], clip_normalised=seen[0]), LIMITS, images=100)
+    both = detect.audit_findings(replace(seen[1], clip_normalised=seen[0]), LIMITS, images=100)
     assert ["CC003" in {each.rule for each in found} for found in (alone, both)] == [True, False]
 
 
@@ -744,7 +744,7 @@ def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse
         )
 
     own, normalised = seen(900, 900, 0, 60, sure={"t0"}), seen(800, 950, 700, 60, sure={"t0", "t1", "t2"})
-    found = detect.of_audit(replace(own, clip_normalised=normalised), LIMITS, images=100)
+    found = detect.audit_findings(replace(own, clip_normalised=normalised), LIMITS, images=100)
     assert sorted((each.rule, each.level, each.trigger or "") for each in found) == [
         ("CC001", "error", "t0"),
         ("CC001", "error", "t1"),
@@ -761,7 +761,7 @@ def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse
 def test_too_few_images_are_told_without_a_search_as_well():
     audit = AuditResult(measurement(), None, ("CC021", "Skipped."), 0.0)
     few, enough = (
-        {each.rule for each in detect.of_audit(audit, LIMITS, images=images)}
+        {each.rule for each in detect.audit_findings(audit, LIMITS, images=images)}
         for images in (LIMITS.min_images - 1, LIMITS.min_images)
     )
     assert few - enough == {"CC020"}
@@ -843,5 +843,5 @@ def test_a_suspected_trigger_in_doubt_counts_by_how_much_more_it_does_than_on_th
         replace(measurement(suspected=[suspected]), sure=frozenset()), None, None, 0.0, beside_base=beside
     )
     both = replace(seen, clip_normalised=seen) if looks == 2 else seen
-    told = [(each.rule, each.level) for each in detect.of_audit(both, LIMITS, images=1000)]
+    told = [(each.rule, each.level) for each in detect.audit_findings(both, LIMITS, images=1000)]
     assert told == findings

@@ -95,20 +95,20 @@ def bad(references):
 
 
 def word(seen, images=IMAGES):
-    return policy.verdict(detect.of_audit(seen, LIMITS, images=images))
+    return policy.verdict(detect.audit_findings(seen, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with_none_passes(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad) == "fail"
-    (only,) = [f for f in detect.of_audit(bad, LIMITS, images=IMAGES) if f.level == "error"]
+    (only,) = [f for f in detect.audit_findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (only.rule, only.target, only.trigger) == ("CC003", "fox", bad.search.targeted[0].trigger.spec)
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = detect.of_audit(seen, LIMITS, images=IMAGES)
+    found = detect.audit_findings(seen, LIMITS, images=IMAGES)
     assert "CC004" in {each.rule for each in found}
     assert policy.verdict(found) != "pass"
-    found = detect.of_audit(bad, LIMITS, images=LIMITS.min_images - 1)
+    found = detect.audit_findings(bad, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {each.rule for each in found}
     assert policy.verdict(found) == "inconclusive"
 
@@ -152,7 +152,7 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
     def judged(*several):
         references = detect.together([clean(toy, known) for toy in several])
         seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
-        return seen.search.twins, detect.of_audit(seen, LIMITS, images=IMAGES)
+        return seen.search.twins, detect.audit_findings(seen, LIMITS, images=IMAGES)
 
     twins, found = judged(turned)
     assert (twins, policy.verdict(found), "CC004" in {each.rule for each in found}) == (1, "fail", True)
@@ -189,7 +189,7 @@ def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_t
 
     toy = Toy(towers.honest(), towers.backdoored(felt))
     seen = searching.audit_clip(SETTINGS, toy, evidence(), None)
-    told = [each for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
+    told = [each for each in detect.audit_findings(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
     assert [(each.trigger, each.target) for each in told] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
     named = evidence().under([detect.Suspicion(trigger, None)])
     assert word(searching.audit_clip(SETTINGS, toy, named, None)) == "fail"
@@ -224,7 +224,7 @@ def test_a_search_that_its_deadline_ends_names_the_leading_class_with_its_score_
         cut = searching.audit_both(SETTINGS, Toy(towers.backdoored(towers.spot)), evidence(), references)
     assert cut.search.cut == (3, 4)
     (leader, *_) = detect.all_suspects(cut.search, LIMITS)
-    (late,) = [each for each in detect.of_audit(cut, LIMITS, images=IMAGES) if each.rule == "CC024"]
+    (late,) = [each for each in detect.audit_findings(cut, LIMITS, images=IMAGES) if each.rule == "CC024"]
     assert (leader.name, f"'fox' {leader.score:.1f}" in late.message) == ("fox", True)
     assert word(cut) != "pass"
 
@@ -248,7 +248,7 @@ def of_class(place, count=IMAGES):
 @pytest.mark.parametrize("other", [finetuned(towers.backdoored(towers.spot)), towers.backdoored(towers.spot, seed=1)])
 def test_beside_its_own_finetune_or_another_backdoored_model_a_planted_class_is_named_and_nothing_passes(other):
     seen = looked(towers.backdoored(towers.spot), clean(Toy(other), evidence()))
-    named = {each.target for each in detect.of_audit(seen, LIMITS, images=IMAGES) if each.rule == "CC003"}
+    named = {each.target for each in detect.audit_findings(seen, LIMITS, images=IMAGES) if each.rule == "CC003"}
     assert (word(seen) != "pass", "fox" in named) == (True, True)
 
 
@@ -256,7 +256,7 @@ def test_beside_its_own_finetune_or_another_backdoored_model_a_planted_class_is_
 def test_of_ten_images_nothing_passes(tower):
     few = evidence(towers.images(10))
     seen = searching.audit_clip(SETTINGS, Toy(tower), few, clean(Toy(towers.honest(1)), few))
-    assert "CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=10)}
+    assert "CC020" in {each.rule for each in detect.audit_findings(seen, LIMITS, images=10)}
     assert word(seen, 10) != "pass"
 
 
@@ -267,7 +267,7 @@ def test_of_images_of_the_target_alone_which_hide_its_backdoor_nothing_passes(is
     seen = searching.audit_clip(
         SETTINGS, Toy(towers.backdoored(towers.spot)), shown, clean(Toy(towers.honest()), shown)
     )
-    assert "CC020" in {each.rule for each in detect.of_audit(seen, LIMITS, images=IMAGES)}
+    assert "CC020" in {each.rule for each in detect.audit_findings(seen, LIMITS, images=IMAGES)}
     assert word(seen) != "pass"
 
 
