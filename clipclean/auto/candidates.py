@@ -40,6 +40,11 @@ class Candidate:
         return " + ".join(self.names)
 
     @property
+    def folder_name(self) -> str:
+        """The name as that of a folder."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name).strip("-")
+
+    @property
     def beginnings(self) -> "tuple[Candidate, ...]":
         """The candidate cut after its first recipe, after its second, and so on; the last one is complete."""
         return tuple(Candidate(self.names[:end], self.recipes[:end]) for end in range(1, len(self.names) + 1))
@@ -214,8 +219,7 @@ def clean(
             "origin": origin,
             "known": identities((*triggers.suspicions, *triggers.beside, *triggers.variants)),
         }
-        slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
-        state = bench.state.part(f"{where}-{slug}", decided)
+        state = bench.state.part(f"{where}-{beginning.folder_name}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         training.put_towards_base(clip, samples, base, recipe, run=run)
         # Made anew for each recipe: an earlier one of the sequence, or the way to the base, may have moved the text tower.
@@ -236,12 +240,9 @@ def clean(
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
             rehearsed = (*triggers.suspicions, *unlearning.suspicions_of(trained.unlearned.state.recovered))
         parts.append(trained)
-    suspicions = tuple(
-        suspicion for trained in parts if trained.unlearned for suspicion in trained.unlearned.strongest()
-    )
-    return Cleaned(
-        model.copy_weights(clip), training.merged([trained.record for trained in parts]), suspicions, remaining
-    )
+    suspicions = tuple(suspicion for trained in parts for suspicion in trained.suspicions)
+    record = training.merged([trained.record for trained in parts])
+    return Cleaned(model.copy_weights(clip), record, suspicions, remaining)
 
 
 def _cleaned(

@@ -42,7 +42,7 @@ from clipclean.detect.references import (
     reach_of,
 )
 from clipclean.detect.stages import Course, Stages
-from clipclean.detect.suspicion import TriggerLike
+from clipclean.detect.suspicion import Suspicion, TriggerLike
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
 from clipclean.schema.report import (
@@ -96,6 +96,11 @@ class TargetedResult:
     acts_on_base: bool = (
         False  # whether it acts on the model as well that this one was finetuned from; False without one
     )
+
+    @property
+    def suspicion(self) -> Suspicion[int]:
+        """The trigger with the class that it leads to."""
+        return Suspicion(self.trigger, self.candidate.target)
 
     @property
     def is_general(self) -> bool:

@@ -306,7 +306,7 @@ def striking(audit: AuditResult, /) -> dict[str, str]:
 def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
     """The triggers that the searches came to, towards whichever class, and that move so large a share of the unseen images."""
     hits = (t for search in audit.searches for t in search.targeted)
-    return [judging.suspected_trigger(t) for t in hits if t.probe.excess >= least]
+    return [t.suspicion for t in hits if t.probe.excess >= least]
 
 
 def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:
@@ -323,7 +323,7 @@ def variants_moving(audit: AuditResult, /, *, least: float) -> list[tuple[Streng
 
 def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     """The triggers found for a class that make it suspicious, each with its target."""
-    return [judging.suspected_trigger(t) for t in suspect.targeted if t.candidate.family in suspect.shown_by]
+    return [t.suspicion for t in suspect.targeted if t.candidate.family in suspect.shown_by]
 
 
 def watched_triggers(

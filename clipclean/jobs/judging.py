@@ -1,20 +1,18 @@
-"""What was seen of a model, judged: the findings of an audit, and the triggers that a cleaning has to remove."""
+"""What was seen of a model, judged: the findings of an audit, its power, and which known triggers are natural."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect, model
 from clipclean.attack import power
 from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect import AuditResult, Suspicion
+from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
 from clipclean.jobs.inputs import LoadedModel
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
-from clipclean.progress import stage
-from clipclean.report import PageImages, example_images
-from clipclean.schema.report import PowerRecord, ProjectionRecord, SkippedRecord
+from clipclean.schema.report import PowerRecord, SkippedRecord
 
 SHOWN_SKIPPED = 5  # samples in a message
 
@@ -120,9 +118,6 @@ def with_power(findings: Sequence[Finding], power_record: PowerRecord | None, /)
     ]
 
 
-# Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings.
-
-
 def with_natural_marked(
     clip: model.Clip, measurement: detect.Measurement, eval_set: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
@@ -141,35 +136,6 @@ def with_natural_marked(
         strengths, eval_set.vocabulary.classes, least_evidence=detect.least_score(limits, is_doubt=True)
     )
     return replace(measurement, natural=frozenset(trigger.spec for trigger in eval_set.plan.triggers.panel) - telling)
-
-
-def suspected_trigger(found_trigger: detect.TargetedResult, /) -> Suspicion[int]:
-    """A trigger that a search found, with the class that it leads to."""
-    return Suspicion(found_trigger.trigger, found_trigger.candidate.target)
-
-
-def examples(
-    clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /, *, seed: int
-) -> example_images.ModelImages:
-    """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    suspicions = [*eval_set.plan.suspicions, *((trigger, None) for trigger in eval_set.plan.triggers.panel)]
-    if not suspicions:
-        return example_images.ModelImages()
-    classes = detect.ClassTexts.of(eval_set.vocabulary.classes, measurement.text_classifier.to(clip.device))
-    look = example_images.Look(clip, eval_set.images, classes, *suspicions[0], seed)
-    with stage("drawing examples and maps"):
-        return example_images.ModelImages(look.examples(), look.maps())
-
-
-def shown_by_search(
-    clip: model.Clip, eval_set: detect.EvalSet, audit: AuditResult, /, *, seed: int
-) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
-    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
-    hits = audit.search.targeted if audit.search else ()
-    under_found = eval_set.suspecting(map(suspected_trigger, hits))
-    under = examples(clip, under_found, audit.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].trigger, eval_set.images.pixels) if hits else ()
-    return under.maps, PageImages(alone, under.examples)
 
 
 def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:

@@ -60,6 +60,11 @@ class Training:
     unlearned: unlearning.SearchedModel | None = None  # the end of an unlearning
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
 
+    @property
+    def suspicions(self) -> tuple[Suspicion[int], ...]:
+        """The strongest triggers that an unlearning came to by itself."""
+        return self.unlearned.strongest() if self.unlearned else ()
+
 
 def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     """The report's ``training`` of trainings in sequence: the steps are counted through."""
