@@ -22,6 +22,7 @@ from clipclean.model.clip import (
     freezing,
     frozen_copy,
     has_bfloat16,
+    has_norm_statistics,
     parameter_count,
     pool_text,
     put_weights,

@@ -249,6 +249,11 @@ def frozen_copy(clip: Clip, /) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
+def has_norm_statistics(clip: Clip, /) -> bool:
+    """Whether the image tower keeps statistics of what came in, which any further training measures again: a ResNet does."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in clip.net.modules())
+
+
 @torch.no_grad()
 def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     """The same model with every batch normalisation of its image tower in the convolution before it, for passes that change no weight.
