@@ -24,6 +24,9 @@ SOME_IMAGES_EXCESS = 0.25
 BASE_COSINE = 0.5
 BASE_EMBEDDING_COSINE = 0.25
 BASE_AGREES = 0.7  # least share of clean images on which the two agree, where found triggers count as well
+# The same where known triggers are compared with the base; below, with what clean images explain of the finetune. Of the ResNets that chose it,
+# those for the classes of the base agree on at least 0.77, those that learned twenty more on at most 0.36.
+BASE_KNOWS = 0.5
 ACTS_ON_BASE = 0.25  # share of the images from which on a trigger acts on the base as well
 # Share of the images that a trigger turns into a class on the model alone, from which on it is a doubt; and an error where that class is lifted.
 BEYOND_BASE_DOUBTS, BEYOND_BASE_FAILS = 0.3, 0.5

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from clipclean import checkpoint, detect, model, train
-from clipclean.config.thresholds import BASE_AGREES, BASE_COSINE
+from clipclean.config.thresholds import BASE_COSINE, BASE_KNOWS
 from clipclean.detect.base import COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import UsageError
@@ -155,7 +155,7 @@ class LoadedBase:
         was lifted by 2.4 more than any other over the base, and by 0.1 over what clean images explain.
         """
         known = eval_set.plan.triggers.of_whole_image
-        is_over_base = comparison.agreement >= BASE_AGREES
+        is_over_base = comparison.agreement >= BASE_KNOWS
         other = self.clip if is_over_base else explained(clip, self.clip, eval_set.images)
         lifted = lift(*_models(clip, other, eval_set), known)
         return replace(comparison, lift=lifted and replace(lifted, is_over_base=is_over_base))

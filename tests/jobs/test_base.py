@@ -8,7 +8,7 @@ import torch
 from clipclean import model
 from clipclean.attack import triggers
 from clipclean.config import recipe
-from clipclean.config.thresholds import BASE_AGREES
+from clipclean.config.thresholds import BASE_KNOWS
 from clipclean.data import Samples
 from clipclean.detect.base import Compared, Kinship
 from clipclean.detect.measure import KnownTriggers
@@ -172,7 +172,7 @@ def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nea
     assert share_of_the_way(clean) < 0.5 * share_of_the_way(noise)
 
 
-@pytest.mark.parametrize(("agreement", "is_over_base"), [(BASE_AGREES, True), (0.9 * BASE_AGREES, False)])
+@pytest.mark.parametrize(("agreement", "is_over_base"), [(BASE_KNOWS, True), (0.9 * BASE_KNOWS, False)])
 def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
     finetune, base, eval_set = pair
     known = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("sinusoid")))
