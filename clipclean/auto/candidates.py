@@ -216,7 +216,7 @@ def clean(
     def progress(what: str, done: int, total: int) -> None:
         bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
 
-    clip, samples, words = bench.clip, bench.samples, bench.eval_set.vocabulary
+    clip, samples = bench.clip, bench.samples
     parts, rehearsed = list[training.Training](), triggers.suspicions
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
@@ -230,19 +230,9 @@ def clean(
         }
         state = bench.state.part(f"{where}-{beginning.folder_name}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
-        training.put_towards_base(clip, samples, base, recipe, run=run)
-        # Made anew for each recipe: an earlier one of the sequence, or the way to the base, may have moved the text tower.
-        classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
-        aims = training.aims_of(
-            clip,
-            samples,
-            recipe,
-            text_classifier=classifier,
-            classes=words.classes,
-            triggers=triggers,
-            run=run,
-        )
-        aims = replace(aims, rehearsed=rehearsed, original=original, base=base)
+        # Anew for each recipe: an earlier one of the sequence may have moved the texts.
+        aims = bench.begin(recipe, triggers, base=base, run=run)
+        aims = replace(aims, rehearsed=rehearsed, original=original)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

@@ -68,6 +68,10 @@ class AuditResult:
         both = (self.search, self.clip_normalised and self.clip_normalised.search)
         return tuple(filter(None, both))
 
+    def suspect_records(self, limits: AuditLimits, /) -> tuple[SuspectRecord, ...]:
+        """The classes that it points at, the highest score first, as a report lists them."""
+        return suspect_records(self.search, self.measured, limits=limits_per_look(limits, self.looks))
+
     def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
         if self.search is None:

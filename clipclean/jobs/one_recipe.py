@@ -118,7 +118,13 @@ class OneRecipe:
         """
         run = replace(bench.run, state=bench.state)
         with limit.within(1.0):
-            aims = aims_of(bench, self.recipe, before, run)
+            aims = bench.begin(
+                self.recipe,
+                before.shown_to([self.recipe]),
+                base=base_of(bench, self.recipe),
+                run=run,
+                text_classifier=before.audit.measured.text_classifier,
+            )
             with deadline.within(None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * auditing):
                 run.group.check_time()
                 trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
@@ -127,25 +133,6 @@ class OneRecipe:
             alone = replace(bench, run=bench.run.alone())  # the others are done
             recipe_run = walked_and_audited(alone, self.recipe, before, aims, trained, reserve=auditing)
         return recipe_run.concluded(alone, inputs)
-
-
-def aims_of(bench: Workbench, recipe: Recipe, before: FirstAudit, run: Run, /) -> Aims:
-    """The targets of the method; one that searches is told what acts, like a candidate of ``auto``."""
-    base = base_of(bench, recipe)
-    training.put_towards_base(bench.clip, bench.samples, base, recipe, run=run)
-    vocabulary = bench.eval_set.vocabulary
-    aims = training.aims_of(
-        bench.clip,
-        bench.samples,
-        recipe,
-        text_classifier=detect.classifier(bench.clip.embed_texts, vocabulary.classes, templates=vocabulary.templates)
-        if base
-        else before.audit.measured.text_classifier.to(bench.clip.device),
-        classes=vocabulary.classes,
-        triggers=before.shown_to([recipe]),
-        run=run,
-    )
-    return replace(aims, base=base)
 
 
 def base_of(bench: Workbench, recipe: Recipe, /) -> model.Clip | None:

@@ -17,9 +17,10 @@ from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
-from clipclean.methods import walk_back
+from clipclean.methods import training, walk_back
+from clipclean.methods.training import Aims
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.methods.walk_back import WalkBack, WatchedTrigger
-from clipclean.schema.report import SuspectRecord
 from clipclean.train import Run, RunState
 
 
@@ -72,6 +73,43 @@ class Workbench:
     def put(self, weights: dict[str, Tensor], /) -> None:
         """Put in other weights."""
         model.put_weights(self.clip, weights)
+
+    def begin(
+        self,
+        recipe: Recipe,
+        triggers: ShownTriggers,
+        /,
+        *,
+        base: model.Clip | None,
+        run: Run,
+        text_classifier: Tensor | None = None,
+    ) -> Aims:
+        """Put the current model where a recipe begins, and search by its method; the aims of the training.
+
+        Args:
+            recipe: of the cleaning.
+            triggers: what an audit shows to it.
+            base: the model that this one was finetuned from, for recipes that go back to it.
+            run: with the state in which the search is kept.
+            text_classifier: of the current model, if it is known; on the way to a base it is made anew, since texts move too.
+
+        Raises:
+            Inconclusive: nothing can be searched.
+        """
+        training.put_towards_base(self.clip, self.samples, base, recipe, run=run)
+        words = self.eval_set.vocabulary
+        if text_classifier is None or base is not None:
+            text_classifier = detect.classifier(self.clip.embed_texts, words.classes, templates=words.templates)
+        aims = training.aims_of(
+            self.clip,
+            self.samples,
+            recipe,
+            text_classifier=text_classifier.to(self.clip.device),
+            classes=words.classes,
+            triggers=triggers,
+            run=run,
+        )
+        return replace(aims, base=base)
 
     def put_between(self, original: dict[str, Tensor], end: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
@@ -177,9 +215,3 @@ class Workbench:
             *detect.audit_findings(audit, self.limits, images=len(self.eval_set.images)),
             *(self.base.notes() if self.base else ()),
         ]
-
-    def suspect_records(self, audit: AuditResult, /) -> tuple[SuspectRecord, ...]:
-        """The classes that an audit of the model points at, the highest score first, as a report lists them."""
-        return detect.suspect_records(
-            audit.search, audit.measured, limits=detect.limits_per_look(self.limits, audit.looks)
-        )
