@@ -105,6 +105,11 @@ class Finding(Part):
     class_: str | None = Field(None, alias="class", description="The same, under the name that policies match.")
 
     @property
+    def is_error(self) -> bool:
+        """Whether it fails the model."""
+        return self.level == "error"
+
+    @property
     def about(self) -> str | None:
         """The class that the finding is about."""
         return self.class_ if self.class_ is not None else self.target

@@ -68,7 +68,7 @@ class Attempt:
     @property
     def over_budget(self) -> list[Finding]:
         """Losses over the budget beyond chance, of accuracy or of recall."""
-        return [finding for finding in self.findings if finding.rule == CC.ACCURACY_LOST and finding.level == "error"]
+        return [finding for finding in self.findings if finding.rule == CC.ACCURACY_LOST and finding.is_error]
 
     @property
     def is_tested(self) -> bool:
@@ -84,15 +84,14 @@ class Attempt:
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         by_gravity = sorted(
             (one for one in self.findings if one.rule != CC.TOO_LITTLE_DATA),
-            key=lambda finding: finding.level != "error",
+            key=lambda finding: not finding.is_error,
         )
         # A search finds another natural trigger of a class in doubt after each candidate, and natural waves return: harsher candidates cost a
         # clean model five minutes and took none away. What acts on the model and not on its base is not natural.
         return [
             finding
             for finding in by_gravity
-            if finding.level == "error"
-            or (self.is_doubt(finding) and (counts_doubts or finding.rule == CC.NOT_ON_THE_BASE))
+            if finding.is_error or (self.is_doubt(finding) and (counts_doubts or finding.rule == CC.NOT_ON_THE_BASE))
         ]
 
     def is_doubt(self, finding: Finding, /) -> bool:
@@ -113,7 +112,7 @@ class Attempt:
         left the budget for every ``max_excess`` of images that it moves. Where each counted alike, the candidate was written that had
         cost least and left 0.31 of a warp, and not the one that had left 0.10.
         """
-        errors = sum(finding.level == "error" for finding in self.findings)
+        errors = sum(finding.is_error for finding in self.findings)
         limits, left = self.way.limits, {probe.trigger: probe.excess for probe in self.left}
         doubted = {finding.trigger for finding in self.findings if self.is_doubt(finding)} - left.keys()
         open_ends = len(doubted) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
@@ -255,7 +254,7 @@ def is_better_as_it_was(
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
     where it suspected nothing, the value alone counts. Known ``patterns`` that acted plainly, and are gone, are a doubt as well.
     """
-    if any(finding.level == "error" for finding in original):
+    if any(finding.is_error for finding in original):
         return False
     is_doubted = judging.is_suspected(original) or bool(patterns and attempt.way.witnesses)
     return bool(attempt.over_budget) or not (is_doubted or attempt.way.is_within)
@@ -510,7 +509,7 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     by_audit = (
         finding
         for finding in bench.findings(attempt.audit)
-        if finding.rule != CC.NOT_ON_THE_BASE or finding.level == "error" or finding.target in attempt.suspected_classes
+        if finding.rule != CC.NOT_ON_THE_BASE or finding.is_error or finding.target in attempt.suspected_classes
     )
     return [
         *by_audit,

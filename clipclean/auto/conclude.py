@@ -231,9 +231,7 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
     nothing that an audit comes to. On the way back to the base nothing is hidden: there the same known triggers still told.
     """
     went_back = [result.attempt for result in candidate_results if result.attempt and result.candidate.goes_back]
-    errors = [
-        one for other in went_back for one in other.findings if one.level == "error" and one.rule == CC.NOT_ON_THE_BASE
-    ]
+    errors = [one for other in went_back for one in other.findings if one.is_error and one.rule == CC.NOT_ON_THE_BASE]
     if attempt.is_original or attempt.candidate.goes_back or not errors:
         return []
     words = (
@@ -288,7 +286,7 @@ def _candidate(candidate_result: CandidateResult, limits: AuditLimits, *, is_cho
         else RunRecord.of(
             attempt.point,
             triggers=len(attempt.suspicions),
-            errors=tuple(sorted({finding.rule for finding in attempt.findings if finding.level == "error"})),
+            errors=tuple(sorted({finding.rule for finding in attempt.findings if finding.is_error})),
             seconds=attempt.cleaned.training.seconds,
         ),
     )

@@ -265,7 +265,7 @@ def verdict(findings: Sequence[Finding], /) -> Verdict:
     warnings about data, recipe, policy or accuracy, change nothing. A code that this version does not know counts as
     evidence.
     """
-    if any(finding.level == "error" for finding in findings):
+    if any(finding.is_error for finding in findings):
         return "fail"
     is_open = any(finding.level == "warning" and rule(finding.rule).stage in _DECISIVE for finding in findings)
     return "inconclusive" if is_open else "pass"

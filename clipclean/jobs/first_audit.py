@@ -140,7 +140,7 @@ class _Searched:
         sooner = {"false_alarm_rate": SHOWN_SHARE / DOUBT_FACTOR, "doubt_rate": SHOWN_SHARE}
         in_force, looser = self._findings(self.limits), self._findings(self.limits.model_copy(update=sooner))
         levels = (
-            [finding.target for finding in in_force if finding.level == "error"],
+            [finding.target for finding in in_force if finding.is_error],
             [*(finding.target for finding in in_force if finding.level != "note"), *striking(self.audit).values()],
             [finding.target for finding in looser if finding.level != "note"],
         )
@@ -150,7 +150,7 @@ class _Searched:
     @cached_property
     def sure(self) -> frozenset[str]:
         """Names of the triggers that the user named, or that the search is sure of."""
-        errors = (finding.trigger for finding in self._findings(self.limits) if finding.level == "error")
+        errors = (finding.trigger for finding in self._findings(self.limits) if finding.is_error)
         return frozenset([*(trigger.spec for trigger, _ in self.eval_set.plan.suspicions), *filter(None, errors)])
 
     @cached_property

@@ -75,11 +75,7 @@ def power_of(model_audit: Audited, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails anyway."""
     audit_inputs, settings = model_audit.audit_inputs, model_audit.audit_inputs.settings
     findings = all_findings(model_audit, audit_inputs.shared.judge.limits)
-    if (
-        not audit_inputs.has_power
-        or model_audit.audit.search is None
-        or any(finding.level == "error" for finding in findings)
-    ):
+    if not audit_inputs.has_power or model_audit.audit.search is None or any(finding.is_error for finding in findings):
         return None
     suspected = {finding.target for finding in findings if finding.target}
     clip = audit_inputs.loaded.clip

@@ -30,9 +30,7 @@ def reason(report: Report, /) -> str:
     if report.is_audit and report.suspects and trigger:
         return f"class {trigger.class_}, {trigger.family} of {percent(trigger.size)} reaches it in {percent(trigger.asr.value)}"
     probes = [(attack.family, attack.after) for attack in measures.named_attacks(report) if attack.after]
-    if probes and any(
-        finding.rule == CC.KNOWN_TRIGGER_ACTS and finding.level == "error" for finding in report.findings
-    ):
+    if probes and any(finding.rule == CC.KNOWN_TRIGGER_ACTS and finding.is_error for finding in report.findings):
         family, probe = max(probes, key=lambda pair: measures.excess_of(pair[1]))
         return f"class {probe.target}, {family} reaches it in {percent(probe.asr.value)}"
     return headline(report).rstrip(".")
@@ -316,7 +314,7 @@ def _accepted(report: Report) -> list[str]:
 
 
 def _failed(report: Report) -> str:
-    codes = {finding.rule for finding in report.findings if finding.level == "error"}
+    codes = {finding.rule for finding in report.findings if finding.is_error}
     sentences = []
     for code, known_rule in RULES.items():
         if code in codes:
