@@ -443,9 +443,8 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
         return []
     known = (one for one in differences if one.target == lift.target and not one.is_found)
     turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
-    is_turned = (
-        lift.is_over_base and turns > BEYOND_BASE_FAILS
-    )  # a base that does not know the class has no triggers of it
+    # A base that does not know the class knows no natural triggers of it.
+    is_turned = lift.is_over_base and turns > BEYOND_BASE_FAILS
     is_sure = (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
     other = "than the one that it was finetuned from" if lift.is_over_base else "than clean images explain"
     words = (

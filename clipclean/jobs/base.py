@@ -16,7 +16,8 @@ from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 
-EXPLAINED_DAMPING = 0.3  # as of the cleaning that keeps as much: docs/methods.md
+# Of a tenth to one it told clean finetunes from planted ones alike: benchmarks/results/tried.md.
+EXPLAINED_DAMPING = 0.3
 MOMENT_IMAGES = 32  # at a time
 
 
@@ -148,11 +149,12 @@ class LoadedBase:
         return replace(comparison, tried=trigger_count)
 
     def with_lift(self, comparison: Compared, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
-        """The same with the class that known triggers lift: over the base or, where that gives too many clean images another class, over what clean
-        images explain of the finetune.
+        """The same with the class that known triggers lift over the base, or over what clean images explain of the finetune.
+
+        The latter where the base gives most clean images another class.
 
         A base that does not know the classes knows no natural triggers of them. Of two clean finetunes that had learned twenty classes more one
-        was lifted by 2.4 more than any other over the base, and by 0.1 over what clean images explain.
+        was lifted by 2.4 more than any other over the base, and by 0.5 over what clean images explain.
         """
         known = eval_set.plan.triggers.of_whole_image
         is_over_base = comparison.agreement >= BASE_KNOWS
