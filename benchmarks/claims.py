@@ -823,6 +823,46 @@ def undo_stripes() -> str:
     return f"{float(row['left']):.2f} and {float(row['on_base']):.2f}"
 
 
+def learned_more() -> list[finetunes.Row]:
+    """The finetunes of the half that reports that learned more classes."""
+    return [row for row in finetunes.read() if row["half"] == "report" and row["way"] == finetunes.MORE_CLASSES]
+
+
+def more_planned() -> str:
+    """Classes that they learned, and of each base the clean and the planted ones."""
+    bases = {row["base"] for row in learned_more()}
+    ((clean, planted),) = {
+        tuple(
+            sum((row["base"], row["kind"]) == (base, kind) for row in learned_more()) for kind in ("clean", "planted")
+        )
+        for base in bases
+    }
+    return f"{finetunes.sealed.OTHERS}, {clean}, {planted}"
+
+
+def more_audited() -> str:
+    """Of the planted ones those that fail, those that fail or get a doubt for the right class, and all; of the clean ones those that pass, and all."""
+    planted, clean = (finetunes.of_kind(learned_more(), kind) for kind in ("backdoored", "clean"))
+    failed = sum(row["verdict"] == "fail" for row in planted)
+    passed = sum(row["verdict"] == "pass" for row in clean)
+    return f"{failed}, {sum(map(finetunes.is_named, planted))}, {len(planted)}; {passed}, {len(clean)}"
+
+
+def more_cleaned(arch: str) -> str:
+    """Of those of one kind of model that were cleaned: how many; the most that is left but for the warp, returned, and lost."""
+    done = [
+        row for row in finetunes.cleanings(learned_more()) if row["arch"] == arch and finetunes.family(row) != "warp"
+    ]
+    most = (max(float(row[name]) for row in done) for name in ("left", "returned"))
+    return f"{len(done)}; {', '.join(f'{value:.2f}' for value in most)}; {max(float(row['lost']) for row in done):.1f}"
+
+
+def more_warp() -> str:
+    """What the cleaning of the warp left, as before."""
+    (row,) = [row for row in finetunes.cleanings(learned_more()) if finetunes.family(row) == "warp"]
+    return f"{float(row['left']):.2f}"
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -1128,6 +1168,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-planned": finetunes_planned,
     "lift-doubts": lambda: str(LIFT_DOUBTS),
     "finetunes-rates": finetunes_rates,
+    "more-planned": more_planned,
+    "more-audited": more_audited,
+    "more-cleaned-vit": functools.partial(more_cleaned, "vit"),
+    "more-cleaned-resnet": functools.partial(more_cleaned, "resnet"),
+    "more-warp": more_warp,
     "finetunes-cleaned": lambda: str(sum(bool(row["left"]) for row in finetunes.read())),
     "finetunes-cleaned-of": lambda: str(
         len(finetunes.of_kind([r for r in finetunes.read() if r["half"] == "report"], "backdoored"))
