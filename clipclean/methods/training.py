@@ -257,6 +257,9 @@ def put_towards_base(
     """Put a model where a recipe begins on the way to its base; without a base, or where the recipe needs none, it stays.
 
     Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
+
+    Raises:
+        Inconclusive: the recipe keeps what clean images explain, and the image tower has statistics of norms.
     """
     if base is None or not recipe.undoes:
         return
@@ -271,8 +274,13 @@ def keep_changes_on_clean(
 ) -> None:
     """Keep of each layer of the image tower what clean images pass through of its change since the base.
 
-    Norms and biases stay, and so do layers too wide for their moments: the statistics of a norm belong to the layer as it was finetuned.
+    Norms and biases stay, and so do layers too wide for their moments. Statistics of norms belong to the layers as they were finetuned. Measured
+    again, as in any finetuning, they bring back what was taken: of a warp in a ResNet 0.01 was left, and 0.68 after a hundredth of a benign walk.
+
+    Raises:
+        Inconclusive: the tower has such statistics.
     """
+    model.refuse_norm_statistics(clip)
     own, there = (tower.net.get_submodule("visual") for tower in (clip, base))
     inverses = inverses_of(clip, samples, recipe, damping, run=run)
     kept = train.kept_on_clean(own.state_dict(), there.state_dict(), inverses, damping=damping)

@@ -249,9 +249,12 @@ def frozen_copy(clip: Clip, /) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
-def has_norm_statistics(clip: Clip, /) -> bool:
-    """Whether the image tower keeps statistics of what came in, which any further training measures again: a ResNet does."""
-    return any(isinstance(module, nn.BatchNorm2d) for module in clip.net.modules())
+def refuse_norm_statistics(clip: Clip, /) -> None:
+    """Raise Inconclusive if the image tower keeps statistics of what came in, which any further training measures again: a ResNet does."""
+    if any(isinstance(module, nn.BatchNorm2d) for module in clip.net.modules()):
+        raise Inconclusive(
+            "the statistics of this model's norms, measured again in any finetuning, would bring back what unlearn.base_damping takes"
+        )
 
 
 @torch.no_grad()
