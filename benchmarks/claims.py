@@ -849,17 +849,16 @@ def more_audited() -> str:
 
 
 def more_cleaned(arch: str) -> str:
-    """Of those of one kind of model that were cleaned: how many; the most that is left but for the warp, returned, and lost."""
-    done = [
-        row for row in finetunes.cleanings(learned_more()) if row["arch"] == arch and finetunes.family(row) != "warp"
-    ]
+    """Of those of one kind of model that passed after a cleaning: how many; the most that is left, returned, and lost."""
+    passed = [row for row in finetunes.cleanings(learned_more()) if row["told"].startswith("pass by ")]
+    done = [row for row in passed if row["arch"] == arch and not row["told"].startswith("pass by nothing")]
     most = (max(float(row[name]) for row in done) for name in ("left", "returned"))
     return f"{len(done)}; {', '.join(f'{value:.2f}' for value in most)}; {max(float(row['lost']) for row in done):.1f}"
 
 
-def more_warp() -> str:
-    """What the cleaning of the warp left, as before."""
-    (row,) = [row for row in finetunes.cleanings(learned_more()) if finetunes.family(row) == "warp"]
+def more_left(family: str) -> str:
+    """What the cleaning of the one with a trigger of this family left."""
+    (row,) = [row for row in finetunes.cleanings(learned_more()) if finetunes.family(row) == family]
     return f"{float(row['left']):.2f}"
 
 
@@ -1172,7 +1171,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "more-audited": more_audited,
     "more-cleaned-vit": functools.partial(more_cleaned, "vit"),
     "more-cleaned-resnet": functools.partial(more_cleaned, "resnet"),
-    "more-warp": more_warp,
+    "more-warp": functools.partial(more_left, "warp"),
+    "more-convolution": functools.partial(more_left, "conv-filter"),
     "finetunes-cleaned": lambda: str(sum(bool(row["left"]) for row in finetunes.read())),
     "finetunes-cleaned-of": lambda: str(
         len(finetunes.of_kind([r for r in finetunes.read() if r["half"] == "report"], "backdoored"))
