@@ -357,7 +357,7 @@ def test_what_clean_images_pass_through_of_a_change_since_the_base_is_kept_the_m
     away = {name: (put.embed_images(pixels) - embedded).norm().item() for name, embedded in there.items()}
     apart = (there["finetune"] - there["base"]).norm().item()
     assert away[stays_near] < 0.2 * apart
-    assert max(away.values()) > 0.5 * apart
+    assert max(away.values()) > 0.8 * apart
 
 
 def test_what_clean_images_explain_is_kept_of_no_model_whose_norms_any_finetuning_measures_again():
