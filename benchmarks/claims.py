@@ -830,13 +830,8 @@ def learned_more() -> list[finetunes.Row]:
 
 def more_planned() -> str:
     """Classes that they learned, and of each base the clean and the planted ones."""
-    bases = {row["base"] for row in learned_more()}
-    ((clean, planted),) = {
-        tuple(
-            sum((row["base"], row["kind"]) == (base, kind) for row in learned_more()) for kind in ("clean", "planted")
-        )
-        for base in bases
-    }
+    rows = learned_more()
+    clean, planted = of_each_base(rows, {row["base"] for row in rows})
     return f"{finetunes.sealed.OTHERS}, {clean}, {planted}"
 
 
@@ -873,16 +868,21 @@ def finetunes_time() -> str:
     return finetunes.both_times([row for row in finetunes.read() if row["half"] == "report"]).replace("; ", ", ")
 
 
+def of_each_base(rows: Sequence[dict[str, str]], bases: Iterable[str], /) -> tuple[int, ...]:
+    """The clean and the planted finetunes of each base, which has as many as the others."""
+    (counts,) = {
+        tuple(sum((row["base"], row["kind"]) == (base, kind) for row in rows) for kind in ("clean", "planted"))
+        for base in bases
+    }
+    return counts
+
+
 def finetunes_planned() -> str:
     """Bases of the plan, and of each small base the clean and the planted finetunes."""
     rows = [row for row in common.records(finetunes.PLAN) if row["way"] != finetunes.MORE_CLASSES]
     bases = [row["name"] for row in rows if row["kind"] == "base"]
     small = [row["name"] for row in rows if row["kind"] == "base" and row["arch"] != "large"]
-    each = {
-        tuple(sum((row["base"], row["kind"]) == (base, kind) for row in rows) for kind in ("clean", "planted"))
-        for base in small
-    }
-    ((clean, planted),) = each
+    clean, planted = of_each_base(rows, small)
     return f"{len(bases)}, {clean}, {planted}"
 
 

@@ -6,11 +6,11 @@
 ``finetunes.csv`` is the plan: two ResNets of 6 million parameters, of 10 and 20 classes, a ViT of 4 million, and a ResNet of 58 million. A
 base that lies in one of the folders of ``--zoo`` is taken from there, another is trained. Of each small base six clean finetunes (the whole
 model, few and many steps, its last layers, changes of low rank, images of other classes as well) and eight planted ones, of as many
-families, at 2 to 20 % of the images; of the large one two of each. Ones that learned 20 classes more, which they are then asked for, came later: four
-planted ones of the ResNet that chooses, and two clean and four planted ones of each base that reports. A trigger that hardly acts is planted for further rounds, or the model
-counts for neither side.
+families, at 2 to 20 % of the images; of the large one two of each. Ones that learned 20 classes more, which they are then asked for, came
+later: two clean and four planted ones of each small base, and two planted ones of the ViT that choose. A trigger that hardly acts is
+planted for further rounds, or the model counts for neither side.
 
-Each finetune is audited once beside its base, whose search is stored (``clipclean references build``), and two of each base alone, for the
+Each finetune is audited once beside its base, whose search for its own classes is stored (``clipclean references build``), and two of each base alone, for the
 time; clean and planted ones in turn. Planted ones are cleaned by the default of ``sanitize`` beside the base, with labelled images, those of
 turn 2 after all else; what was planted is measured on other unseen images before, after, and along a benign finetuning. The half
 ``choose`` may change the rule, ``report`` may not. Searches are kept: without OUT/base every audit is judged again by what they found. A

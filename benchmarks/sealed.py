@@ -217,7 +217,7 @@ def numbers_of(entry: Entry, photos: Photos, /) -> list[int]:
 
 def others(photos: Photos, own: Sequence[int], rng: random.Random, /) -> list[int]:
     """``OTHERS`` classes that are not among these."""
-    return rng.sample([number for number in range(len(photos.names)) if number not in set(own)], OTHERS)
+    return rng.sample(sorted(set(range(len(photos.names))) - set(own)), OTHERS)
 
 
 def drawings(folder: Path, /) -> Data:

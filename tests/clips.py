@@ -23,6 +23,15 @@ def samples(clip, images=5, captions=CAPTIONS):
     return parity.ParitySamples(clip.normalise(pixels), tokens, *embedded, captions)
 
 
+def moved(clip, *, by):
+    """A copy whose matrices and kernels moved by a share of their deviations, as a finetune leaves them."""
+    copy, draws = model.frozen_copy(clip), torch.Generator().manual_seed(0)
+    for name, parameter in copy.net.named_parameters():
+        if parameter.ndim >= 2 and "embedding" not in name:
+            parameter.data.add_(by * parameter.data.std() * torch.randn(parameter.shape, generator=draws))
+    return copy
+
+
 def unlike(clip):
     """Make GELU and QuickGELU give very different embeddings."""
     state = clip.net.state_dict()

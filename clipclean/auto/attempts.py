@@ -358,11 +358,11 @@ def on_model(
         NonFiniteLoss: the training diverges.
     """
     candidate = result.candidate
-    base = bench.base.clip if bench.base else None
     candidates.check_beginning(bench, candidate, before.audit.measured)
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
+    base = bench.base.clip if bench.base else None
     cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
     new_suspicions = new_among(cleaning.suspicions, before.suspicions)
     suspicions = distinct([*before.suspicions, *new_suspicions])

@@ -56,7 +56,7 @@ class Candidate:
 
     @property
     def goes_back(self) -> bool:
-        """Whether it ends near the base that the model was finetuned from."""
+        """Whether it goes back towards the base that the model was finetuned from."""
         return self.role is Role.UNDO
 
     @property
@@ -167,7 +167,7 @@ def check_beginning(bench: Workbench, candidate: Candidate, original: detect.Mea
     One measurement says it, where a whole cleaning and its audit would say it ten times later. Afterwards the model is there.
     """
     recipe = candidate.recipes[0]
-    if bench.base is None or not recipe.undoes:
+    if bench.base is None or not (recipe.undoes and recipe.unlearn.nears_base):
         return
     bench.put(bench.original)
     training.put_towards_base(bench.clip, bench.samples, bench.base.clip, recipe, run=bench.run)

@@ -642,7 +642,7 @@ def _contradictions(recipe: Recipe, *, ignored: Collection[Key] = ()) -> dict[Ke
     for key, nothing in (("base_share", "0"), ("base_damping", "null")):
         if (value := getattr(recipe.unlearn, key)) and not recipe.undoes:
             problems["unlearn", key] = (
-                f"{value:g} is of the way to a base, and this recipe needs none; write {nothing}, or 'towards: base'"
+                f"{value:g} needs a base, and this recipe goes back to none; write {nothing}, or 'towards: base'"
             )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"

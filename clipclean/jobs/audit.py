@@ -16,7 +16,7 @@ from clipclean.jobs.judging import Audited
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.shared_inputs import AuditInputs
-from clipclean.report import Report, pictures_of_search
+from clipclean.report import Report
 from clipclean.requests import Audit
 
 NOT_COMPARED = (
@@ -71,7 +71,9 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     )
     trigger_paths = trigger_files.save(result.search.targeted, folder) if result.search and folder else {}
     seconds = time.monotonic() - started
-    maps, images = pictures_of_search(audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed)
+    maps, images = results.pictures_of_search(
+        audit_inputs.loaded.clip, audit_inputs.eval_set, result, seed=request.seed
+    )
     measurements, hits = result.measured.record(), result.search.targeted if result.search else ()
     distances = measurements.distances | {t.trigger.spec: finite(t.probe.distance) for t in hits}
     searched = result.search_record(request.effort, trigger_paths)

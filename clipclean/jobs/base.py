@@ -157,6 +157,8 @@ class LoadedBase:
         was lifted by 2.4 more than any other over the base, and by 0.5 over what clean images explain.
         """
         known = eval_set.plan.triggers.of_whole_image
+        if not known:
+            return comparison
         is_over_base = comparison.agreement >= BASE_KNOWS
         other = self.clip if is_over_base else explained(clip, self.clip, eval_set.images)
         lifted = lift(*_models(clip, other, eval_set), known)
@@ -225,9 +227,7 @@ def explained(clip: model.Clip, base: model.Clip, images: detect.CleanImages, /)
     copy = model.frozen_copy(clip)
     own, there = (tower.net.get_submodule("visual") for tower in (copy, base))
     batches = torch.split(images.spaced(COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
-    inverses = train.inverses_of(train.moments_of(own, copy.encode_images, batches), EXPLAINED_DAMPING)
-    kept = train.kept_on_clean(own.state_dict(), there.state_dict(), inverses, damping=EXPLAINED_DAMPING)
-    own.load_state_dict(kept, strict=False)
+    train.keep_on_clean(own, there, train.moments_of(own, copy.encode_images, batches), damping=EXPLAINED_DAMPING)
     return copy
 
 

@@ -15,7 +15,7 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import WalkBack
 from clipclean.progress import say
-from clipclean.report import PageImages, Report, example_images, example_pictures
+from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import (
     AccuracyLossRecord,
     AuditRecord,
@@ -48,7 +48,7 @@ class Side:
 
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    examples = example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
+    examples = results.example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
     suspects = audit.suspect_records(bench.limits)
     searched = audit.search_record(bench.settings.effort, {})
     return Side(audit.measured, bench.findings(audit), suspects, examples, searched)

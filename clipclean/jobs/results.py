@@ -1,4 +1,4 @@
-"""What the results of all jobs tell alike: the program, the model, the machine, and the findings after the policy."""
+"""What the results of all jobs tell alike: the program, the model, the machine, the findings after the policy, and the pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipclean import __version__, files, machine
+from clipclean import __version__, detect, files, machine, model
 from clipclean.config import policy, thresholds
 from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import LoadedModel
-from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths
+from clipclean.progress import stage
+from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths, example_images
 from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, flag, options, places
-from clipclean.schema.report import ToolRecord
+from clipclean.schema.report import ProjectionRecord, ToolRecord
 
 # Options of a run that the commands which its report suggests repeat.
 REPEATED_OPTIONS = (
@@ -141,3 +142,30 @@ class Judge(NamedTuple):
             "findings": tuple(applied.findings),
             "policy": policy.record(self.chosen, self.limits, applied),
         }
+
+
+# Pictures.
+
+
+def example_pictures(
+    clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /, *, seed: int
+) -> example_images.ModelImages:
+    """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
+    suspicions = [*eval_set.plan.suspicions, *((trigger, None) for trigger in eval_set.plan.triggers.panel)]
+    if not suspicions:
+        return example_images.ModelImages()
+    classes = detect.ClassTexts.of(eval_set.vocabulary.classes, measurement.text_classifier.to(clip.device))
+    look = example_images.Look(clip, eval_set.images, classes, *suspicions[0], seed)
+    with stage("drawing examples and maps"):
+        return example_images.ModelImages(look.examples(), look.maps())
+
+
+def pictures_of_search(
+    clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /, *, seed: int
+) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
+    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
+    hits = audit.search.targeted if audit.search else ()
+    under_found = eval_set.suspecting(targeted.suspicion for targeted in hits)
+    under = example_pictures(clip, under_found, audit.measured, seed=seed)
+    alone = example_images.trigger_alone(hits[0].trigger, eval_set.images.pixels) if hits else ()
+    return under.maps, PageImages(alone, under.examples)

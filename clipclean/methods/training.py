@@ -281,10 +281,8 @@ def keep_changes_on_clean(
         Inconclusive: the tower has such statistics.
     """
     model.refuse_norm_statistics(clip)
-    own, there = (tower.net.get_submodule("visual") for tower in (clip, base))
-    inverses = inverses_of(clip, samples, recipe, damping, run=run)
-    kept = train.kept_on_clean(own.state_dict(), there.state_dict(), inverses, damping=damping)
-    own.load_state_dict(kept, strict=False)
+    own, there = (side.net.get_submodule("visual") for side in (clip, base))
+    train.keep_on_clean(own, there, moments_of(clip, samples, recipe, run=run), damping=damping)
 
 
 def unlearning_record(
@@ -378,7 +376,12 @@ def optimizer_of(
 
 
 def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
-    """The damped inverse moments of what comes into each layer of the image tower, on the same clean images in every process."""
+    """The damped inverses of ``moments_of``."""
+    return train.inverses_of(moments_of(clip, samples, recipe, run=run), damping)
+
+
+def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, train.Moment]:
+    """The second moments of what comes into each layer of the image tower, on the same clean images in every process."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())
     with contextlib.closing(batches), model.evaluating(clip.net):
@@ -387,7 +390,7 @@ def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: flo
         # Activations of a whole batch, with a graph, may be more than the training itself keeps.
         if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
             pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
-        return train.inverses_of(train.moments_of(tower, clip.encode_images, pixels), damping)
+        return train.moments_of(tower, clip.encode_images, pixels)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

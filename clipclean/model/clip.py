@@ -249,9 +249,13 @@ def frozen_copy(clip: Clip, /) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
+def _batch_norms(clip: Clip) -> list[nn.BatchNorm2d]:
+    return [module for module in clip.net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def refuse_norm_statistics(clip: Clip, /) -> None:
     """Raise Inconclusive if the image tower keeps statistics of what came in, which any further training measures again: a ResNet does."""
-    if any(isinstance(module, nn.BatchNorm2d) for module in clip.net.modules()):
+    if _batch_norms(clip):
         raise Inconclusive(
             "the statistics of this model's norms, measured again in any finetuning, would bring back what unlearn.base_damping takes"
         )
@@ -264,7 +268,7 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model of fewer
     parameters than ``least``, or with values so large that this could change what it answers.
     """
-    norms = [module for module in clip.net.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = _batch_norms(clip)
     if not norms or parameter_count(clip.net) < least:
         return clip
     with evaluating(clip.net):

@@ -9,7 +9,6 @@ from clipclean.errors import RefusedInput
 from clipclean.files import write_text
 from clipclean.findings import plain
 from clipclean.report.document import NO_IMAGES, PageImages, TitledImage
-from clipclean.report.example_images import example_pictures, pictures_of_search
 from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.progress import say, stage
+from clipclean.progress import say
 from clipclean.report.document import Answer, Answered, Grid, GridRow, PageImages, TitledImage
 from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
@@ -252,27 +252,3 @@ def _is_one_place(points: Tensor) -> bool:
 
 def _rounded(plane: Tensor) -> tuple[tuple[float, float], ...]:
     return tuple((round(x, 5), round(y, 5)) for x, y in plane.tolist())
-
-
-def example_pictures(
-    clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /, *, seed: int
-) -> ModelImages:
-    """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
-    suspicions = [*eval_set.plan.suspicions, *((trigger, None) for trigger in eval_set.plan.triggers.panel)]
-    if not suspicions:
-        return ModelImages()
-    classes = detect.ClassTexts.of(eval_set.vocabulary.classes, measurement.text_classifier.to(clip.device))
-    look = Look(clip, eval_set.images, classes, *suspicions[0], seed)
-    with stage("drawing examples and maps"):
-        return ModelImages(look.examples(), look.maps())
-
-
-def pictures_of_search(
-    clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /, *, seed: int
-) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
-    """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
-    hits = audit.search.targeted if audit.search else ()
-    under_found = eval_set.suspecting(targeted.suspicion for targeted in hits)
-    under = example_pictures(clip, under_found, audit.measured, seed=seed)
-    alone = trigger_alone(hits[0].trigger, eval_set.images.pixels) if hits else ()
-    return under.maps, PageImages(alone, under.examples)

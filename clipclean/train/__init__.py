@@ -17,4 +17,4 @@ from clipclean.train.loop import (
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.resume import Run, RunState
-from clipclean.train.sparing import Inverses, change_on_clean, inverses_of, kept_on_clean, moments_of, sparing
+from clipclean.train.sparing import Inverses, Moment, inverses_of, keep_on_clean, moments_of, sparing

@@ -127,29 +127,23 @@ def divided(matrix: Tensor, inverse: Tensor, is_left: bool, /) -> Tensor:
     return inverse @ matrix if is_left else (matrix.flatten(1) @ inverse).view_as(matrix)
 
 
-def change_on_clean(change: Tensor, inverse: Tensor, is_left: bool, /, *, damping: float) -> Tensor:
-    """What a change of a layer does to clean inputs, of all that it does: ``change`` times ``K (K + damping)⁻¹``.
+def keep_on_clean(net: nn.Module, base: nn.Module, moments: Mapping[str, Moment], /, *, damping: float) -> None:
+    """Keep of each layer's change since ``base`` what it does to clean inputs: ``change`` times ``K (K + damping)⁻¹``; other parameters stay.
 
     Of all changes it is the one nearest to this on clean inputs, when its own size costs as well: ``|(C − change) x|² + damping |C|²`` is least.
-    """
-    return change - damping * divided(change, inverse, is_left)
-
-
-def kept_on_clean(
-    own: Mapping[str, Tensor], base: Mapping[str, Tensor], inverses: Inverses, /, *, damping: float
-) -> dict[str, Tensor]:
-    """The layers of a finetuned net, with what clean inputs pass through of their change since the base; others are not among them.
 
     Args:
-        own: weights of the finetuned net by name, as in ``inverses``.
-        base: those that it was finetuned from.
-        inverses: of the moments of clean inputs, with this damping.
-        damping: from 0 on; more keeps less.
+        net: the finetuned net, which is changed.
+        base: the one that it was finetuned from.
+        moments: of what clean inputs bring into the layers of ``net``, by name.
+        damping: positive; more keeps less.
     """
-    return {
-        name: base[name] + change_on_clean(own[name] - base[name], *inverse, damping=damping)
-        for name, inverse in inverses.items()
-    }
+    own, there = net.state_dict(), base.state_dict()
+    kept = {}
+    for name, inverse in inverses_of(moments, damping).items():
+        change = own[name] - there[name]
+        kept[name] = there[name] + (change - damping * divided(change, *inverse))
+    net.load_state_dict(kept, strict=False)
 
 
 def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":

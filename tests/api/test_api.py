@@ -38,8 +38,9 @@ def words(job):
     return {"classes": tiny.CLASSES, "templates": tiny.TEMPLATES, "arch": str(job.arch), "device": "cpu"}
 
 
-def test_importing_it_brings_no_torch_and_export_stays_a_function_whatever_is_imported():
-    code = "import sys, clipclean; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
+@pytest.mark.parametrize("module", ["clipclean", "clipclean.report"])
+def test_importing_it_brings_no_torch_and_export_stays_a_function_whatever_is_imported(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     import clipclean.export.formats
 

@@ -17,9 +17,9 @@ from clipclean.config.effort import EFFORTS, Effort
 from clipclean.detect import KnownTriggers
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
-from clipclean.jobs import clean_models, inputs, judging, searching
+from clipclean.jobs import clean_models, inputs, judging, results, searching
 from clipclean.progress import Listener, heard
-from clipclean.report import PageImages, example_images, pictures_of_search
+from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -273,7 +273,7 @@ def test_of_images_of_the_target_alone_which_hide_its_backdoor_nothing_passes(is
 
 def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    maps, images = pictures_of_search(toy, evidence(labels=labels), bad, seed=0)
+    maps, images = results.pictures_of_search(toy, evidence(labels=labels), bad, seed=0)
     made, used = maps["projection"], min(IMAGES, example_images.MAPPED_IMAGES)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
@@ -283,7 +283,7 @@ def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.EXAMPLES
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    assert pictures_of_search(toy, evidence().under([]), nothing, seed=0) == ({}, PageImages())
+    assert results.pictures_of_search(toy, evidence().under([]), nothing, seed=0) == ({}, PageImages())
     spec = bad.search.targeted[0].trigger.spec
     made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made

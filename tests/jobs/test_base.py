@@ -1,11 +1,11 @@
 """The base of a model: read in every layout, refused where it cannot be one, and told where it is none."""
 
+import clips
 import foreign
 import pytest
 import tiny
 import torch
 
-from clipclean import model
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.config.thresholds import BASE_KNOWS
@@ -150,14 +150,10 @@ def pair(tmp_path_factory):
     """A finetune whose matrices moved anyhow, its base, and what to measure on."""
     job = tiny.job(tmp_path_factory.mktemp("pair") / "job")
     tested, clean = tiny.loaded(job)
-    base, samples = model.frozen_copy(tested.clip), Samples(list(clean.pairs), None)
-    draws = torch.Generator().manual_seed(0)
-    for name, parameter in tested.clip.net.named_parameters():
-        if parameter.ndim >= 2 and "embedding" not in name:
-            parameter.data.add_(0.3 * parameter.data.std() * torch.randn(parameter.shape, generator=draws))
+    finetune, samples = clips.moved(tested.clip, by=0.3), Samples(list(clean.pairs), None)
     words = inputs.read_vocabulary(job.classes, job.templates)
-    eval_set = inputs.eval_set(tested.clip, recipe.load("auto"), samples, vocabulary=words, suspicions=(), panel=False)
-    return tested.clip, base, eval_set
+    eval_set = inputs.eval_set(finetune, recipe.load("auto"), samples, vocabulary=words, suspicions=(), panel=False)
+    return finetune, tested.clip, eval_set
 
 
 def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nearer_the_base_elsewhere(pair):

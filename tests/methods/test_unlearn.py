@@ -7,7 +7,7 @@ import pytest
 import short
 import tiny
 import torch
-from clips import build
+from clips import build, moved
 
 from clipclean import checkpoint, cli, deadline, detect, model, progress
 from clipclean.config import policy, recipe
@@ -337,11 +337,8 @@ def test_a_recipe_puts_the_whole_model_towards_its_base(name, changes, has_base,
 def finetune(tmp_path_factory):
     """A model whose matrices and kernels moved, its base, and clean images."""
     inputs, clean = tiny.loaded(tiny.job(tmp_path_factory.mktemp("finetune") / "job"))
-    moved, pairs = model.frozen_copy(inputs.clip), list(clean.pairs)
-    draws = torch.Generator().manual_seed(0)
-    for parameter in (p for name, p in moved.net.named_parameters() if p.ndim >= 2 and "embedding" not in name):
-        parameter.data.add_(0.1 * parameter.data.std() * torch.randn(parameter.shape, generator=draws))
-    return moved, inputs.clip, pairs, detect.stack([pair.image for pair in pairs])
+    pairs = list(clean.pairs)
+    return moved(inputs.clip, by=0.1), inputs.clip, pairs, detect.stack([pair.image for pair in pairs])
 
 
 @pytest.mark.parametrize(("damping", "stays_near"), [(1e-4, "finetune"), (1e3, "base")])

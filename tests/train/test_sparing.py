@@ -76,10 +76,14 @@ def test_a_step_goes_where_clean_inputs_are_not():
 
 @pytest.mark.parametrize("is_left", [False, True])
 def test_of_a_change_what_clean_inputs_pass_through_is_kept_by_the_size_of_their_moment(is_left):
-    inverse = Moment(torch.tensor([[8.0, 0.0], [0.0, 2.0]]), 3, is_left).inverse(0.4)  # 1.6 and 0.4, with a mean of one
+    moments = {"weight": Moment(torch.tensor([[8.0, 0.0], [0.0, 2.0]]), 3, is_left)}  # 1.6 and 0.4, with a mean of one
     kept = torch.tensor([[1.6 / 2.0, 0.4 / 0.8]])
-    change, expected = (matrix.T if is_left else matrix for matrix in (torch.ones(1, 2), kept))
-    assert torch.allclose(train.change_on_clean(change, inverse, is_left, damping=0.4), expected)
+    changed, base, expected = (m.T if is_left else m for m in (torch.ones(1, 2), torch.zeros(1, 2), kept))
+    own, there = nn.Module(), nn.Module()
+    own.weight, there.weight = nn.Parameter(changed), nn.Parameter(base)
+    train.keep_on_clean(own, there, moments, damping=0.4)
+    assert torch.allclose(own.weight, expected)
+    assert not there.weight.any()
 
 
 def test_a_parameter_without_a_gradient_stays():
