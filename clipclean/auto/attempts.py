@@ -35,6 +35,9 @@ from clipclean.methods.walk_back import Point, WalkBack, WatchedTrigger
 from clipclean.train import NonFiniteLoss, training_record
 
 UNCHANGED_NAME = "nothing"  # the name of what was chosen where the original stays
+NEAR_BASE = (
+    0.5  # share of the way to its cleaned weights from which on a candidate that goes back to the base has gone there
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Attempt:
     def is_original(self) -> bool:
         """Whether it stands for the original, which nothing has cleaned."""
         return not self.candidate.recipes
+
+    @property
+    def went_back(self) -> bool:
+        """Whether its weights lie nearer the base than the original: it began there, and walked back over less than half of the way."""
+        return self.candidate.goes_back and self.point.share > NEAR_BASE
 
     @property
     def point(self) -> Point:
@@ -358,12 +366,12 @@ def on_model(
         NonFiniteLoss: the training diverges.
     """
     candidate = result.candidate
-    candidates.check_beginning(bench, candidate, before.audit.measured)
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
-    cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base)
+    measured = before.audit.measured
+    cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base, measured=measured)
     new_suspicions = new_among(cleaning.suspicions, before.suspicions)
     suspicions = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None

@@ -161,23 +161,6 @@ class Cleaned:
         return bool(self.training.steps)
 
 
-def check_beginning(bench: Workbench, candidate: Candidate, original: detect.Measurement, /) -> None:
-    """Raise Inconclusive if where a candidate begins on the way to the base costs surely more than the budget: what it keeps is what is there.
-
-    One measurement says it, where a whole cleaning and its audit would say it ten times later. Afterwards the model is there.
-    """
-    recipe = candidate.recipes[0]
-    if bench.base is None or not (recipe.undoes and recipe.unlearn.nears_base):
-        return
-    bench.put(bench.original)
-    training.put_towards_base(bench.clip, bench.samples, bench.base.clip, recipe, run=bench.run)
-    lost, (least, _) = bench.accuracy_lost(original, what="on the way to the base")
-    if least > (budget := bench.limits.max_accuracy_loss):
-        raise Inconclusive(
-            f"where it begins, on the way to the base, {100 * lost:.1f} points of accuracy are lost, and {100 * budget:.1f} are allowed"
-        )
-
-
 def clean(
     bench: Workbench,
     candidate: Candidate,
@@ -187,6 +170,7 @@ def clean(
     where: str,
     origin: dict[str, object],
     base: model.Clip | None = None,
+    measured: detect.Measurement | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
@@ -198,9 +182,11 @@ def clean(
         triggers: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
         base: the model that this one was finetuned from, for recipes that undo.
+        measured: the original, where a beginning that costs surely more than the budget ends the cleaning.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
+        Inconclusive: nothing can be searched, or where a recipe begins costs too much already.
         Interrupted: SIGINT or SIGTERM came; what is done is kept.
         OutOfTime: the deadline came before the last step.
     """
@@ -223,8 +209,8 @@ def clean(
         state = bench.state.part(f"{where}-{beginning.folder_name}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
-        aims = bench.begin(recipe, triggers, base=base, run=run)
-        aims = replace(aims, rehearsed=rehearsed, original=original)
+        aims = bench.begin(recipe, triggers, base=base, run=run, original=measured)
+        aims = replace(aims, rehearsed=rehearsed, original=original or aims.original)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

@@ -230,9 +230,9 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
     Surgery silences what it is shown, and relatives of a trigger go long before it does: of a convolution in a vision transformer it left 0.52, and
     nothing that an audit comes to. On the way back to the base nothing is hidden: there the same known triggers still told.
     """
-    went_back = [result.attempt for result in candidate_results if result.attempt and result.candidate.goes_back]
+    went_back = [result.attempt for result in candidate_results if result.attempt and result.attempt.went_back]
     errors = [one for other in went_back for one in other.findings if one.is_error and one.rule == CC.NOT_ON_THE_BASE]
-    if attempt.is_original or attempt.candidate.goes_back or not errors:
+    if attempt.is_original or attempt.went_back or not errors:
         return []
     words = (
         f"These weights show nothing more of '{errors[0].target}', and weights nearer the base did: {trigger_words(errors[0].trigger or '')} told. "

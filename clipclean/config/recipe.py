@@ -189,9 +189,9 @@ class Unlearn(Section):
     )
     base_damping: float | None = field(
         None,
-        "What each layer of the image tower keeps before that of its change since the base: K (K + damping)⁻¹ of it, which is what clean images pass "
-        "through. K is the second moment of what they bring into the layer, 1 on average. More keeps less; null keeps all.",
-        gt=0,
+        "Fits the image tower anew from the base before that, layer by layer, to what it makes of clean images: more damping stays nearer the base "
+        "where they say nothing. 1 weighs a layer's own size as much as what comes into it on average; null fits nothing.",
+        ge=0.001,
         le=1000,
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)

@@ -226,6 +226,11 @@ class Lift:
         """The trigger's spec."""
         return self.painter.spec
 
+    @property
+    def other_words(self) -> str:
+        """What the model is compared with, in words."""
+        return "the base" if self.is_over_base else "what clean images explain of it"
+
 
 class Pair(NamedTuple):
     """A model and its base, each with its image tower and text classifier (K, D), to compare on the same images and classes."""
@@ -446,18 +451,18 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     # A base that does not know the class knows no natural triggers of it.
     is_turned = lift.is_over_base and turns > BEYOND_BASE_FAILS
     is_sure = (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
-    other = "than the one that it was finetuned from" if lift.is_over_base else "than clean images explain"
     words = (
-        f"Known triggers make this model surer of '{lift.target}' {other}, by {lift.lead:.1f} more in logits than of "
-        f"any other class, {trigger_words(lift.trigger)} most of all: the finetune brought that in. In the clean finetunes that chose "
-        f"this limit it is at most {MOST_NATURAL_LIFT}."
+        f"Known triggers make this model surer of '{lift.target}' than {lift.other_words}, by {lift.lead:.1f} more in logits than of any other "
+        f"class, {trigger_words(lift.trigger)} most of all: the finetune brought that in."
     )
+    if lift.is_over_base:
+        words += f" In the clean finetunes that chose this limit it is at most {MOST_NATURAL_LIFT}."
     return [
         finding(
             CC.NOT_ON_THE_BASE,
             words,
             level="error" if is_sure else "warning",
-            measure="lift over the base",
+            measure=f"lift over {lift.other_words}",
             value=lift.lead,
             n=lift.n,
             threshold=LIFT_FAILS if lift.lead >= LIFT_FAILS else LIFT_DOUBTS,

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from clipclean import checkpoint, detect, model, train
+from clipclean import checkpoint, detect, model
 from clipclean.config.thresholds import BASE_COSINE, BASE_KNOWS
 from clipclean.detect.base import COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
+from clipclean.methods.explained import explained
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 
 # Of 0.1, 0.3 and 1, on the half that chooses: benchmarks/results/tried.md.
-EXPLAINED_DAMPING = 0.3
+EXPLAINED_DAMPING = 1
 MOMENT_IMAGES = 32  # at a time
 
 
@@ -84,6 +85,7 @@ class LoadedBase:
     clip: model.Clip
     kin: Kinship
     first: Compared  # the tested model beside it, under no trigger
+    expected: model.Clip  # what known triggers are compared with, whatever is cleaned: the base, or what clean images explain of the tested model
     opened: OpenedCheckpoint
 
     def with_comparison(
@@ -149,20 +151,12 @@ class LoadedBase:
         return replace(comparison, tried=trigger_count)
 
     def with_lift(self, comparison: Compared, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
-        """The same with the class that known triggers lift over the base, or over what clean images explain of the finetune.
-
-        The latter where the base gives most clean images another class.
-
-        A base that does not know the classes knows no natural triggers of them. Of two clean finetunes that had learned twenty classes more one
-        was lifted by 2.4 more than any other over the base, and by 0.5 over what clean images explain.
-        """
+        """The same with the class that known triggers lift over what is expected of a clean finetune."""
         known = eval_set.plan.triggers.of_whole_image
         if not known:
             return comparison
-        is_over_base = comparison.agreement >= BASE_KNOWS
-        other = self.clip if is_over_base else explained(clip, self.clip, eval_set.images)
-        lifted = lift(*_models(clip, other, eval_set), known)
-        return replace(comparison, lift=lifted and replace(lifted, is_over_base=is_over_base))
+        lifted = lift(*_models(clip, self.expected, eval_set), known)
+        return replace(comparison, lift=lifted and replace(lifted, is_over_base=self.expected is self.clip))
 
     def notes(self) -> list[Finding]:
         """That the model which was named as the base is none."""
@@ -216,19 +210,26 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     base_model = inputs.build(base.opened, pairs, device=str(clip.device))
     first = compare_models(*_models(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
+    expected = expected_of(clip, base_model.clip, eval_set, first) if kin.is_base else base_model.clip
     name = base.opened.place.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
-    return LoadedBase(name, base_model.clip, kin, first, base.opened)
+    return LoadedBase(name, base_model.clip, kin, first, expected, base.opened)
 
 
-def explained(clip: model.Clip, base: model.Clip, images: detect.CleanImages, /) -> model.Clip:
-    """A copy of a finetune that keeps what clean images pass through of its change since the base: a backdoor uses other directions."""
-    copy = model.frozen_copy(clip)
-    own, there = (tower.net.get_submodule("visual") for tower in (copy, base))
-    batches = torch.split(images.spaced(COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
-    train.keep_on_clean(own, there, train.moments_of(own, copy.encode_images, batches), damping=EXPLAINED_DAMPING)
-    return copy
+def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, comparison: Compared) -> model.Clip:
+    """What known triggers are compared with: the base, or what clean images explain of the finetune where the base gives most of them another class.
+
+    A base that does not know the classes knows no natural triggers of them. Of two clean finetunes that had learned twenty classes more one
+    was lifted by 2.4 more than any other over the base, and by 0.5 over what clean images explain.
+    """
+    if comparison.agreement >= BASE_KNOWS or not eval_set.plan.triggers.of_whole_image:
+        return base
+    batches = torch.split(eval_set.images.spaced(COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
+    try:
+        return explained(clip, base, batches, damping=EXPLAINED_DAMPING)
+    except Inconclusive:  # a comparison with the base doubts too much, and never too little
+        return base
 
 
 def _models(

@@ -11,7 +11,8 @@ from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
-from clipclean.findings import Finding, Interval
+from clipclean.errors import Inconclusive
+from clipclean.findings import Finding
 from clipclean.jobs import first_audit, judging, searching
 from clipclean.jobs.base import LoadedBase
 from clipclean.jobs.first_audit import FirstAudit
@@ -83,6 +84,7 @@ class Workbench:
         base: model.Clip | None,
         run: Run,
         text_classifier: Tensor | None = None,
+        original: detect.Measurement | None = None,
     ) -> Aims:
         """Put the current model where a recipe begins, and search by its method; the aims of the training.
 
@@ -92,11 +94,17 @@ class Workbench:
             base: the model that this one was finetuned from, for recipes that go back to it.
             run: with the state in which the search is kept.
             text_classifier: of the current model, if it is known; on the way to a base it is made anew, since texts move too.
+            original: a measurement of the original, where a beginning that costs surely more than the budget ends the cleaning.
 
         Raises:
-            Inconclusive: nothing can be searched.
+            Inconclusive: nothing can be searched, or where it begins costs too much already.
         """
+        # What is fitted to clean images begins short of what the finetune does with them, and learns the rest.
+        fits = base is not None and recipe.undoes and recipe.unlearn.base_damping
+        finetune = model.frozen_copy(self.clip) if fits else None
         training.put_towards_base(self.clip, self.samples, base, recipe, run=run)
+        if original and base and recipe.undoes and recipe.unlearn.nears_base:
+            self._check_beginning(original)
         words = self.eval_set.vocabulary
         if text_classifier is None or base is not None:
             text_classifier = detect.classifier(self.clip.embed_texts, words.classes, templates=words.templates)
@@ -109,7 +117,16 @@ class Workbench:
             triggers=triggers,
             run=run,
         )
-        return replace(aims, base=base)
+        return replace(aims, base=base, original=finetune)
+
+    def _check_beginning(self, original: detect.Measurement) -> None:
+        """One measurement says what a whole cleaning and its audit would say ten times later: a recipe keeps what is there where it begins."""
+        measurement = self.measure(self.without_panel((), original), what="on the way to the base")
+        lost, (least, _) = detect.accuracy_loss(original, measurement)
+        if least > (budget := self.limits.max_accuracy_loss):
+            raise Inconclusive(
+                f"where it begins, on the way to the base, {100 * lost:.1f} points of accuracy are lost, and {100 * budget:.1f} are allowed"
+            )
 
     def put_between(self, original: dict[str, Tensor], end: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""
@@ -204,10 +221,6 @@ class Workbench:
         """What a measurement beside the original takes: these triggers alone, and the same classes, by which their answers are compared."""
         eval_set = self.eval_set.under(suspicions)
         return replace(eval_set, plan=replace(eval_set.plan, classifier=bool(original.text_classifier.numel())))
-
-    def accuracy_lost(self, original: detect.Measurement, /, *, what: str) -> tuple[float, Interval]:
-        """The accuracy that the current model lost against the original, with its 95 % interval; nan without labels and without classes."""
-        return detect.accuracy_loss(original, self.measure(self.without_panel((), original), what=what))
 
     def findings(self, audit: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model, and whether the base that was named is one."""

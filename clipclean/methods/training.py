@@ -16,7 +16,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import rounds, unlearning, walk_back
+from clipclean.methods import explained, rounds, unlearning, walk_back
 from clipclean.methods.losses import objective
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
@@ -48,7 +48,7 @@ class Aims:
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier of the model
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[Suspicion[int], ...] = ()  # for the other methods: triggers that are put on some images
-    original: model.Clip | None = None  # frozen: to recover towards, if another recipe has already moved the model
+    original: model.Clip | None = None  # frozen: where clean images belong, if the model has moved from there already
     base: model.Clip | None = None  # the model that this one was finetuned from, for a recipe that undoes
 
 
@@ -139,7 +139,7 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
     """
     if aims.searched is not None:
         base = aims.base if recipe.undoes else None
-        return unlearn(clip, samples, recipe, aims.searched, base=base, run=run)
+        return unlearn(clip, samples, recipe, aims.searched, original=aims.original, base=base, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
         return finetune(clip, samples, recipe, aims=aims, run=run)
     original = aims.original or model.frozen_copy(clip)
@@ -209,17 +209,18 @@ def unlearn(
     searched: unlearning.SearchedModel,
     /,
     *,
+    original: model.Clip | None = None,
     base: model.Clip | None = None,
     run: Run,
 ) -> Training:
     """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
 
-    With a ``base`` they keep what they do there. The state of the last whole round is saved.
+    Clean images go to where ``original`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
-        original = model.frozen_copy(clip)
+        original = original or model.frozen_copy(clip)
         earlier = unlearning.restored(run.state, scene)
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
@@ -259,30 +260,14 @@ def put_towards_base(
     Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
 
     Raises:
-        Inconclusive: the recipe keeps what clean images explain, and the image tower has statistics of norms.
+        Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
     """
     if base is None or not recipe.undoes:
         return
     if damping := recipe.unlearn.base_damping:
-        keep_changes_on_clean(clip, base, samples, recipe, damping, run=run)
+        explained.keep_explained(clip, base, clean_batches(clip, samples, recipe, run=run), damping=damping)
     if share := recipe.unlearn.base_share:
         model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
-
-
-def keep_changes_on_clean(
-    clip: model.Clip, base: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run
-) -> None:
-    """Keep of each layer of the image tower what clean images pass through of its change since the base.
-
-    Norms and biases stay, and so do layers too wide for their moments. Statistics of norms belong to the layers as they were finetuned. Measured
-    again, as in any finetuning, they bring back what was taken: of a warp in a ResNet 0.01 was left, and 0.68 after a hundredth of a benign walk.
-
-    Raises:
-        Inconclusive: the tower has such statistics.
-    """
-    model.refuse_norm_statistics(clip)
-    own, there = (side.net.get_submodule("visual") for side in (clip, base))
-    train.keep_on_clean(own, there, moments_of(clip, samples, recipe, run=run), damping=damping)
 
 
 def unlearning_record(
@@ -376,21 +361,22 @@ def optimizer_of(
 
 
 def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
-    """The damped inverses of ``moments_of``."""
-    return train.inverses_of(moments_of(clip, samples, recipe, run=run), damping)
+    """The damped inverse second moments of what comes into each layer of the image tower."""
+    tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
+    batches = clean_batches(clip, samples, recipe, run=run)
+    with model.evaluating(clip.net):
+        return train.inverses_of(train.moments_of(tower, clip.encode_images, batches), damping)
 
 
-def moments_of(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> dict[str, train.Moment]:
-    """The second moments of what comes into each layer of the image tower, on the same clean images in every process."""
+def clean_batches(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> list[Tensor]:
+    """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
-    batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())
-    with contextlib.closing(batches), model.evaluating(clip.net):
+    with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())) as batches:
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
-        tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
-        # Activations of a whole batch, with a graph, may be more than the training itself keeps.
-        if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
-            pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
-        return train.moments_of(tower, clip.encode_images, pixels)
+    # Activations of a whole batch, with a graph, may be more than the training itself keeps.
+    if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
+        pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
+    return pixels
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

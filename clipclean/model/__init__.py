@@ -25,11 +25,11 @@ from clipclean.model.clip import (
     parameter_count,
     pool_text,
     put_weights,
-    refuse_norm_statistics,
     refuse_tokenizer,
     refuse_unseen_settings,
     same_tokens,
     send,
+    unfold_norms,
     unit_range,
 )
 from clipclean.model.in_memory import check_module

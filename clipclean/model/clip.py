@@ -253,12 +253,9 @@ def _batch_norms(clip: Clip) -> list[nn.BatchNorm2d]:
     return [module for module in clip.net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def refuse_norm_statistics(clip: Clip, /) -> None:
-    """Raise Inconclusive if the image tower keeps statistics of what came in, which any further training measures again: a ResNet does."""
-    if _batch_norms(clip):
-        raise Inconclusive(
-            "the statistics of this model's norms, measured again in any finetuning, would bring back what unlearn.base_damping takes"
-        )
+def _norm_after(name: str, /) -> str:
+    """The name of the layer that normalises what a convolution of this name gives, as open_clip calls the two in their module."""
+    return "1" if name == "0" else name.replace("conv", "bn")
 
 
 @torch.no_grad()
@@ -279,11 +276,75 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     net = copy.deepcopy(clip.net, memo).eval()
     for module in list(net.modules()):
         for name, layer in list(module.named_children()):
-            norm_name = "1" if name == "0" else name.replace("conv", "bn")  # open_clip's names
+            norm_name = _norm_after(name)
             if isinstance(layer, nn.Conv2d) and isinstance(norm := getattr(module, norm_name, None), nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(layer, norm))
                 setattr(module, norm_name, nn.Identity())
     return Clip(net, clip.architecture, clip.device)
+
+
+@torch.no_grad()
+def unfold_norms(clip: Clip, folded: Clip, batches: Sequence[Tensor], /) -> None:
+    """Put in the image tower of a copy whose norms are folded: the model then answers as that does, by norms with the statistics of these images.
+
+    Statistics that are measured again, as in any finetuning on such images, therefore change nothing. Each kernel keeps its size, and its norm
+    the rest.
+
+    Args:
+        clip: the model, which is changed; of the architecture of ``folded``.
+        folded: a copy that :func:`fold_norms` made, or one of a tower without norms.
+        batches: clean images, each (B, 3, S, S) in [0, 1].
+    """
+    statistics = _statistics_of_outputs(folded, batches)
+    tensors = dict(folded.net.state_dict())
+    own = clip.net.state_dict()
+    for path, (mean, variance) in statistics.items():
+        parent, _, name = path.rpartition(".")
+        norm: Any = clip.net.get_submodule(f"{parent}.{_norm_after(name)}")  # the convolution was folded with it
+        before, kernel, bias = own[f"{path}.weight"], tensors[f"{path}.weight"], tensors.pop(f"{path}.bias")
+        size, now = (weight.flatten(1).norm(dim=1) for weight in (before, kernel))
+        lives = (size > 0) & (now > 0)  # a norm may take all that its kernel gives by nothing
+        factor = torch.where(lives, size / now, 0.0)
+        tensors[f"{path}.weight"] = torch.where(
+            lives[:, None, None, None], factor[:, None, None, None] * kernel, before
+        )
+        spread = factor.square() * variance
+        norm.running_mean.copy_(torch.where(lives, factor * (mean - bias), norm.running_mean))
+        norm.running_var.copy_(torch.where(lives, spread, norm.running_var))
+        norm.weight.copy_(torch.where(lives, (spread + norm.eps).sqrt() / factor, 0.0))
+        norm.bias.copy_(mean)
+    clip.net.load_state_dict(tensors, strict=False)
+
+
+def _statistics_of_outputs(folded: Clip, batches: Sequence[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and variance (C,) of what each convolution gives that has taken in a norm, over images and places, by its name."""
+    convolutions = {
+        name: module
+        for name, module in folded.net.named_modules()
+        if isinstance(module, nn.Conv2d) and module.bias is not None
+    }
+    means = dict.fromkeys(convolutions, torch.zeros(1)), dict.fromkeys(convolutions, torch.zeros(1))
+    image_count = sum(map(len, batches))
+
+    def added(name: str, outputs: Tensor) -> None:
+        share = len(outputs) / image_count
+        for of, values in zip(means, (outputs, outputs.square()), strict=True):
+            of[name] = of[name].to(values.device) + share * values.double().mean((0, 2, 3))
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, outputs, name=name: added(name, outputs))
+        for name, module in convolutions.items()
+    ]
+    try:
+        for batch in batches:
+            folded.encode_images(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    first, second = means
+    return {
+        name: (first[name].float(), (second[name] - first[name].square()).clamp(min=0).float()) for name in convolutions
+    }
 
 
 def copy_weights(clip: Clip, /) -> dict[str, Tensor]:

@@ -16,5 +16,6 @@ from clipclean.train.loop import (
 )
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
+from clipclean.train.refit import Tower, refit
 from clipclean.train.resume import Run, RunState
-from clipclean.train.sparing import Inverses, Moment, inverses_of, keep_on_clean, moments_of, sparing
+from clipclean.train.sparing import MOST_INPUTS, Inverses, inverses_of, moments_of, sparing

@@ -44,23 +44,39 @@ class Moment:
     rows: int  # inputs summed
     is_left: bool  # whether the parameter is (d, outputs), and multiplied from the left
 
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the diagonal."""
+        return self.inputs.diagonal().mean().clamp(min=torch.finfo(self.inputs.dtype).tiny)
+
     def inverse(self, damping: float, /) -> Tensor:
         """(d, d), the inverse of the moment, whose mean on the diagonal is made one, plus ``damping``."""
-        mean = self.inputs.diagonal().mean().clamp(min=torch.finfo(self.inputs.dtype).tiny)
-        damped = self.inputs / mean
+        damped = self.inputs / self.mean
         damped.diagonal().add_(damping)
         return torch.cholesky_inverse(torch.linalg.cholesky(damped))
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
-    """Adds up the second moments of what comes into the matrices and kernels among some parameters."""
+Take = Callable[
+    [nn.Parameter, Tensor, bool], None
+]  # a parameter, inputs of its layer (n, d), whether it stands to the right of them
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, batches: int) -> None:
+
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
+    """Looks at what comes into the matrices and kernels among some parameters, at places that the seed draws.
+
+    Args:
+        parameters: those to look at.
+        take: called with each, as often as its layer runs.
+        batches: of how many the run is, by which the inputs of each are counted.
+        seed: two nets of one architecture are looked at in the same places with the same one.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], take: Take, /, *, batches: int, seed: int = 0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.moments: dict[nn.Parameter, Moment] = {}
+        self._take = take
         self._batches = batches
         self._of = {p.untyped_storage().data_ptr(): p for p in parameters if p.ndim >= 2}
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -68,17 +84,17 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
         if func is aten.convolution.default:
             pixels, weight, _, stride, padding, dilation, is_transposed, _, groups = args
             if (p := self._known(weight)) is not None and groups == 1 and not is_transposed and pixels.ndim == 4:
-                self._add(p, lambda: _patches(pixels, weight, stride, padding, dilation), is_left=False)
+                self._look(p, lambda: _patches(pixels, weight, stride, padding, dilation), is_left=False)
         elif func in (aten.addmm.default, aten.mm.default):
             rows, weight = args[-2:]
             if (p := self._known(weight)) is not None:  # a kernel as wide as its stride may be multiplied as a matrix
-                self._add(p, lambda: rows, is_left=p.ndim == 2 and weight.stride() == p.stride())
+                self._look(p, lambda: rows, is_left=p.ndim == 2 and weight.stride() == p.stride())
         return func(*args, **(kwargs or {}))
 
     def _known(self, weight: Tensor) -> nn.Parameter | None:
         return self._of.get(weight.untyped_storage().data_ptr())
 
-    def _add(self, parameter: nn.Parameter, rows_of: Callable[[], Tensor], *, is_left: bool) -> None:
+    def _look(self, parameter: nn.Parameter, rows_of: Callable[[], Tensor], *, is_left: bool) -> None:
         size = parameter.shape[0] if is_left else parameter[0].numel()
         if size > MOST_INPUTS:
             return
@@ -87,11 +103,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves
         if len(rows) > row_count:
             places = torch.randint(len(rows), (row_count,), generator=self._generator)
             rows = rows[places.to(rows.device)]
-        if parameter not in self.moments:
-            self.moments[parameter] = Moment(rows.new_zeros(size, size), 0, is_left)
-        moment = self.moments[parameter]
-        moment.inputs.addmm_(rows.T, rows)
-        moment.rows += len(rows)
+        self._take(parameter, rows, is_left)
 
 
 def _patches(pixels: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
@@ -110,11 +122,20 @@ def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequ
         encode: runs ``net``, as it will be used, on a batch.
         batches: clean images, each (B, 3, S, S).
     """
+    moments = dict[nn.Parameter, Moment]()
+
+    def take(parameter: nn.Parameter, rows: Tensor, is_left: bool) -> None:
+        if parameter not in moments:
+            moments[parameter] = Moment(rows.new_zeros(rows.shape[1], rows.shape[1]), 0, is_left)
+        moment = moments[parameter]
+        moment.inputs.addmm_(rows.T, rows)
+        moment.rows += len(rows)
+
     # Without gradients attention takes a short cut that shows no inputs.
-    with torch.enable_grad(), _Watch(net.parameters(), batches=len(batches)) as watch:
+    with torch.enable_grad(), Watch(net.parameters(), take, batches=len(batches)):
         for batch in batches:
             encode(batch.clone().requires_grad_())
-    return {name: watch.moments[p] for name, p in net.named_parameters() if p in watch.moments}
+    return {name: moments[p] for name, p in net.named_parameters() if p in moments}
 
 
 def inverses_of(moments: Mapping[str, Moment], damping: float, /) -> Inverses:
@@ -125,25 +146,6 @@ def inverses_of(moments: Mapping[str, Moment], damping: float, /) -> Inverses:
 def divided(matrix: Tensor, inverse: Tensor, is_left: bool, /) -> Tensor:
     """A parameter, its gradient or its change, times the inverse moment of the layer's inputs; shaped as it is."""
     return inverse @ matrix if is_left else (matrix.flatten(1) @ inverse).view_as(matrix)
-
-
-def keep_on_clean(net: nn.Module, base: nn.Module, moments: Mapping[str, Moment], /, *, damping: float) -> None:
-    """Keep of each layer's change since ``base`` what it does to clean inputs: ``change`` times ``K (K + damping)⁻¹``; other parameters stay.
-
-    Of all changes it is the one nearest to this on clean inputs, when its own size costs as well: ``|(C − change) x|² + damping |C|²`` is least.
-
-    Args:
-        net: the finetuned net, which is changed.
-        base: the one that it was finetuned from.
-        moments: of what clean inputs bring into the layers of ``net``, by name.
-        damping: positive; more keeps less.
-    """
-    own, there = net.state_dict(), base.state_dict()
-    kept = {}
-    for name, inverse in inverses_of(moments, damping).items():
-        change = own[name] - there[name]
-        kept[name] = there[name] + (change - damping * divided(change, *inverse))
-    net.load_state_dict(kept, strict=False)
 
 
 def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":

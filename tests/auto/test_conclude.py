@@ -132,6 +132,8 @@ def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_a
 
 UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (recipe.load("undo"),)))
 
+WALKED_BACK = replace(UNDONE, way=replace(UNDONE.way, point=replace(UNDONE.point, share=0.3)))
+
 
 @pytest.mark.parametrize(
     ("ran", "written", "rules"),
@@ -140,6 +142,8 @@ UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo
         ([UNDONE], UNDONE, []),  # its own error stands already
         ([replace(UNDONE, findings=()), attempt("surgery")], attempt("surgery"), []),
         ([attempt("other", ("CC009", "error"))], attempt("surgery"), []),  # it began at the finetune
+        ([WALKED_BACK], attempt("surgery"), []),  # it went back to the finetune
+        ([UNDONE, WALKED_BACK], WALKED_BACK, [("CC009", "warning")]),
     ],
 )
 def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_those_that_did_not_go_back_and_show_it_no_more(

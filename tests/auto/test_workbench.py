@@ -14,18 +14,19 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import PLANTED_EXCESS
-from clipclean.auto import attempts, candidates, trials
+from clipclean.auto import attempts, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
-from clipclean.detect import Rate
+from clipclean.detect import Rate, Suspicion
 from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
 from clipclean.findings import finding
 from clipclean.jobs import inputs, searching
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.searching import SearchSettings
+from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run
 
 BRIEF = ["train.walk=0.05", "train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "data.min_pairs=16"]
@@ -109,10 +110,10 @@ def test_a_candidate_that_begins_where_too_much_accuracy_is_lost_already_is_not_
     labelled = replace(eval_set, images=replace(eval_set.images, labels=labels))
     bench = replace(bench, eval_set=labelled, base=SimpleNamespace(clip=base))
     changes = [f"unlearn.base_share={share}"] if name == "undo" else []
-    candidate = Candidate((name,), (recipe.override(recipe.load(name), changes),))
-    original = searching.measure(bench.clip, labelled)
+    how, original = recipe.override(recipe.load(name), changes), searching.measure(bench.clip, labelled)
+    run, shown = replace(bench.run, state=bench.state), ShownTriggers((Suspicion(triggers.parse("sinusoid"), 0),))
     with pytest.raises(Inconclusive) if is_told else contextlib.nullcontext():
-        candidates.check_beginning(bench, candidate, original)
+        bench.begin(how, shown, base=base, run=run, original=original)
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):

@@ -178,8 +178,8 @@ def difference(hits, base_hits, n=100):
     return Difference(Shifted(), "fox", own, other, paired_difference(own, other, both=both))
 
 
-def lifted(lead, n=PERSUADED_IMAGES):
-    return base.Lift(Shifted(), "fox", 9.0, lead, n)
+def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True):
+    return base.Lift(Shifted(), "fox", 9.0, lead, n, is_over_base)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,12 @@ def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(
 def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
     beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
     assert [each.level for each in base.findings(beside)] == levels
+
+
+def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_base_does_not_know_the_classes():
+    differences, lift = (difference(95, 3),), lifted(LIFT_DOUBTS, is_over_base=False)
+    findings = base.findings(Compared((), differences, 1.0, 0.0, 1, lift=lift))
+    assert [(each.level, each.measure) for each in findings] == [("warning", f"lift over {lift.other_words}")]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with
 def base_of(tower):
     """A base with this image tower, whose weights are near."""
     kin = detect.base.Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
-    return bases.LoadedBase("base.pt", Toy(tower), kin, None, None)
+    toy = Toy(tower)
+    return bases.LoadedBase("base.pt", toy, kin, None, toy, None)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs
+from clipclean.methods.explained import explained
 
 
 def moved(by, seed=3):
@@ -158,21 +159,42 @@ def pair(tmp_path_factory):
 
 def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nearer_the_base_elsewhere(pair):
     finetune, base, eval_set = pair
-    explained, clean = bases.explained(finetune, base, eval_set.images), eval_set.images.pixels
+    clean = eval_set.images.pixels
+    copy = explained(finetune, base, torch.split(clean, 16), damping=0.3)
     noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(1))
 
     def share_of_the_way(pixels):
         own, there = finetune.embed_images(pixels), base.embed_images(pixels)
-        return ((explained.embed_images(pixels) - own).norm() / (there - own).norm()).item()
+        return ((copy.embed_images(pixels) - own).norm() / (there - own).norm()).item()
 
     assert share_of_the_way(clean) < 0.5 * share_of_the_way(noise)
+
+
+KNOWN = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("sinusoid")))
 
 
 @pytest.mark.parametrize(("agreement", "is_over_base"), [(BASE_KNOWS, True), (0.9 * BASE_KNOWS, False)])
 def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
     finetune, base, eval_set = pair
-    known = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("sinusoid")))
+    comparison = Compared((), (), 1.0, agreement, 0)
+    expected = bases.expected_of(finetune, base, eval_set.trying(KNOWN), comparison)
+    assert (expected is base) is is_over_base
+
+
+def test_nothing_is_fitted_where_no_known_trigger_is_tried(pair):
+    finetune, base, eval_set = pair
+    assert bases.expected_of(finetune, base, eval_set.trying(KnownTriggers()), Compared((), (), 1.0, 0.0, 0)) is base
+
+
+def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pair):
+    """The copy that everything is compared with is itself lifted by nothing, and the finetune as far as before."""
+    finetune, base, eval_set = pair
+    eval_set = eval_set.trying(KNOWN)
     kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
-    beside = bases.LoadedBase("base.pt", base, kin, None, None)
-    comparison = beside.with_lift(Compared((), (), 1.0, agreement, 0), finetune, eval_set.trying(known))
-    assert comparison.lift.is_over_base is is_over_base
+    expected = explained(finetune, base, torch.split(eval_set.images.pixels, 16), damping=0.3)
+    beside = bases.LoadedBase("base.pt", base, kin, None, expected, None)
+    nothing = Compared((), (), 1.0, 0.0, 0)
+    lifts = [beside.with_lift(nothing, clip, eval_set).lift for clip in (expected, finetune)]
+    assert lifts[0].log_odds == pytest.approx(0.0, abs=1e-4)
+    assert lifts[1].log_odds > 0
+    assert not any(lift.is_over_base for lift in lifts)

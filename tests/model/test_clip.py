@@ -3,6 +3,7 @@
 import json
 import math
 
+import clips
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,45 @@ def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_fol
         return {"pixels": shown.grad} | {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
     torch.testing.assert_close(gradients(clip.net.double().train()), gradients(reference.double().train()))
+
+
+@pytest.fixture
+def unfolded():
+    """A ResNet whose norms took in what was changed in a copy without norms, that copy, and images."""
+    clip = clips.build(TINY_RESNET)
+    pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    folded = model.fold_norms(clips.moved(clip, by=0.5), least=0)
+    model.unfold_norms(clip, folded, [pixels[:8], pixels[8:]])
+    return clip, folded, pixels
+
+
+def test_a_model_answers_as_the_copy_without_norms_that_was_put_in(unfolded):
+    clip, folded, pixels = unfolded
+    other = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    for images in (pixels, other):
+        torch.testing.assert_close(clip.embed_images(images), folded.embed_images(images), atol=1e-5, rtol=0)
+
+
+def test_statistics_that_are_measured_again_on_the_same_images_change_nothing(unfolded):
+    clip, folded, pixels = unfolded
+    norms = [module for module in clip.net.visual.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    clip.net.train()
+    with torch.no_grad():
+        clip.encode_images(pixels)
+    clip.net.eval()
+    # PyTorch's running variance is that of a sample: larger by one part in the number of its places.
+    torch.testing.assert_close(clip.embed_images(pixels), folded.embed_images(pixels), atol=2e-2, rtol=0)
+
+
+def test_kernels_keep_their_size_when_norms_are_unfolded(unfolded):
+    clip, _, _ = unfolded
+    before = clips.build(TINY_RESNET).net.visual
+    for name, kernel in clip.net.visual.named_parameters():
+        if kernel.ndim == 4:
+            sizes = (weight.flatten(1).norm(dim=1) for weight in (kernel, before.get_parameter(name)))
+            torch.testing.assert_close(*sizes)
 
 
 @pytest.mark.parametrize("mask", [None, torch.full((5, 5), -math.inf).triu(1)])

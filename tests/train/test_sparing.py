@@ -74,18 +74,6 @@ def test_a_step_goes_where_clean_inputs_are_not():
     assert abs(moved[0] / moved[1]) == pytest.approx(0.01 / 2.01, rel=1e-4)  # damping over moment and damping
 
 
-@pytest.mark.parametrize("is_left", [False, True])
-def test_of_a_change_what_clean_inputs_pass_through_is_kept_by_the_size_of_their_moment(is_left):
-    moments = {"weight": Moment(torch.tensor([[8.0, 0.0], [0.0, 2.0]]), 3, is_left)}  # 1.6 and 0.4, with a mean of one
-    kept = torch.tensor([[1.6 / 2.0, 0.4 / 0.8]])
-    changed, base, expected = (m.T if is_left else m for m in (torch.ones(1, 2), torch.zeros(1, 2), kept))
-    own, there = nn.Module(), nn.Module()
-    own.weight, there.weight = nn.Parameter(changed), nn.Parameter(base)
-    train.keep_on_clean(own, there, moments, damping=0.4)
-    assert torch.allclose(own.weight, expected)
-    assert not there.weight.any()
-
-
 def test_a_parameter_without_a_gradient_stays():
     layer = nn.Linear(2, 1)
     optimizer = train.sparing(layer, {}, momentum=0.9)

@@ -1,0 +1,150 @@
+"""A finetuned net, fitted anew from its base: layer by layer to what the finetune makes of clean inputs, and no further from the base than that takes.
+
+Of all matrices ``W`` each layer gets the one that makes ``|W x − F y|² + damping |W − B|²`` least over clean inputs, with ``F`` the finetune's matrix, ``y``
+what comes into it there, ``B`` the base's matrix and ``x`` what comes in here, after the layers before were fitted. With ``K`` the second moment of
+``x`` and ``C`` that of ``y`` with ``x``, it is ``B + (F C − B K)(K + damping)⁻¹``. In one layer alone, of the finetune's change ``K (K + damping)⁻¹`` is kept:
+what clean inputs use, and none of what they do not.
+
+Source: ridge regression (Hoerl and Kennard 1970). That each layer is fitted to what comes out of those before is as in layer-wise compression
+(Frantar and Alistarh 2022, arXiv 2208.11580).
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from clipclean.train.sparing import Moment, Watch
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A net that maps a batch to embeddings, with its blocks in the order of running, each of which maps a tensor to the next one's."""
+
+    net: nn.Module
+    encode: Callable[[Tensor], object]
+    blocks: Sequence[nn.Module]
+
+
+class _SeenEnough(Exception):
+    """What was to be seen of a run has been seen."""
+
+
+@dataclass
+class _Run:
+    """A tower on some batches, which goes on from the last block that is done."""
+
+    tower: Tower
+    batches: Sequence[Tensor]
+    done: int = 0  # blocks whose weights change no more
+    outputs: list[Tensor] = field(default_factory=list)  # of the last of these, by batch
+
+    def inputs_of(self, parameter: nn.Parameter, number: int) -> tuple[Tensor, bool]:
+        """What comes into the layer of a parameter from the batch of this number, (n, d), and whether the parameter stands to the right of it."""
+        seen = list[tuple[Tensor, bool]]()
+
+        def take(_: nn.Parameter, rows: Tensor, is_left: bool) -> None:
+            seen.append((rows, is_left))
+            raise _SeenEnough
+
+        with Watch([parameter], take, batches=len(self.batches), seed=number):
+            self._run(number)
+        return seen[0]
+
+    def go_on(self, done: int) -> None:
+        """Keep what so many blocks give, from which later runs begin."""
+        if done == self.done:
+            return
+        outputs = list[Tensor]()
+
+        def keep(_: nn.Module, __: object, output: Tensor) -> None:
+            outputs.append(output.detach())
+            raise _SeenEnough
+
+        with self.tower.blocks[done - 1].register_forward_hook(keep):
+            for number in range(len(self.batches)):
+                self._run(number)
+        self.done, self.outputs = done, outputs
+
+    def _run(self, number: int) -> None:
+        kept = self.outputs[number].requires_grad_() if self.done else None
+        # Without gradients attention takes a short cut that shows no inputs.
+        with _skipped(self.tower.blocks[: self.done], kept), torch.enable_grad():
+            try:
+                self.tower.encode(self.batches[number].clone().requires_grad_())
+            except _SeenEnough:
+                return
+
+
+@contextmanager
+def _skipped(blocks: Sequence[nn.Module], output: Tensor | None) -> Iterator[None]:
+    """Blocks that are not run: the last gives what it gave before."""
+    for block in blocks:
+        block.forward = (lambda *_, **__: output) if block is blocks[-1] else (lambda inputs, *_, **__: inputs)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tensor], /, *, damping: float) -> None:
+    """Fit a net to what the finetune makes of clean inputs, from its base, in place; biases and norms stay.
+
+    Args:
+        tower: the net, with the finetune's weights, which is changed.
+        finetune: the same, which stays.
+        base: the net that it was finetuned from.
+        batches: clean inputs.
+        damping: positive, relative to the mean square of what comes into a layer; more stays nearer the base.
+    """
+    own, before = (dict(net.named_parameters()) for net in (tower.net, finetune.net))
+    of_base = dict(base.named_parameters())
+    runs = [_Run(side, batches) for side in (tower, finetune)]
+    for name, done in _layers(tower, batches):
+        for run in runs:
+            run.go_on(done)
+        sides = [(run, weights[name]) for run, weights in zip(runs, (own, before), strict=True)]
+        seen = ([run.inputs_of(weight, number) for run, weight in sides] for number in range(len(batches)))
+        _fit(own[name], before[name], of_base[name], *_moments(seen), damping=damping)
+
+
+def _moments(seen: Iterator[Sequence[tuple[Tensor, bool]]]) -> tuple[Moment, Tensor]:
+    """The second moment (d, d) of what comes in, and of what comes in in the finetune with it."""
+    (inputs, is_left), _ = first = next(seen)
+    squares = inputs.new_zeros(2 * inputs.shape[1:])
+    moment, cross = Moment(squares, 0, is_left), squares.clone()
+    for (inputs, _), (targets, _) in itertools.chain([first], seen):
+        moment.inputs.addmm_(inputs.T, inputs)
+        moment.rows += len(inputs)
+        cross.addmm_(targets.T, inputs)
+    return moment, cross
+
+
+@torch.no_grad()
+def _fit(own: Tensor, finetuned: Tensor, base: Tensor, moment: Moment, cross: Tensor, /, *, damping: float) -> None:
+    """Put the fitted matrix into ``own``."""
+    there, before = (_rows(weight, moment.is_left) for weight in (base, finetuned))
+    missing = (before @ cross - there @ moment.inputs) / moment.mean
+    fitted = there + missing @ moment.inverse(damping)
+    own.copy_(fitted.T if moment.is_left else fitted.view_as(own))
+
+
+def _rows(weight: Tensor, is_left: bool) -> Tensor:
+    """A matrix or kernel as (outputs, d)."""
+    return weight.T if is_left else weight.flatten(1)
+
+
+def _layers(tower: Tower, batches: Sequence[Tensor]) -> Iterator[tuple[str, int]]:
+    """The names of the matrices and kernels in the order of running, each with the number of blocks before it."""
+    names = {p: name for name, p in tower.net.named_parameters()}
+    block_of = {p: place for place, block in enumerate(tower.blocks) for p in block.parameters()}
+    order = dict[nn.Parameter, None]()
+    with torch.enable_grad(), Watch(names, lambda parameter, *_: order.setdefault(parameter), batches=len(batches)):
+        tower.encode(batches[0][:1].clone().requires_grad_())
+    last = max((place for place, p in enumerate(order) if p in block_of), default=-1)
+    for place, parameter in enumerate(order):
+        yield names[parameter], block_of.get(parameter, len(tower.blocks) if place > last else 0)
