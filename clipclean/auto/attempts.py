@@ -370,8 +370,9 @@ def on_model(
     bench.put(bench.original)
     triggers = before.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
-    measured = before.audit.measured
-    cleaning = candidates.clean(bench, candidate, triggers, where="model", origin={}, base=base, measured=measured)
+    cleaning = candidates.clean(
+        bench, candidate, triggers, where="model", origin={}, base=base, original=before.audit.measured
+    )
     new_suspicions = new_among(cleaning.suspicions, before.suspicions)
     suspicions = distinct([*before.suspicions, *new_suspicions])
     cleaned_copy = None
@@ -485,7 +486,7 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.vocabulary.classes[target] for target in pointed}
     images = len(bench.eval_set.images)
-    by_audit = (judging.search_findings(one, images=images, limits=bench.limits) for one in (audit, later))
+    by_audit = (judging.findings_of_searches(one, images=images, limits=bench.limits) for one in (audit, later))
     by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
     return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))
 

@@ -4,6 +4,7 @@
 is saved, so that a resumed run repeats none.
 """
 
+import functools
 import re
 from dataclasses import dataclass, field, replace
 
@@ -161,6 +162,20 @@ class Cleaned:
         return bool(self.training.steps)
 
 
+def check_beginning(bench: Workbench, original: detect.Measurement, /) -> None:
+    """Raise Inconclusive if the current model, where a cleaning begins, has surely lost more accuracy than the budget allows.
+
+    A recipe keeps what is there where it begins. So one measurement says what a whole cleaning and its audit would say ten times later; that a
+    walk back might come within the budget is not tried, since a trigger comes back on it.
+    """
+    measurement = bench.measure(bench.without_panel((), original), what="on the way to the base")
+    lost, (least, _) = detect.accuracy_loss(original, measurement)
+    if least > (budget := bench.limits.max_accuracy_loss):
+        raise Inconclusive(
+            f"where it begins, on the way to the base, {100 * lost:.1f} points of accuracy are lost, and {100 * budget:.1f} are allowed"
+        )
+
+
 def clean(
     bench: Workbench,
     candidate: Candidate,
@@ -170,7 +185,7 @@ def clean(
     where: str,
     origin: dict[str, object],
     base: model.Clip | None = None,
-    measured: detect.Measurement | None = None,
+    original: detect.Measurement | None = None,
 ) -> Cleaned:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
@@ -182,7 +197,7 @@ def clean(
         triggers: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
         base: the model that this one was finetuned from, for recipes that undo.
-        measured: the original, where a beginning that costs surely more than the budget ends the cleaning.
+        original: the measurement of the original, where a beginning that costs surely more than the budget ends the cleaning.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
@@ -198,7 +213,8 @@ def clean(
     parts, rehearsed = list[training.Training](), triggers.suspicions
     # Before the first recipe moves the model: only the original is a teacher that no cleaning has changed.
     recovers = any(recipe.train.recover_steps for recipe in candidate.recipes)
-    original = model.frozen_copy(clip) if recovers else None
+    teacher = model.frozen_copy(clip) if recovers else None
+    check = functools.partial(check_beginning, bench, original) if original else None
     for beginning in candidate.beginnings:
         # A part of the run's state for each recipe: it holds for an equal beginning on an equal model.
         decided = {
@@ -209,8 +225,8 @@ def clean(
         state = bench.state.part(f"{where}-{beginning.folder_name}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
-        aims = bench.begin(recipe, triggers, base=base, run=run, original=measured)
-        aims = replace(aims, rehearsed=rehearsed, original=original or aims.original)
+        aims = bench.begin(recipe, triggers, base=base, run=run, check=check)
+        aims = replace(aims, rehearsed=rehearsed, original=teacher or aims.original)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

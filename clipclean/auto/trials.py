@@ -235,7 +235,7 @@ def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
 def plant_beside(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:
     """A copy with test backdoors that lead to no suspected class: with two backdoors for one, neither removal could be told from the other."""
     classes = bench.eval_set.vocabulary.classes
-    suspected = (classes.index(row.class_) for row in before.audit.suspect_records(bench.limits))
+    suspected = (classes.index(row.class_) for row in before.audit.suspects_by(bench.limits))
     return plant(bench, avoid=[*detect.targets(before.suspicions), *suspected])
 
 

@@ -68,7 +68,7 @@ class AuditResult:
         both = (self.search, self.clip_normalised and self.clip_normalised.search)
         return tuple(filter(None, both))
 
-    def suspect_records(self, limits: AuditLimits, /) -> tuple[SuspectRecord, ...]:
+    def suspects_by(self, limits: AuditLimits, /) -> tuple[SuspectRecord, ...]:
         """The classes that it points at, the highest score first, as a report lists them."""
         return suspect_records(self.search, self.measured, limits=limits_per_look(limits, self.looks))
 

@@ -81,7 +81,7 @@ def _audit(request: Audit, audit_inputs: AuditInputs, started: float) -> Outcome
     further_measurements |= {"power": known_power} if known_power else {}
     report = Report(
         schema_version="2",
-        suspects=result.suspect_records(judge.limits),
+        suspects=result.suspects_by(judge.limits),
         measurements=measurements.model_copy(update=further_measurements | {"distances": distances}),
         effort=request.effort,
         vocabulary=audit_inputs.shared.vocabulary.record(is_given=audit_inputs.shared.has_own_classes),

@@ -51,7 +51,7 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
     triggers = triggers if bench.references else triggers.without_variants()
     if bench.searches:
         # Whatever time is left: what was measured is told before anything is tried.
-        rows = audit.suspect_records(bench.limits)
+        rows = audit.suspects_by(bench.limits)
         leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
         progress.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
     plan = replace(bench.eval_set.plan, sure=before.sure, triggers=triggers)

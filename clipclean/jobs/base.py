@@ -13,7 +13,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
-from clipclean.methods.explained import explained
+from clipclean.methods.towards_base import explained
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 

@@ -49,7 +49,7 @@ class Side:
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
     examples = results.example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
-    suspects = audit.suspect_records(bench.limits)
+    suspects = audit.suspects_by(bench.limits)
     searched = audit.search_record(bench.settings.effort, {})
     return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
 

@@ -236,7 +236,7 @@ class _Searched:
         return frozenset(self.eval_set.vocabulary.classes.index(name) for name in names)
 
     def _findings(self, limits: AuditLimits) -> list[Finding]:
-        return judging.search_findings(self.audit, images=len(self.eval_set.images), limits=limits)
+        return judging.findings_of_searches(self.audit, images=len(self.eval_set.images), limits=limits)
 
     def _found_for(self, names: Iterable[str]) -> tuple[Suspicion[int], ...]:
         """The triggers found for classes of these names, those of the highest scores first."""

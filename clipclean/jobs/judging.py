@@ -134,7 +134,7 @@ def with_natural_marked(
     return replace(measurement, natural=frozenset(trigger.spec for trigger in eval_set.plan.triggers.panel) - telling)
 
 
-def search_findings(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
+def findings_of_searches(audit: AuditResult, /, *, images: int, limits: AuditLimits) -> list[Finding]:
     """What the searches under either normalisation say."""
     limits = detect.limits_per_look(limits, audit.looks)
     by_search = [

@@ -11,7 +11,6 @@ from clipclean.config.recipe import Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
-from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs import first_audit, judging, searching
 from clipclean.jobs.base import LoadedBase
@@ -84,7 +83,7 @@ class Workbench:
         base: model.Clip | None,
         run: Run,
         text_classifier: Tensor | None = None,
-        original: detect.Measurement | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Aims:
         """Put the current model where a recipe begins, and search by its method; the aims of the training.
 
@@ -94,17 +93,14 @@ class Workbench:
             base: the model that this one was finetuned from, for recipes that go back to it.
             run: with the state in which the search is kept.
             text_classifier: of the current model, if it is known; on the way to a base it is made anew, since texts move too.
-            original: a measurement of the original, where a beginning that costs surely more than the budget ends the cleaning.
+            check: called where the recipe begins nearer the base; ends the cleaning by what it raises.
 
         Raises:
-            Inconclusive: nothing can be searched, or where it begins costs too much already.
+            Inconclusive: nothing can be searched.
         """
-        # What is fitted to clean images begins short of what the finetune does with them, and learns the rest.
-        fits = base is not None and recipe.undoes and recipe.unlearn.base_damping
-        finetune = model.frozen_copy(self.clip) if fits else None
-        training.put_towards_base(self.clip, self.samples, base, recipe, run=run)
-        if original and base and recipe.undoes and recipe.unlearn.nears_base:
-            self._check_beginning(original)
+        finetune = training.begin(self.clip, self.samples, base, recipe, run=run)
+        if check and base and recipe.undoes and recipe.unlearn.nears_base:
+            check()
         words = self.eval_set.vocabulary
         if text_classifier is None or base is not None:
             text_classifier = detect.classifier(self.clip.embed_texts, words.classes, templates=words.templates)
@@ -118,15 +114,6 @@ class Workbench:
             run=run,
         )
         return replace(aims, base=base, original=finetune)
-
-    def _check_beginning(self, original: detect.Measurement) -> None:
-        """One measurement says what a whole cleaning and its audit would say ten times later: a recipe keeps what is there where it begins."""
-        measurement = self.measure(self.without_panel((), original), what="on the way to the base")
-        lost, (least, _) = detect.accuracy_loss(original, measurement)
-        if least > (budget := self.limits.max_accuracy_loss):
-            raise Inconclusive(
-                f"where it begins, on the way to the base, {100 * lost:.1f} points of accuracy are lost, and {100 * budget:.1f} are allowed"
-            )
 
     def put_between(self, original: dict[str, Tensor], end: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""

@@ -16,7 +16,7 @@ from clipclean.config.effort import EFFORTS
 from clipclean.config.recipe import Recipe, Train
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import explained, rounds, unlearning, walk_back
+from clipclean.methods import rounds, towards_base, unlearning
 from clipclean.methods.losses import objective
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
@@ -35,8 +35,6 @@ RECOVERY_WALK_SHARE = 0.5  # of the walk of the finetuning
 RECOVERY_RATE_SHARE = 0.4  # of its learning rate, where it has one
 RECOVERY_PRESERVES = 4  # weight of clean images in it, to that of images under triggers
 RECOVERY_WARMUP = 32  # of its steps one in so many warms up
-MOMENT_BATCHES = 8  # batches of clean images, by which steps are weighed that spare them
-FEW_IMAGES = 16  # of a large model at a time
 # Each replaces a pair's number in draws of a whole step or run.
 PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
 
@@ -86,6 +84,22 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     totals["walk"] = sum(walks) if len(walks) == len(parts) else None
     unlearned = [part.unlearning for part in parts if part.unlearning is not None]
     return parts[0].model_copy(update=totals | ({"unlearning": unlearned[0]} if unlearned else {}))
+
+
+def begin(
+    clip: model.Clip, samples: Samples, base: model.Clip | None, recipe: Recipe, /, *, run: Run
+) -> model.Clip | None:
+    """Put a model where a recipe begins on the way to its base; a frozen copy of it from before, if that is where clean images belong.
+
+    What is fitted to clean images begins a little short of what the finetune does with them, and learns the rest of it.
+
+    Raises:
+        Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
+    """
+    fits = base is not None and recipe.undoes and recipe.unlearn.base_damping is not None
+    finetune = model.frozen_copy(clip) if fits else None
+    towards_base.put_towards_base(clip, samples, base, recipe, run=run)
+    return finetune
 
 
 def aims_of(
@@ -252,24 +266,6 @@ def unlearn(
     return Training(record, ended, (record.steps, total) if is_cut else None)
 
 
-def put_towards_base(
-    clip: model.Clip, samples: Samples, base: model.Clip | None, recipe: Recipe, /, *, run: Run
-) -> None:
-    """Put a model where a recipe begins on the way to its base; without a base, or where the recipe needs none, it stays.
-
-    Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
-
-    Raises:
-        Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
-    """
-    if base is None or not recipe.undoes:
-        return
-    if damping := recipe.unlearn.base_damping:
-        explained.keep_explained(clip, base, clean_batches(clip, samples, recipe, run=run), damping=damping)
-    if share := recipe.unlearn.base_share:
-        model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
-
-
 def unlearning_record(
     ended: unlearning.SearchedModel, recipe: Recipe, /, *, resumed_at: int, run: Run, clip: model.Clip
 ) -> TrainingRecord:
@@ -363,20 +359,9 @@ def optimizer_of(
 def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: float, /, *, run: Run) -> train.Inverses:
     """The damped inverse second moments of what comes into each layer of the image tower."""
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
-    batches = clean_batches(clip, samples, recipe, run=run)
+    batches = towards_base.clean_batches(clip, samples, recipe, run=run)
     with model.evaluating(clip.net):
         return train.inverses_of(train.moments_of(tower, clip.encode_images, batches), damping)
-
-
-def clean_batches(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> list[Tensor]:
-    """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process."""
-    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
-    with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())) as batches:
-        pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
-    # Activations of a whole batch, with a graph, may be more than the training itself keeps.
-    if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
-        pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
-    return pixels
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

@@ -44,15 +44,15 @@ class _Run:
 
     def inputs_of(self, parameter: nn.Parameter, number: int) -> tuple[Tensor, bool]:
         """What comes into the layer of a parameter from the batch of this number, (n, d), and whether the parameter stands to the right of it."""
-        seen = list[tuple[Tensor, bool]]()
+        looks = list[tuple[Tensor, bool]]()
 
         def take(_: nn.Parameter, rows: Tensor, is_left: bool) -> None:
-            seen.append((rows, is_left))
+            looks.append((rows, is_left))
             raise _SeenEnough
 
         with Watch([parameter], take, batches=len(self.batches), seed=number):
             self._run(number)
-        return seen[0]
+        return looks[0]
 
     def go_on(self, done: int) -> None:
         """Keep what so many blocks give, from which later runs begin."""
@@ -108,16 +108,16 @@ def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tens
         for run in runs:
             run.go_on(done)
         sides = [(run, weights[name]) for run, weights in zip(runs, (own, before), strict=True)]
-        seen = ([run.inputs_of(weight, number) for run, weight in sides] for number in range(len(batches)))
-        _fit(own[name], before[name], of_base[name], *_moments(seen), damping=damping)
+        inputs = ([run.inputs_of(weight, number) for run, weight in sides] for number in range(len(batches)))
+        _fit(own[name], before[name], of_base[name], *_moments(inputs), damping=damping)
 
 
-def _moments(seen: Iterator[Sequence[tuple[Tensor, bool]]]) -> tuple[Moment, Tensor]:
+def _moments(by_batch: Iterator[Sequence[tuple[Tensor, bool]]]) -> tuple[Moment, Tensor]:
     """The second moment (d, d) of what comes in, and of what comes in in the finetune with it."""
-    (inputs, is_left), _ = first = next(seen)
+    (inputs, is_left), _ = first = next(by_batch)
     squares = inputs.new_zeros(2 * inputs.shape[1:])
     moment, cross = Moment(squares, 0, is_left), squares.clone()
-    for (inputs, _), (targets, _) in itertools.chain([first], seen):
+    for (inputs, _), (targets, _) in itertools.chain([first], by_batch):
         moment.inputs.addmm_(inputs.T, inputs)
         moment.rows += len(inputs)
         cross.addmm_(targets.T, inputs)

@@ -1,6 +1,7 @@
 import contextlib
 import math
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import PLANTED_EXCESS
-from clipclean.auto import attempts, trials
+from clipclean.auto import attempts, candidates, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
@@ -112,8 +113,9 @@ def test_a_candidate_that_begins_where_too_much_accuracy_is_lost_already_is_not_
     changes = [f"unlearn.base_share={share}"] if name == "undo" else []
     how, original = recipe.override(recipe.load(name), changes), searching.measure(bench.clip, labelled)
     run, shown = replace(bench.run, state=bench.state), ShownTriggers((Suspicion(triggers.parse("sinusoid"), 0),))
+    check = partial(candidates.check_beginning, bench, original)
     with pytest.raises(Inconclusive) if is_told else contextlib.nullcontext():
-        bench.begin(how, shown, base=base, run=run, original=original)
+        bench.begin(how, shown, base=base, run=run, check=check)
 
 
 def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):

@@ -15,7 +15,7 @@ from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import base as bases
 from clipclean.jobs import inputs
-from clipclean.methods.explained import explained
+from clipclean.methods.towards_base import explained
 
 
 def moved(by, seed=3):

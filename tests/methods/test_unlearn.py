@@ -15,7 +15,7 @@ from clipclean.config import policy, recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.data import Samples
 from clipclean.detect import Suspicion
-from clipclean.methods import rounds, training, unlearning
+from clipclean.methods import rounds, towards_base, training, unlearning
 from clipclean.train import Batch, Run, RunState, Step
 
 SHORT = ["unlearn.effort=quick", "unlearn.steps=4", "unlearn.max_rounds=2", "train.lr=1e-3"]
@@ -329,7 +329,7 @@ def of_ones_and_threes():
 def test_a_recipe_puts_the_whole_model_towards_its_base(name, changes, has_base, value):
     own, base = of_ones_and_threes()
     how, run = recipe.override(recipe.load(name), changes), Run(0, "fp32", lambda *_: None)
-    training.put_towards_base(own, Samples((), None), base if has_base else None, how, run=run)
+    towards_base.put_towards_base(own, Samples((), None), base if has_base else None, how, run=run)
     assert {parameter.detach().mean().item() for parameter in own.net.parameters()} == {value}
 
 
@@ -351,9 +351,21 @@ def test_a_model_begins_near_its_finetune_on_clean_images_where_little_is_damped
     put = model.frozen_copy(clip)
     changes = [f"unlearn.base_damping={damping}", "unlearn.base_share=0", "train.batch_size=4"]
     how = recipe.override(recipe.load("undo"), changes)
-    training.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    towards_base.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
     away = {name: (put.embed_images(pixels) - embedded).norm().item() for name, embedded in there.items()}
     assert away[stays_near] < 0.5 * max(away.values())  # some inputs have a moment of hundreds, and are not damped away
+
+
+@pytest.mark.parametrize(("change", "is_kept"), [("unlearn.base_damping=1", True), ("unlearn.base_share=0.5", False)])
+def test_clean_images_belong_where_the_finetune_has_them_if_the_model_was_fitted_to_those(finetune, change, is_kept):
+    clip, base, pairs, pixels = finetune
+    put = model.frozen_copy(clip)
+    how = recipe.override(recipe.load("undo"), ["unlearn.base_share=0", "train.batch_size=4", change])
+    kept = training.begin(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    assert (kept is not None) is is_kept
+    if kept:
+        assert torch.equal(kept.embed_images(pixels), clip.embed_images(pixels))
+        assert not torch.allclose(put.embed_images(pixels), clip.embed_images(pixels))
 
 
 def test_biases_and_texts_are_those_of_the_finetune_whatever_is_damped(finetune):
@@ -361,7 +373,7 @@ def test_biases_and_texts_are_those_of_the_finetune_whatever_is_damped(finetune)
     put = model.frozen_copy(clip)
     changes = ["unlearn.base_damping=1e3", "unlearn.base_share=0", "train.batch_size=4"]
     how = recipe.override(recipe.load("undo"), changes)
-    training.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    towards_base.put_towards_base(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
     own = dict(clip.net.named_parameters())
     changed = {name for name, p in put.net.named_parameters() if not torch.equal(p, own[name])}
     assert changed

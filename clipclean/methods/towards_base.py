@@ -1,15 +1,42 @@
-"""What clean images explain of a finetune's change since its base: a backdoor lies in directions that they do not use.
+"""On the way to the base that a model was finetuned from: a share of the way, or what clean images explain of the change since.
 
-The image tower is fitted anew from the base, layer by layer, to what the finetune makes of clean images (:func:`clipclean.train.refit`). A batch
+A backdoor lies in directions that clean images do not use. So the image tower is fitted anew from the base, layer by layer, to what the finetune makes of clean images (:func:`clipclean.train.refit`). A batch
 normalisation counts with its convolution as one layer, since a finetune moves the two together.
 """
 
+import contextlib
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from clipclean import model, train
+from clipclean import data, model, train
+from clipclean.config.recipe import Recipe
+from clipclean.data import Samples
 from clipclean.errors import Inconclusive
+from clipclean.methods import walk_back
+from clipclean.train import Run, loader
+
+MOMENT_BATCHES = 8  # batches of clean images, by which steps are weighed that spare them
+FEW_IMAGES = 16  # of a large model at a time
+
+
+def put_towards_base(
+    clip: model.Clip, samples: Samples, base: model.Clip | None, recipe: Recipe, /, *, run: Run
+) -> None:
+    """Put a model where a recipe begins on the way to its base; without a base, or where the recipe needs none, it stays.
+
+    Whatever is measured of the model for the cleaning, such as its classifier, has to be measured after this.
+
+    Raises:
+        Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
+    """
+    if base is None or not recipe.undoes:
+        return
+    if damping := recipe.unlearn.base_damping:
+        keep_explained(clip, base, clean_batches(clip, samples, recipe, run=run), damping=damping)
+    if share := recipe.unlearn.base_share:
+        model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
 
 
 def explained(clip: model.Clip, base: model.Clip, batches: Sequence[Tensor], /, *, damping: float) -> model.Clip:
@@ -57,3 +84,14 @@ def _refuse_unknown(tower: nn.Module, of_base: nn.Module) -> None:
         raise Inconclusive(
             f"a layer of {widest} inputs is too wide to tell what clean images explain of it: at most {train.MOST_INPUTS} are looked at"
         )
+
+
+def clean_batches(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> list[Tensor]:
+    """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process."""
+    plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
+    with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())) as batches:
+        pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
+    # Activations of a whole batch, with a graph, may be more than the training itself keeps.
+    if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
+        pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
+    return pixels
