@@ -35,9 +35,8 @@ from clipclean.methods.walk_back import Point, WalkBack, WatchedTrigger
 from clipclean.train import NonFiniteLoss, training_record
 
 UNCHANGED_NAME = "nothing"  # the name of what was chosen where the original stays
-NEAR_BASE = (
-    0.5  # share of the way to its cleaned weights from which on a candidate that goes back to the base has gone there
-)
+# Share of the way to its cleaned weights beyond which a candidate that goes back to the base has gone there.
+LEAST_WAY_KEPT = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class Attempt:
 
     @property
     def went_back(self) -> bool:
-        """Whether its weights lie nearer the base than the original: it began there, and walked back over less than half of the way."""
-        return self.candidate.goes_back and self.point.share > NEAR_BASE
+        """Whether it began on the way to the base, and kept more than half of that in its walk back."""
+        return self.candidate.goes_back and self.point.share > LEAST_WAY_KEPT
 
     @property
     def point(self) -> Point:

@@ -165,10 +165,10 @@ class Cleaned:
 def check_beginning(bench: Workbench, original: detect.Measurement, /) -> None:
     """Raise Inconclusive if the current model, where a cleaning begins, has surely lost more accuracy than the budget allows.
 
-    A recipe keeps what is there where it begins. So one measurement says what a whole cleaning and its audit would say ten times later; that a
+    On the line to the base a recipe keeps what is there where it begins. So one measurement says what a whole cleaning and its audit would say ten times later; that a
     walk back might come within the budget is not tried, since a trigger comes back on it.
     """
-    measurement = bench.measure(bench.without_panel((), original), what="on the way to the base")
+    measurement = bench.measure(bench.without_panel((), original), what="on the way to the base", in_time=False)
     lost, (least, _) = detect.accuracy_loss(original, measurement)
     if least > (budget := bench.limits.max_accuracy_loss):
         raise Inconclusive(
@@ -197,7 +197,8 @@ def clean(
         triggers: what the audit of the model shows to it.
         where: names the model among those of the run; results of one are not taken for those of another.
         base: the model that this one was finetuned from, for recipes that undo.
-        original: the measurement of the original, where a beginning that costs surely more than the budget ends the cleaning.
+        original: the measurement of the original. With it a candidate ends where it begins on the line to the base, if that costs surely
+            more than the budget.
         origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
 
     Raises:
@@ -226,7 +227,7 @@ def clean(
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
         aims = bench.begin(recipe, triggers, base=base, run=run, check=check)
-        aims = replace(aims, rehearsed=rehearsed, original=teacher or aims.original)
+        aims = replace(aims, rehearsed=rehearsed, original=aims.original if aims.searched else teacher)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

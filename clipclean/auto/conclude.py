@@ -225,13 +225,19 @@ def too_dear(what: str, way: WalkBack, /) -> Finding:
 
 
 def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:
-    """A doubt where the weights that are written did not go back to the base, and those that did had still an error beside it.
+    """A doubt where the weights that are written did not go back to the base, or walked away from it, and those that did had an error beside it.
 
     Surgery silences what it is shown, and relatives of a trigger go long before it does: of a convolution in a vision transformer it left 0.52, and
     nothing that an audit comes to. On the way back to the base nothing is hidden: there the same known triggers still told.
     """
     went_back = [result.attempt for result in candidate_results if result.attempt and result.attempt.went_back]
-    errors = [one for other in went_back for one in other.findings if one.is_error and one.rule == CC.NOT_ON_THE_BASE]
+    own = {finding.target for finding in attempt.findings if finding.is_error and finding.rule == CC.NOT_ON_THE_BASE}
+    errors = [
+        finding
+        for other in went_back
+        for finding in other.findings
+        if finding.is_error and finding.rule == CC.NOT_ON_THE_BASE and finding.target not in own
+    ]
     if attempt.is_original or attempt.went_back or not errors:
         return []
     words = (

@@ -190,7 +190,7 @@ class Unlearn(Section):
     base_damping: float | None = field(
         None,
         "Fits the image tower anew from the base before that, layer by layer, to what it makes of clean images: more damping stays nearer the base "
-        "where they say nothing. 1 weighs a layer's own size as much as what comes into it on average; null fits nothing.",
+        "where they say nothing. At 1 a change of a layer costs as much as the same change of what it makes of average inputs; null fits nothing.",
         ge=0.001,
         le=1000,
     )

@@ -220,6 +220,9 @@ class Lift:
     lead: float  # by how much that exceeds the most that any trigger lifts another class
     n: int  # images under each trigger
     is_over_base: bool = True  # else over what clean images explain of the finetune
+    knows_classes: bool = (
+        True  # whether what the model is compared with knows the classes, and so their natural triggers
+    )
 
     @property
     def trigger(self) -> str:
@@ -450,12 +453,12 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
     # A base that does not know the class knows no natural triggers of it.
     is_turned = lift.is_over_base and turns > BEYOND_BASE_FAILS
-    is_sure = (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
+    is_sure = lift.knows_classes and (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
     words = (
         f"Known triggers make this model surer of '{lift.target}' than {lift.other_words}, by {lift.lead:.1f} more in logits than of any other "
         f"class, {trigger_words(lift.trigger)} most of all: the finetune brought that in."
     )
-    if lift.is_over_base:
+    if lift.is_over_base and lift.knows_classes:
         words += f" In the clean finetunes that chose this limit it is at most {MOST_NATURAL_LIFT}."
     return [
         finding(

@@ -93,13 +93,20 @@ class Workbench:
             base: the model that this one was finetuned from, for recipes that go back to it.
             run: with the state in which the search is kept.
             text_classifier: of the current model, if it is known; on the way to a base it is made anew, since texts move too.
-            check: called where the recipe begins nearer the base; ends the cleaning by what it raises.
+            check: called where the recipe begins on the line to the base and keeps what is there; what it raises ends the cleaning.
 
         Raises:
-            Inconclusive: nothing can be searched.
+            Inconclusive: nothing can be searched, or nothing told of what clean images explain; or what ``check`` raises.
         """
         finetune = training.begin(self.clip, self.samples, base, recipe, run=run)
-        if check and base and recipe.undoes and recipe.unlearn.nears_base:
+        # What is fitted wins most of its loss back: its steps go to where the finetune has clean images.
+        if (
+            check
+            and base is not None
+            and recipe.undoes
+            and recipe.unlearn.base_share
+            and not recipe.unlearn.base_damping
+        ):
             check()
         words = self.eval_set.vocabulary
         if text_classifier is None or base is not None:

@@ -1,7 +1,8 @@
 """On the way to the base that a model was finetuned from: a share of the way, or what clean images explain of the change since.
 
-A backdoor lies in directions that clean images do not use. So the image tower is fitted anew from the base, layer by layer, to what the finetune makes of clean images (:func:`clipclean.train.refit`). A batch
-normalisation counts with its convolution as one layer, since a finetune moves the two together.
+Many a backdoor lies in directions that clean images do not use. So the image tower is fitted anew from the base, layer by layer, to what the
+finetune makes of clean images (:func:`clipclean.train.refit`). A batch normalisation counts with its convolution as one layer, since a finetune
+moves the two together.
 """
 
 import contextlib
@@ -38,7 +39,13 @@ def put_towards_base(
         batches = clean_batches(clip, samples, recipe, run=run)
         if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
             batches = batches[: FITTED_IMAGES // FEW_IMAGES]
-        keep_explained(clip, base, batches, damping=damping)
+
+        def fitted() -> dict[str, Tensor]:
+            keep_explained(clip, base, batches, damping=damping)
+            return {name: tensor.cpu() for name, tensor in clip.net.state_dict().items()}
+
+        # Processes that train together begin at the same weights, to the last bit.
+        model.put_weights(clip, run.group.of_first(fitted))
     if share := recipe.unlearn.base_share:
         model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
 

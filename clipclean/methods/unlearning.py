@@ -283,7 +283,8 @@ def unlearn(
 
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
-        teachers: a frozen copy of it from before the first round, and its base for a recipe that undoes.
+        teachers: frozen: where clean images belong, which is the model from before the first round or before it was fitted; and its base
+            for a recipe that undoes.
         scene: what is searched on, and what is suspected.
         state: where the run stands: what ``begin`` returned, or a later one.
         settings: of every round.

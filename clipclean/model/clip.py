@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 UNIT_TOLERANCE = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 LARGEST_FOLDED = 1e4  # that a normalisation which goes into a convolution makes of 0 or 1; our zoos' make less than 10
+LEAST_KERNEL = 1e-12  # size of a kernel with its norm in it, in those of the kernel alone, below which it gives nothing
 LEAST_FOLDED = 20_000_000  # parameters: less is quick, and what is known of its searches was measured without folding
 SAME_STATISTICS = 1e-3  # by which means and deviations of pixels differ that are the same
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
@@ -287,15 +288,15 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
 def unfold_norms(clip: Clip, folded: Clip, batches: Sequence[Tensor], /) -> None:
     """Put in the image tower of a copy whose norms are folded: the model then answers as that does, by norms with the statistics of these images.
 
-    Statistics that are measured again, as in any finetuning on such images, therefore change nothing. Each kernel keeps its size, and its norm
-    the rest.
+    Statistics that are measured again, as in any finetuning on such images, therefore change nothing. Each kernel keeps its size and its sign,
+    and its norm has the rest.
 
     Args:
         clip: the model, which is changed; of the architecture of ``folded``.
         folded: a copy that :func:`fold_norms` made, or one of a tower without norms.
         batches: clean images, each (B, 3, S, S) in [0, 1].
     """
-    statistics = _statistics_of_outputs(folded, batches)
+    statistics = _statistics_of_outputs(folded, batches) if _batch_norms(clip) else {}
     tensors = dict(folded.net.state_dict())
     own = clip.net.state_dict()
     for path, (mean, variance) in statistics.items():
@@ -303,8 +304,11 @@ def unfold_norms(clip: Clip, folded: Clip, batches: Sequence[Tensor], /) -> None
         norm: Any = clip.net.get_submodule(f"{parent}.{_norm_after(name)}")  # the convolution was folded with it
         before, kernel, bias = own[f"{path}.weight"], tensors[f"{path}.weight"], tensors.pop(f"{path}.bias")
         size, now = (weight.flatten(1).norm(dim=1) for weight in (before, kernel))
-        lives = (size > 0) & (now > 0)  # a norm may take all that its kernel gives by nothing
-        factor = torch.where(lives, size / now, 0.0)
+        size = torch.where(size > 0, size, 1.0)
+        lives = now > LEAST_KERNEL * size  # a norm may multiply what its kernel gives by nothing
+        # Its sign stays as well: on the line between the two a flipped kernel would be none.
+        sign = torch.where((before * kernel).flatten(1).sum(1) < 0, -1.0, 1.0)
+        factor = torch.where(lives, sign * size / now, 0.0)
         tensors[f"{path}.weight"] = torch.where(
             lives[:, None, None, None], factor[:, None, None, None] * kernel, before
         )

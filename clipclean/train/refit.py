@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from clipclean.progress import counted
 from clipclean.train.sparing import Moment, Watch
 
 
@@ -58,14 +59,14 @@ class _Run:
         """Keep what so many blocks give, from which later runs begin."""
         if done == self.done:
             return
-        outputs = list[Tensor]()
+        outputs = self.outputs or [torch.empty(0)] * len(self.batches)
+        for number in range(len(self.batches)):
 
-        def keep(_: nn.Module, __: object, output: Tensor) -> None:
-            outputs.append(output.detach())
-            raise _SeenEnough
+            def keep(_: nn.Module, __: object, output: Tensor, number: int = number) -> None:
+                outputs[number] = output.detach()  # what it came from is of no more use
+                raise _SeenEnough
 
-        with self.tower.blocks[done - 1].register_forward_hook(keep):
-            for number in range(len(self.batches)):
+            with self.tower.blocks[done - 1].register_forward_hook(keep):
                 self._run(number)
         self.done, self.outputs = done, outputs
 
@@ -92,7 +93,9 @@ def _skipped(blocks: Sequence[nn.Module], output: Tensor | None) -> Iterator[Non
 
 
 def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tensor], /, *, damping: float) -> None:
-    """Fit a net to what the finetune makes of clean inputs, from its base, in place; biases and norms stay.
+    """Fit a net to what the finetune makes of clean inputs, from its base, in place.
+
+    Its matrices and kernels are fitted; biases, norms and embeddings of positions stay.
 
     Args:
         tower: the net, with the finetune's weights, which is changed.
@@ -104,7 +107,8 @@ def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tens
     own, before = (dict(net.named_parameters()) for net in (tower.net, finetune.net))
     of_base = dict(base.named_parameters())
     runs = [_Run(side, batches) for side in (tower, finetune)]
-    for name, done in _layers(tower, batches):
+    layers = list(_layers(tower, batches))
+    for name, done in counted("fitting layers to clean images", layers, len(layers)):
         for run in runs:
             run.go_on(done)
         sides = [(run, weights[name]) for run, weights in zip(runs, (own, before), strict=True)]

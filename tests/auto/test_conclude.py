@@ -143,7 +143,8 @@ WALKED_BACK = replace(UNDONE, way=replace(UNDONE.way, point=replace(UNDONE.point
         ([replace(UNDONE, findings=()), attempt("surgery")], attempt("surgery"), []),
         ([attempt("other", ("CC009", "error"))], attempt("surgery"), []),  # it began at the finetune
         ([WALKED_BACK], attempt("surgery"), []),  # it went back to the finetune
-        ([UNDONE, WALKED_BACK], WALKED_BACK, [("CC009", "warning")]),
+        ([UNDONE, WALKED_BACK], WALKED_BACK, []),  # it shows it as well
+        ([UNDONE], replace(WALKED_BACK, findings=()), [("CC009", "warning")]),
     ],
 )
 def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_those_that_did_not_go_back_and_show_it_no_more(

@@ -178,8 +178,8 @@ def difference(hits, base_hits, n=100):
     return Difference(Shifted(), "fox", own, other, paired_difference(own, other, both=both))
 
 
-def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True):
-    return base.Lift(Shifted(), "fox", 9.0, lead, n, is_over_base)
+def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
+    return base.Lift(Shifted(), "fox", 9.0, lead, n, is_over_base, knows_classes)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +189,7 @@ def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True):
         (lifted(LIFT_DOUBTS), ["warning"]),
         (lifted(LIFT_FAILS), ["error"]),
         (lifted(LIFT_FAILS, n=PERSUADED_IMAGES - 1), ["warning"]),  # on too few images to fail a model
+        (lifted(9 * LIFT_FAILS, knows_classes=False), ["warning"]),  # a base that does not know the classes fails none
     ],
 )
 def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(lift, levels):

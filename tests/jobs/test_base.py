@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 
+from clipclean import train
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.config.thresholds import BASE_KNOWS
@@ -198,3 +199,14 @@ def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pa
     assert lifts[0].log_odds == pytest.approx(0.0, abs=1e-4)
     assert lifts[1].log_odds > 0
     assert not any(lift.is_over_base for lift in lifts)
+
+
+def test_a_base_that_does_not_know_the_classes_is_the_measure_where_nothing_can_be_fitted(pair, monkeypatch):
+    finetune, base, eval_set = pair
+    monkeypatch.setattr(train, "MOST_INPUTS", 8)
+    eval_set, stranger = eval_set.trying(KNOWN), Compared((), (), 1.0, 0.0, 0)
+    assert bases.expected_of(finetune, base, eval_set, stranger) is base
+    kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
+    lift = bases.LoadedBase("base.pt", base, kin, stranger, base, None).with_lift(stranger, finetune, eval_set).lift
+    assert lift.is_over_base
+    assert not lift.knows_classes

@@ -62,6 +62,9 @@ def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_fol
 def unfolded():
     """A ResNet whose norms took in what was changed in a copy without norms, that copy, and images."""
     clip = clips.build(TINY_RESNET)
+    for norm in clip.net.visual.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.data[::3] *= -1  # as in trained models
     pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     folded = model.fold_norms(clips.moved(clip, by=0.5), least=0)
     model.unfold_norms(clip, folded, [pixels[:8], pixels[8:]])
@@ -86,6 +89,21 @@ def test_statistics_that_are_measured_again_on_the_same_images_change_nothing(un
     clip.net.eval()
     # PyTorch's running variance is that of a sample: larger by one part in the number of its places.
     torch.testing.assert_close(clip.embed_images(pixels), folded.embed_images(pixels), atol=2e-2, rtol=0)
+
+
+def test_nothing_is_lost_on_the_line_to_a_model_whose_norms_were_folded_and_unfolded():
+    clip = clips.build(TINY_RESNET)
+    for norm in clip.net.visual.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.weight.data[::3] *= -1
+    pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    before, embedded = model.copy_weights(clip), clip.embed_images(pixels)
+    model.unfold_norms(clip, model.fold_norms(model.frozen_copy(clip), least=0), [pixels])
+    after = model.copy_weights(clip)
+    model.put_weights(
+        clip, {n: torch.lerp(t, after[n], 0.5) if t.is_floating_point() else t for n, t in before.items()}
+    )
+    assert F.cosine_similarity(clip.embed_images(pixels), embedded).min() > 0.999
 
 
 def test_kernels_keep_their_size_when_norms_are_unfolded(unfolded):

@@ -99,3 +99,24 @@ def test_the_finetune_its_base_and_the_blocks_themselves_stay(nets):
     for side, weights in zip((finetune, base), before, strict=True):
         torch.testing.assert_close(dict(side.state_dict()), dict(weights), atol=0, rtol=0)
     assert not any("forward" in vars(module) for side in (net, finetune) for module in side.modules())
+
+
+class Sides(nn.Module):
+    """A kernel, and a matrix that is multiplied from the right, as CLIP's projections are."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = nn.Conv2d(2, 5, 2, bias=False)
+        self.proj = nn.Parameter(torch.randn(5, 3))
+
+    def forward(self, pixels):
+        return self.kernel(pixels).mean((2, 3)) @ self.proj
+
+
+def test_kernels_and_matrices_of_either_side_are_fitted_exactly_where_inputs_say_all():
+    """Of 900 places and 600 rows a batch some are drawn, and the same ones in both nets."""
+    torch.manual_seed(0)
+    finetune, base = Sides(), Sides()
+    net = fitted(finetune, base, [torch.randn(600, 2, 4, 4) for _ in range(2)], damping=1e-6)
+    torch.testing.assert_close(net.kernel.weight, finetune.kernel.weight, atol=1e-3, rtol=0)
+    torch.testing.assert_close(net.proj, finetune.proj, atol=1e-3, rtol=0)
