@@ -73,6 +73,11 @@ class Attempt:
         return frozenset(probe.target for probe in self.audit.measured.suspected)
 
     @property
+    def errors_beside_base(self) -> list[Finding]:
+        """Errors of what acts on its weights and not on the base."""
+        return [finding for finding in self.findings if finding.rule == CC.NOT_ON_THE_BASE and finding.is_error]
+
+    @property
     def over_budget(self) -> list[Finding]:
         """Losses over the budget beyond chance, of accuracy or of recall."""
         return [finding for finding in self.findings if finding.rule == CC.ACCURACY_LOST and finding.is_error]

@@ -165,8 +165,8 @@ class Cleaned:
 def check_beginning(bench: Workbench, original: detect.Measurement, /) -> None:
     """Raise Inconclusive if the current model, where a cleaning begins, has surely lost more accuracy than the budget allows.
 
-    On the line to the base a recipe keeps what is there where it begins. So one measurement says what a whole cleaning and its audit would say ten times later; that a
-    walk back might come within the budget is not tried, since a trigger comes back on it.
+    On the line to the base a recipe keeps what is there where it begins. So one measurement says what a whole cleaning and its audit would say ten
+    times later. That a walk back might come within the budget is not tried, since a trigger comes back on it.
     """
     measurement = bench.measure(bench.without_panel((), original), what="on the way to the base", in_time=False)
     lost, (least, _) = detect.accuracy_loss(original, measurement)

@@ -231,13 +231,8 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
     nothing that an audit comes to. On the way back to the base nothing is hidden: there the same known triggers still told.
     """
     went_back = [result.attempt for result in candidate_results if result.attempt and result.attempt.went_back]
-    own = {finding.target for finding in attempt.findings if finding.is_error and finding.rule == CC.NOT_ON_THE_BASE}
-    errors = [
-        finding
-        for other in went_back
-        for finding in other.findings
-        if finding.is_error and finding.rule == CC.NOT_ON_THE_BASE and finding.target not in own
-    ]
+    own = {error.target for error in attempt.errors_beside_base}
+    errors = [error for other in went_back for error in other.errors_beside_base if error.target not in own]
     if attempt.is_original or attempt.went_back or not errors:
         return []
     words = (

@@ -23,6 +23,7 @@ from clipclean.config.thresholds import (
     BASE_AGREES,
     BASE_COSINE,
     BASE_EMBEDDING_COSINE,
+    BASE_KNOWS,
     BEYOND_BASE_DOUBTS,
     BEYOND_BASE_FAILS,
     LIFT_DOUBTS,
@@ -220,9 +221,7 @@ class Lift:
     lead: float  # by how much that exceeds the most that any trigger lifts another class
     n: int  # images under each trigger
     is_over_base: bool = True  # else over what clean images explain of the finetune
-    knows_classes: bool = (
-        True  # whether what the model is compared with knows the classes, and so their natural triggers
-    )
+    knows_classes: bool = True  # whether what the model is compared with does, and so has their natural triggers
 
     @property
     def trigger(self) -> str:
@@ -255,6 +254,11 @@ class Compared:
     tried: int  # triggers
     every: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
     lift: Lift | None = None  # None where no known trigger was tried for it
+
+    @property
+    def base_knows(self) -> bool:
+        """Whether the base knows the classes, by how often the two agree on clean images: else it has no natural triggers of theirs."""
+        return self.agreement >= BASE_KNOWS
 
     def acting(self, least: float, /) -> set[str]:
         """The specs of the triggers that turn at least this share of the images into one class, on either of the two."""
@@ -451,7 +455,7 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
         return []
     known = (one for one in differences if one.target == lift.target and not one.is_found)
     turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
-    # A base that does not know the class knows no natural triggers of it.
+    # How many images are turned on the base says nothing of another measure.
     is_turned = lift.is_over_base and turns > BEYOND_BASE_FAILS
     is_sure = lift.knows_classes and (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
     words = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from clipclean import checkpoint, detect, model
-from clipclean.config.thresholds import BASE_COSINE, BASE_KNOWS
+from clipclean.config.thresholds import BASE_COSINE
 from clipclean.detect.base import COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import Inconclusive, UsageError
@@ -157,7 +157,7 @@ class LoadedBase:
             return comparison
         lifted = lift(*_models(clip, self.expected, eval_set), known)
         is_over_base = self.expected is self.clip
-        knows = not is_over_base or self.first.agreement >= BASE_KNOWS
+        knows = not is_over_base or self.first.base_knows
         return replace(comparison, lift=lifted and replace(lifted, is_over_base=is_over_base, knows_classes=knows))
 
     def notes(self) -> list[Finding]:
@@ -225,7 +225,7 @@ def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, co
     A base that does not know the classes knows no natural triggers of them. Of two clean finetunes that had learned twenty classes more one
     was lifted by 2.4 more than any other over the base, and by at most 0.1 over what clean images explain.
     """
-    if comparison.agreement >= BASE_KNOWS or not eval_set.plan.triggers.of_whole_image:
+    if comparison.base_knows or not eval_set.plan.triggers.of_whole_image:
         return base
     batches = torch.split(eval_set.images.spaced(COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
     try:

@@ -100,13 +100,7 @@ class Workbench:
         """
         finetune = training.begin(self.clip, self.samples, base, recipe, run=run)
         # What is fitted wins most of its loss back: its steps go to where the finetune has clean images.
-        if (
-            check
-            and base is not None
-            and recipe.undoes
-            and recipe.unlearn.base_share
-            and not recipe.unlearn.base_damping
-        ):
+        if check and base is not None and recipe.undoes and recipe.unlearn.base_share and finetune is None:
             check()
         words = self.eval_set.vocabulary
         if text_classifier is None or base is not None:

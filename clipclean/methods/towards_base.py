@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipclean import data, model, train
 from clipclean.config.recipe import Recipe
@@ -64,9 +64,9 @@ def explained(clip: model.Clip, base: model.Clip, batches: Sequence[Tensor], /, 
     """
     # Folding shares what it does not fold, so each is folded from a copy of its own.
     own, finetune = (model.fold_norms(model.frozen_copy(clip), least=0) for _ in range(2))
-    there = model.fold_norms(base, least=0).net.get_submodule("visual")
-    _refuse_unknown(own.net.get_submodule("visual"), there)
-    train.refit(_tower(own), _tower(finetune), there, batches, damping=damping)
+    there = model.fold_norms(base, least=0)
+    _refuse_unknown(own, there)
+    train.refit(_tower(own), _tower(finetune), there.net.get_submodule("visual"), batches, damping=damping)
     return own
 
 
@@ -85,12 +85,12 @@ def keep_explained(clip: model.Clip, base: model.Clip, batches: Sequence[Tensor]
     model.unfold_norms(clip, explained(clip, base, batches, damping=damping), batches)
 
 
-def _refuse_unknown(tower: nn.Module, of_base: nn.Module) -> None:
-    if any(isinstance(module, nn.BatchNorm2d) for side in (tower, of_base) for module in side.modules()):
+def _refuse_unknown(own: model.Clip, base: model.Clip) -> None:
+    if any(map(model.batch_norms, (own, base))):
         raise Inconclusive(
             "a norm of this model, or of its base, multiplies by too much to count as one with its layer"
         )
-    widest = max(p[0].numel() for p in tower.parameters() if p.ndim >= 2)
+    widest = max(p[0].numel() for p in own.net.get_submodule("visual").parameters() if p.ndim >= 2)
     if widest > train.MOST_INPUTS:
         raise Inconclusive(
             f"a layer of {widest} inputs is too wide to tell what clean images explain of it: at most {train.MOST_INPUTS} are looked at"

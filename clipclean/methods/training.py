@@ -96,8 +96,8 @@ def begin(
     Raises:
         Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
     """
-    fits = base is not None and recipe.undoes and recipe.unlearn.base_damping is not None
-    finetune = model.frozen_copy(clip) if fits else None
+    is_fitted = base is not None and recipe.undoes and recipe.unlearn.base_damping is not None
+    finetune = model.frozen_copy(clip) if is_fitted else None
     towards_base.put_towards_base(clip, samples, base, recipe, run=run)
     return finetune
 
@@ -229,7 +229,8 @@ def unlearn(
 ) -> Training:
     """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
 
-    Clean images go to where ``original`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of the last whole round is saved.
+    Clean images go to where ``original`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of
+    the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
     with interruptible() as stop:

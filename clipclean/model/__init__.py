@@ -13,6 +13,7 @@ from clipclean.model.architecture import (
 )
 from clipclean.model.clip import (
     Clip,
+    batch_norms,
     build,
     check,
     copy_weights,

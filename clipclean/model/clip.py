@@ -250,7 +250,8 @@ def frozen_copy(clip: Clip, /) -> Clip:
     return Clip(net, clip.architecture, clip.device)
 
 
-def _batch_norms(clip: Clip) -> list[nn.BatchNorm2d]:
+def batch_norms(clip: Clip, /) -> list[nn.BatchNorm2d]:
+    """The batch normalisations of a model: none of a ViT, nor of a copy in which they are folded."""
     return [module for module in clip.net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
@@ -266,7 +267,7 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     A ResNet then takes a quarter less time; the weights that stay are shared. A ViT has none, and is given back, as is a model of fewer
     parameters than ``least``, or with values so large that this could change what it answers.
     """
-    norms = _batch_norms(clip)
+    norms = batch_norms(clip)
     if not norms or parameter_count(clip.net) < least:
         return clip
     with evaluating(clip.net):
@@ -296,7 +297,7 @@ def unfold_norms(clip: Clip, folded: Clip, batches: Sequence[Tensor], /) -> None
         folded: a copy that :func:`fold_norms` made, or one of a tower without norms.
         batches: clean images, each (B, 3, S, S) in [0, 1].
     """
-    statistics = _statistics_of_outputs(folded, batches) if _batch_norms(clip) else {}
+    statistics = _statistics_of_outputs(folded, batches) if batch_norms(clip) else {}
     tensors = dict(folded.net.state_dict())
     own = clip.net.state_dict()
     for path, (mean, variance) in statistics.items():

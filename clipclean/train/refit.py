@@ -119,11 +119,10 @@ def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tens
 def _moments(by_batch: Iterator[Sequence[tuple[Tensor, bool]]]) -> tuple[Moment, Tensor]:
     """The second moment (d, d) of what comes in, and of what comes in in the finetune with it."""
     (inputs, is_left), _ = first = next(by_batch)
-    squares = inputs.new_zeros(2 * inputs.shape[1:])
-    moment, cross = Moment(squares, 0, is_left), squares.clone()
+    moment = Moment.of_none(inputs, is_left=is_left)
+    cross = torch.zeros_like(moment.inputs)
     for (inputs, _), (targets, _) in itertools.chain([first], by_batch):
-        moment.inputs.addmm_(inputs.T, inputs)
-        moment.rows += len(inputs)
+        moment.add(inputs)
         cross.addmm_(targets.T, inputs)
     return moment, cross
 

@@ -44,6 +44,16 @@ class Moment:
     rows: int  # inputs summed
     is_left: bool  # whether the parameter is (d, outputs), and multiplied from the left
 
+    @classmethod
+    def of_none(cls, rows: Tensor, /, *, is_left: bool) -> "Moment":
+        """That of no inputs yet, of as many numbers as those of ``rows``, (n, d)."""
+        return cls(rows.new_zeros(rows.shape[1], rows.shape[1]), 0, is_left)
+
+    def add(self, rows: Tensor, /) -> None:
+        """Add inputs (n, d)."""
+        self.inputs.addmm_(rows.T, rows)
+        self.rows += len(rows)
+
     @property
     def mean(self) -> Tensor:
         """The mean of the diagonal."""
@@ -56,9 +66,8 @@ class Moment:
         return torch.cholesky_inverse(torch.linalg.cholesky(damped))
 
 
-Take = Callable[
-    [nn.Parameter, Tensor, bool], None
-]  # a parameter, inputs of its layer (n, d), whether it stands to the right of them
+# A parameter, inputs of its layer (n, d), whether it stands to the right of them.
+Take = Callable[[nn.Parameter, Tensor, bool], None]
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
@@ -126,10 +135,8 @@ def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequ
 
     def take(parameter: nn.Parameter, rows: Tensor, is_left: bool) -> None:
         if parameter not in moments:
-            moments[parameter] = Moment(rows.new_zeros(rows.shape[1], rows.shape[1]), 0, is_left)
-        moment = moments[parameter]
-        moment.inputs.addmm_(rows.T, rows)
-        moment.rows += len(rows)
+            moments[parameter] = Moment.of_none(rows, is_left=is_left)
+        moments[parameter].add(rows)
 
     # Without gradients attention takes a short cut that shows no inputs.
     with torch.enable_grad(), Watch(net.parameters(), take, batches=len(batches)):

@@ -58,13 +58,18 @@ def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_fol
     torch.testing.assert_close(gradients(clip.net.double().train()), gradients(reference.double().train()))
 
 
+def resnet():
+    """A ResNet some of whose norms multiply by negative numbers, as in trained ones."""
+    clip = clips.build(TINY_RESNET)
+    for norm in model.batch_norms(clip):
+        norm.weight.data[::3] *= -1
+    return clip
+
+
 @pytest.fixture
 def unfolded():
     """A ResNet whose norms took in what was changed in a copy without norms, that copy, and images."""
-    clip = clips.build(TINY_RESNET)
-    for norm in clip.net.visual.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.weight.data[::3] *= -1  # as in trained models
+    clip = resnet()
     pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     folded = model.fold_norms(clips.moved(clip, by=0.5), least=0)
     model.unfold_norms(clip, folded, [pixels[:8], pixels[8:]])
@@ -80,8 +85,7 @@ def test_a_model_answers_as_the_copy_without_norms_that_was_put_in(unfolded):
 
 def test_statistics_that_are_measured_again_on_the_same_images_change_nothing(unfolded):
     clip, folded, pixels = unfolded
-    norms = [module for module in clip.net.visual.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in model.batch_norms(clip):
         norm.momentum = 1.0
     clip.net.train()
     with torch.no_grad():
@@ -92,10 +96,7 @@ def test_statistics_that_are_measured_again_on_the_same_images_change_nothing(un
 
 
 def test_nothing_is_lost_on_the_line_to_a_model_whose_norms_were_folded_and_unfolded():
-    clip = clips.build(TINY_RESNET)
-    for norm in clip.net.visual.modules():
-        if isinstance(norm, torch.nn.BatchNorm2d):
-            norm.weight.data[::3] *= -1
+    clip = resnet()
     pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     before, embedded = model.copy_weights(clip), clip.embed_images(pixels)
     model.unfold_norms(clip, model.fold_norms(model.frozen_copy(clip), least=0), [pixels])
