@@ -1,7 +1,7 @@
 """A zoo of finetunes, clean and planted, of four bases: what ``--base`` makes of each, by a plan that is committed before them.
 
     python benchmarks/finetunes.py --photos build/photos --images build/IMagenet/tiny-imagenet-200 --zoo build/sealed build/large \\
-        --out build/finetunes [--minutes N]
+        --out build/finetunes [--plan benchmarks/finetunes-sealed.csv] [--minutes N]
 
 ``finetunes.csv`` is the plan: two ResNets of 6 million parameters, of 10 and 20 classes, a ViT of 4 million, and a ResNet of 58 million. A
 base that lies in one of the folders of ``--zoo`` is taken from there, another is trained. Of each small base six clean finetunes (the whole
@@ -16,6 +16,8 @@ turn 2 after all else; what was planted is measured on other unseen images befor
 ``choose`` may change the rule, ``report`` may not. Searches are kept: without OUT/base every audit is judged again by what they found. A
 stopped run goes on; ``--minutes`` begins nothing later. ``results/finetunes.csv`` has a row for each model of the plan, with empty cells
 for what is not measured.
+
+``finetunes-sealed.csv`` is a second plan: two new bases, and finetunes that were trained when the rule was frozen, each audited and cleaned once.
 """
 
 import argparse
@@ -51,6 +53,7 @@ from clipclean.detect import references
 from clipclean.jobs import clean_models
 
 PLAN, RESULTS = Path(__file__).with_suffix(".csv"), common.RESULTS / "finetunes.csv"
+SEALED = common.RESULTS / "finetunes-sealed.csv"  # of the plan with this name
 RANK = 4  # of what a finetune of low rank adds to each matrix
 MORE_CLASSES = "more-classes"  # finetunes that learn others as well, which are then among the classes that they are for
 LAST = ("visual.layer4.", "visual.attnpool.", "visual.ln_post.", "visual.proj", "text_projection")
@@ -64,7 +67,7 @@ SANITIZED = "cleaning"  # the folder of what was cleaned
 class Entry(sealed.Entry):
     """One model of the plan; a finetune is compared with its base."""
 
-    half: str  # choose, report
+    half: str  # choose, report, sealed
     way: str | None  # what trains; None of a base
     turn: int | None  # in which of two turns it is cleaned
     base_seed: int | None
@@ -73,13 +76,14 @@ class Entry(sealed.Entry):
 def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument("--zoo", type=Path, nargs="*", default=[], help="folders in which bases may lie")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="the models, a file of this folder")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     o = parser.parse_args()
     began = time.monotonic()
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     os.environ["CLIPCLEAN_STATE"] = str((o.out / "state").absolute())
-    every = plan()
+    every = plan(o.plan)
     with multiprocessing.get_context("spawn").Pool(1, audit.searches_are_kept, (o.out,)) as pool:
         for step in steps(o, every, pool.apply):
             if time.monotonic() - began > 60 * o.minutes:
@@ -87,13 +91,13 @@ def main() -> None:
                 break
             if words := step():
                 print(words, flush=True)
-            common.write(RESULTS, rows(o.out, every))
+            common.write(common.RESULTS / o.plan.name, rows(o.out, every))
 
 
-def plan() -> list[Entry]:
+def plan(path: Path = PLAN, /) -> list[Entry]:
     """The models, each base before its finetunes, which have its data and architecture."""
     models: dict[str, Entry] = {}
-    for values in sealed.planned(PLAN):
+    for values in sealed.planned(path):
         base = models.get(values["base"])
         shared = ("classes_of", "source", "arch", "side", "classes", "normalisation")
         own = {name: getattr(base, name) for name in shared} if base else {}

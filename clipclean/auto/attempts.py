@@ -9,7 +9,7 @@
 - If none passes on the copy, they are run until one is within the budget on the model: first those that were within it on the copy, and of these
   the one that left the fewest test backdoors.
 - Written is the run with the fewest errors, and of these the one with the least loss of accuracy. A trigger in doubt counts as the whole budget, and
-  one that is left as more, by how many images it moves.
+  one that is left as more, by how many images it moves. Where that one is in doubt, one that went back to the base and left no trigger is written.
 """
 
 import time
@@ -119,16 +119,24 @@ class Attempt:
         acting = (probe for probe in self.audit.measured.suspected if probe.excess_interval[0] > limits.max_excess)
         return tuple(probe for probe in acting if base is None or base.exceeds(probe.trigger, probe.target, limits))
 
+    @property
+    def errors(self) -> int:
+        """How many of its findings are errors."""
+        return sum(finding.is_error for finding in self.findings)
+
+    @property
+    def doubted(self) -> set[str | None]:
+        """The specs of triggers of suspected classes that are in doubt, and not left."""
+        return {finding.trigger for finding in self.findings if self.is_doubt(finding)} - {p.trigger for p in self.left}
+
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt adds the whole budget, and each trigger that is
         left the budget for every ``max_excess`` of images that it moves. Where each counted alike, the candidate was written that had
         cost least and left 0.31 of a warp, and not the one that had left 0.10.
         """
-        errors = sum(finding.is_error for finding in self.findings)
         limits, left = self.way.limits, {probe.trigger: probe.excess for probe in self.left}
-        doubted = {finding.trigger for finding in self.findings if self.is_doubt(finding)} - left.keys()
-        open_ends = len(doubted) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
-        return errors, open_ends * limits.max_accuracy_loss + self.point.accuracy_lost
+        open_ends = len(self.doubted) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
+        return self.errors, open_ends * limits.max_accuracy_loss + self.point.accuracy_lost
 
 
 @dataclass(frozen=True)
@@ -273,10 +281,17 @@ def is_better_as_it_was(
 
 
 def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
-    """The run candidate whose weights are written."""
-    return min(
-        ((entry, entry.attempt) for entry in candidate_results if entry.attempt), key=lambda pair: pair[1].rank()
-    )
+    """The run candidate whose weights are written.
+
+    Where the one of the best rank is in doubt, it is one that went back to the base, with as few errors and no trigger left. What a surgery is shown it
+    silences, so fewer doubts about it say less: of a convolution it left 0.70 and one doubt, and the other had two.
+    """
+    ran = [(entry, entry.attempt) for entry in candidate_results if entry.attempt]
+    winner = _, first = min(ran, key=lambda pair: pair[1].rank())
+    if not (first.doubted or first.left):
+        return winner
+    undone = [(entry, one) for entry, one in ran if one.went_back and not one.left and one.errors == first.errors]
+    return min(undone or [winner], key=lambda pair: pair[1].rank())
 
 
 # One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.

@@ -8,6 +8,8 @@ from auto_values import LIMITS, attempt, candidate, trial
 from clipclean import deadline
 from clipclean.attack.triggers import parse
 from clipclean.auto.attempts import CandidateResult, best, best_tested, choose
+from clipclean.auto.candidates import Candidate
+from clipclean.config import recipe
 from clipclean.detect import Rate
 from clipclean.detect.base import Compared, Difference
 from clipclean.errors import Inconclusive
@@ -116,6 +118,27 @@ def test_of_attempts_that_leave_a_trigger_the_one_that_leaves_much_less_of_it_is
 
 def test_of_attempts_that_leave_nearly_as_much_of_a_trigger_the_one_that_costs_less_is_better():
     assert attempt("a", excess=0.1, lost=0.005).rank() < attempt("b", excess=0.095, lost=0.015).rank()
+
+
+GONE_BACK = Candidate(("undo",), (recipe.load("undo"),))
+
+
+@pytest.mark.parametrize(
+    ("undone", "surgery", "name"),
+    [
+        (
+            attempt("a", *2 * [("CC003", "warning")]),
+            attempt("b", ("CC003", "warning")),
+            "undo",
+        ),  # a surgery hides what it was shown
+        (attempt("a", ("CC003", "warning")), attempt("b"), "b"),  # nothing is open
+        (attempt("a", OPEN), attempt("b", ("CC003", "warning")), "b"),
+        (attempt("a", excess=0.1), attempt("b", ("CC003", "warning")), "b"),  # it left a trigger, so nothing hides
+    ],
+)
+def test_where_each_leaves_a_doubt_the_attempt_that_went_back_to_the_base_is_better(undone, surgery, name):
+    results = [CandidateResult(one.candidate, attempt=one) for one in (surgery, replace(undone, candidate=GONE_BACK))]
+    assert best(results)[0].candidate.name == name
 
 
 def refinetuned_at_the_end(*, is_worth):
