@@ -72,10 +72,12 @@ class _Run:
 
     def _run(self, number: int) -> None:
         kept = self.outputs[number].requires_grad_() if self.done else None
+        # What stands before the blocks runs as well, and counts no more once the first of them is skipped: one image is enough for it.
+        inputs = self.batches[number][: 1 if self.done else None]
         # Without gradients attention takes a short cut that shows no inputs.
         with _skipped(self.tower.blocks[: self.done], kept), torch.enable_grad():
             try:
-                self.tower.encode(self.batches[number].clone().requires_grad_())
+                self.tower.encode(inputs.clone().requires_grad_())
             except _SeenEnough:
                 return
 
