@@ -175,6 +175,11 @@ MEASUREMENTS: dict[str, Measurement] = {
         lambda: stored("finetunes", planned=46, measured="verdict"),
         (f"finetunes.py {PHOTOS} --zoo {{build}}/sealed {{build}}/large --out {{build}}/finetunes",),
     ),
+    "finetunes-sealed": Measurement(
+        ("finetunes-sealed",),
+        lambda: stored("finetunes-sealed", planned=12, measured="verdict"),
+        (f"finetunes.py {PHOTOS} --plan benchmarks/finetunes-sealed.csv --out {{build}}/finetunes",),
+    ),
     "auto-now": Measurement(
         ("auto-now", "auto-now-others"),
         lambda: celled("auto-now", commit="23f4bc73"),

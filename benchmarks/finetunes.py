@@ -27,6 +27,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -420,9 +421,9 @@ HALVES = {"report": "models that chose nothing", "choose": "models that chose th
 AIM = 0.05  # excess
 
 
-def read() -> list[Row]:
+def read(results: Path = RESULTS, /) -> list[Row]:
     """The models of ``benchmarks/results``."""
-    return common.records(RESULTS)
+    return common.records(results)
 
 
 def family(row: Row, /) -> str:
@@ -471,6 +472,29 @@ def of_cleanings(models: Sequence[Row], /) -> list[str]:
     lost = [float(row["lost"]) for row in done]
     passed = sum(row["told"].startswith("pass") for row in done)
     return [str(len(done)), *most, f"{mean(lost):.1f} ({max(lost):.1f})", str(passed)]
+
+
+def each_sealed(models: Sequence[Row], /) -> str:
+    """What became of each finetune of the sealed plan, in its order."""
+    head = ["finetune", "audit", "finding", "names the class", "excess before → left (base)", "returned, at most"]
+    head += ["points lost", "cleaning ends in"]
+    body = []
+    for row in (row for row in models if row["kind"] != "base"):
+        trigger = f", {family(row)}" if row["trigger"] else ", clean"
+        words = f"{row['arch']}{', 20 classes more' * (row['way'] == MORE_CLASSES)}{trigger}"
+        if row["counts_as"] == "neither":
+            words += " (the trigger did not take)"
+        right = "" if not row["trigger"] else "yes" if is_named(row) else "no"
+        body.append([words, row["verdict"], row["findings"], right, *of_one_cleaning(row)])
+    return common.table([head, *body])
+
+
+def of_one_cleaning(row: Row, /) -> list[str]:
+    """What a cleaning left, brought back and cost, and how it ended; dashes without one."""
+    if not row["left"]:
+        return ["–"] * 4
+    before, left, on_base, returned = (f"{float(row[name]):.3f}" for name in ("before", "left", "on_base", "returned"))
+    return [f"{before} → {left} ({on_base})", returned, f"{float(row['lost']):.1f}", re.sub(r"\(.*\)", "(…)", row["told"])]
 
 
 def against_aims(models: Sequence[Row], /) -> str:

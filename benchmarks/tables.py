@@ -274,6 +274,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scope": scope,
     "finetunes": lambda: finetunes.by_family(finetunes.read()),
     "finetunes-aims": lambda: finetunes.against_aims(finetunes.read()),
+    "finetunes-sealed": lambda: finetunes.each_sealed(finetunes.read(finetunes.SEALED)),
 }
 
 

@@ -36,9 +36,7 @@ def put_towards_base(
     if base is None or not recipe.undoes:
         return
     if damping := recipe.unlearn.base_damping:
-        batches = clean_batches(clip, samples, recipe, run=run)
-        if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
-            batches = batches[: FITTED_IMAGES // FEW_IMAGES]
+        batches = clean_batches(clip, samples, recipe, run=run, most_of_large=FITTED_IMAGES)
 
         def fitted() -> dict[str, Tensor]:
             keep_explained(clip, base, batches, damping=damping)
@@ -97,12 +95,15 @@ def _refuse_unknown(own: model.Clip, base: model.Clip) -> None:
         )
 
 
-def clean_batches(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run) -> list[Tensor]:
-    """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process."""
+def clean_batches(
+    clip: model.Clip, samples: Samples, recipe: Recipe, /, *, run: Run, most_of_large: int | None = None
+) -> list[Tensor]:
+    """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process; for a large model no more than so many."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
     with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())) as batches:
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
     # Activations of a whole batch, with a graph, may be more than the training itself keeps.
     if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
         pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
+        return pixels[: most_of_large and most_of_large // FEW_IMAGES]
     return pixels
