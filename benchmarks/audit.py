@@ -40,7 +40,7 @@ from clipclean.detect.families import GENERAL_FAMILIES, comparable
 from clipclean.detect.references import calibration
 from clipclean.detect.score import combined, compared_with
 from clipclean.jobs import audit, clean_models, inputs, searching
-from clipclean.schema.report import Effort
+from clipclean.schema.report import EffortName
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
@@ -339,7 +339,7 @@ def judged(report: dict, /) -> tuple[str, str, float]:
 PAIR = ("half", "group", "model", "target", "turns", "reach", "references", "beside", "suspect", "score", "pieces")
 
 
-def searched(model: Model, /, *, effort: Effort) -> SearchResult:
+def searched(model: Model, /, *, effort: EffortName) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
     recipe = recipes.load(recipes.DEFAULT_RECIPE)
     words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
@@ -356,7 +356,7 @@ def searched(model: Model, /, *, effort: Effort) -> SearchResult:
     return seen.search
 
 
-def beside_each_other(models: Sequence[Model], /, *, effort: Effort) -> Iterator[tuple[Any, ...]]:
+def beside_each_other(models: Sequence[Model], /, *, effort: EffortName) -> Iterator[tuple[Any, ...]]:
     """Rows of :data:`PAIR`: each model beside every clean one of its group that it does not start from, and beside all of these.
 
     *turns* is the most images that a known trigger turns, *reach* the most units of reach that any class has.

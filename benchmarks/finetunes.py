@@ -494,7 +494,12 @@ def of_one_cleaning(row: Row, /) -> list[str]:
     if not row["left"]:
         return ["–"] * 4
     before, left, on_base, returned = (f"{float(row[name]):.3f}" for name in ("before", "left", "on_base", "returned"))
-    return [f"{before} → {left} ({on_base})", returned, f"{float(row['lost']):.1f}", re.sub(r"\(.*\)", "(…)", row["told"])]
+    return [
+        f"{before} → {left} ({on_base})",
+        returned,
+        f"{float(row['lost']):.1f}",
+        re.sub(r"\(.*\)", "(…)", row["told"]),
+    ]
 
 
 def against_aims(models: Sequence[Row], /) -> str:

@@ -48,8 +48,8 @@ from clipclean import api, data, machine, model, progress, train
 from clipclean.config.effort import FAMILY_FACTS
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
-from clipclean.schema.report import Effort
-from clipclean.train.loop import is_spared
+from clipclean.schema.report import EffortName
+from clipclean.train.loop import has_no_decay
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
 LONG_TABLES = common.RESULTS / "tables.md"  # the page of tables of many rows
@@ -177,9 +177,9 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
     """The step as the released code takes it."""
     net: Any = clip.net.train()
     device = clip.device
-    spared = [p for key, p in net.named_parameters() if is_spared(key, p)]
-    decayed = [p for key, p in net.named_parameters() if not is_spared(key, p)]
-    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": spared, "weight_decay": 0.0}]
+    undecayed = [p for key, p in net.named_parameters() if has_no_decay(key, p)]
+    decayed = [p for key, p in net.named_parameters() if not has_no_decay(key, p)]
+    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": undecayed, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
     labels = torch.arange(len(batch.keys), device=device)
 
@@ -324,7 +324,7 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
             given |= {"classes": names, "screen": "off", "force": True}
             api.sanitize(*files, out=out / "cleaned", **given)
         else:
-            api.audit(files[0], effort=cast(Effort, kind), classes=names, data=files[1], **given)
+            api.audit(files[0], effort=cast(EffortName, kind), classes=names, data=files[1], **given)
     result = {"seconds": time.monotonic() - began, "busy": time.process_time() - busy, "model": stem, "job": job}
     result |= {"beside": beside, "fp32": fp32, "load": os.getloadavg()[0], "words": words}
     result |= {"memory": machine.peak_memory(), "stages": stages, "seen": seen, "work": work, "image": one}

@@ -3,7 +3,7 @@
     python benchmarks/tables.py            # write them
     python benchmarks/tables.py --check    # change nothing; 1 where raw results are missing, or a page has other figures
 
-A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there, or ``clipclean.cli.pages`` of
+A block of a page is ``results/BLOCK.csv`` as it stands, unless ``TABLES`` makes it of other files there, or ``read_off.py`` of
 the code. Numbers in sentences are compared, never written: ``claims.py`` has how.
 """
 
@@ -21,10 +21,9 @@ import claims
 import common
 import finetunes
 import photo_cleaning
+import read_off
 import sealed
 from common import RESULTS
-
-from clipclean.cli import pages
 
 ROOT = Path(__file__).parents[1]
 FIGURE = ROOT / "docs" / "frontier.svg"
@@ -67,7 +66,7 @@ def told(path: Path, block: str, *, is_check: bool) -> str | None:
     """Write a table of a page, or compare it; returns what is wrong."""
     page = path.relative_to(ROOT)
     try:
-        made = TABLES.get(block) or pages.PARTS.get(block)
+        made = TABLES.get(block) or read_off.PARTS.get(block)
         now = made() if made else common.markdown(common.read(RESULTS / f"{block}.csv"))
     except FileNotFoundError as error:
         return f"{page}: table {block}: raw results are missing: {Path(error.filename).relative_to(ROOT)}"

@@ -111,10 +111,10 @@ def sanitize(
     """
     with requested(requests.Sanitize, locals()) as request:
         from clipclean import auto
-        from clipclean.jobs import sanitize as cleaning
+        from clipclean.jobs import sanitize as sanitizing
 
-        job = cleaning.Job.of(request).here()
-        outcome = cleaning.sanitize(job, auto.strategy_of(job), cleaning.run_of(job))
+        job = sanitizing.Job.of(request).here()
+        outcome = sanitizing.sanitize(job, auto.strategy_of(job), sanitizing.run_of(job))
         assert outcome is not None  # noqa: S101 # one process has the result
         return outcome.report
 

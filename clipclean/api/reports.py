@@ -37,7 +37,7 @@ def _with_base(
     with requested(requests.Compare, locals()) as request:
         from clipclean.jobs import compare as job
 
-        return job.with_base(request)
+        return job.compare_with_base(request)
 
 
 @overload

@@ -215,7 +215,7 @@ def choose(
             if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
                 candidate_results.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
-            progress.say(f"{candidate.place}: {candidate.name}".removeprefix(": "))
+            progress.say(f"{candidate.position_words}: {candidate.name}".removeprefix(": "))
             result = try_out(candidate)
             candidate_results.append(result)  # its trials count, even if the time ends before its run
             # Without a test backdoor the model itself shows what a candidate leaves.

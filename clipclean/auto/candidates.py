@@ -33,7 +33,7 @@ class Candidate:
 
     names: tuple[str, ...]
     recipes: tuple[Recipe, ...]
-    place: str = field(default="", compare=False)  # among those of the run, in words: ``candidate 1 of 3``
+    position_words: str = field(default="", compare=False)  # among those of the run, in words: ``candidate 1 of 3``
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
         )
     candidates = [_candidate(text, auto) for text in auto.auto.candidates]
     return tuple(
-        replace(candidate, place=f"candidate {place} of {len(candidates)}")
+        replace(candidate, position_words=f"candidate {place} of {len(candidates)}")
         for place, candidate in enumerate(candidates, 1)
     )
 
@@ -208,7 +208,7 @@ def clean(
     """
 
     def progress(what: str, done: int, total: int) -> None:
-        bench.run.progress(f"{candidate.place or candidate.name}, {where}: {what}", done, total)
+        bench.run.progress(f"{candidate.position_words or candidate.name}, {where}: {what}", done, total)
 
     clip, samples = bench.clip, bench.samples
     parts, rehearsed = list[training.Training](), triggers.suspicions

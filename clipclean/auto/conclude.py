@@ -24,7 +24,7 @@ from clipclean.schema.report import (
     AccuraciesRecord,
     AutoRecord,
     CandidateRecord,
-    ReboundRecord,
+    RefinetuneRecord,
     Report,
     ReturnRecord,
     RunRecord,
@@ -93,7 +93,7 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     report, images = cleaning.compose(
         inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
-    return cleaning.with_base(bench, report, choice.before.audit, attempt.audit), images
+    return cleaning.with_base_record(bench, report, choice.before.audit, attempt.audit), images
 
 
 def written(bench: Workbench, choice: Choice, /) -> Attempt:
@@ -293,8 +293,8 @@ def _candidate(candidate_result: CandidateResult, limits: AuditLimits, *, is_cho
     )
 
 
-def _refinetuned(test: Refinetuned) -> ReboundRecord:
-    return ReboundRecord(
+def _refinetuned(test: Refinetuned) -> RefinetuneRecord:
+    return RefinetuneRecord(
         steps=test.steps,
         seconds=test.seconds,
         accuracy=AccuraciesRecord(

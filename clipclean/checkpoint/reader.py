@@ -18,7 +18,7 @@ from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, U
 from clipclean.findings import CC
 from clipclean.untrusted import some
 
-Kind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
+ContainerKind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
 Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "module"] | folders.Layout
 SAFER_FORMATS = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 
@@ -244,7 +244,7 @@ def _safetensors(file: contents.Contents, /) -> _FileContent:
     return _FileContent(file, root, records, "safetensors", "safetensors file")
 
 
-READERS: dict[Kind, Callable[[contents.Contents], _FileContent]] = {
+READERS: dict[ContainerKind, Callable[[contents.Contents], _FileContent]] = {
     "zip": _zip,
     "pickle": _pickle,
     "safetensors": _safetensors,
@@ -267,7 +267,7 @@ MISTAKEN_FILES = {
 PLAIN_TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 
 
-def tell(head: bytes, /) -> Kind:
+def tell(head: bytes, /) -> ContainerKind:
     """Name the container from the first 512 bytes of a file.
 
     Raises:

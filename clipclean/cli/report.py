@@ -127,7 +127,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     from clipclean.report import verdicts
 
     with progress.display(quiet=quiet):
-        result = job.with_base(replace(request, device=device))
+        result = job.compare_with_base(replace(request, device=device))
     if shell.as_json:
         printing.echo(reports.json_text(result.as_json()), form="json")
     else:

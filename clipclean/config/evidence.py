@@ -16,7 +16,7 @@ CHANCE_MARGIN = 0.02  # by which a run may leave the range of few measured ones
 LEAST_REMOVED_SHARE = 0.8  # of the excess attack success; evidence of less shows that a recipe does not work
 
 Range = tuple[float, ...]  # lowest, mean and highest of several measured values
-Kind = Literal["measured", "extrapolated", "no removal", "other values", "none"]
+ApplicabilityKind = Literal["measured", "extrapolated", "no removal", "other values", "none"]
 OWN_KINDS = ("measured", "extrapolated")  # the evidence is of the values that the user chose, and shows that they work
 
 
@@ -44,7 +44,7 @@ class Subject(NamedTuple):
 class Applicability:
     """How a recipe's evidence applies to a job: its ``kind``, the reason, and the measurements, if any."""
 
-    kind: Kind
+    kind: ApplicabilityKind
     why: str
     expected: ExpectedRecord | None = None
 

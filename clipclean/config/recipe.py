@@ -18,7 +18,7 @@ from clipclean.config.methods import METHODS, Loss, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.schema.report import Effort
+from clipclean.schema.report import EffortName
 from clipclean.untrusted import printable
 
 DEFAULT_RECIPE = "auto"  # the recipe of a cleaning that names none
@@ -195,7 +195,7 @@ class Unlearn(Section):
         le=1000,
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
-    effort: Effort = field("standard", "How hard the first search looks for suspects.")
+    effort: EffortName = field("standard", "How hard the first search looks for suspects.")
     anomaly_index: float = _anomaly(
         2.5, "From this anomaly index on a class is suspected and searched for again.", gt=0, le=100
     )
@@ -249,7 +249,7 @@ class Auto(Section):
         0.75, "How far the refinetune test can go, as train.walk.", "sizes of the weights", gt=0, le=MOST_WALK
     )
     batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
-    effort: Effort = field("standard", "Effort of the searches before and after.")
+    effort: EffortName = field("standard", "Effort of the searches before and after.")
 
 
 class Planting(Section):

@@ -43,7 +43,7 @@ from clipclean.detect.search import (
 )
 from clipclean.detect.so_far import FirstAnswers
 from clipclean.detect.stages import Course
-from clipclean.detect.suspicion import Place, Suspicion, TriggerLike, distinct, identities, new_among, targets
+from clipclean.detect.suspicion import ClassNumber, Suspicion, TriggerLike, distinct, identities, new_among, targets
 from clipclean.detect.verdict import (
     AuditResult,
     accuracy_findings,

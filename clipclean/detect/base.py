@@ -44,7 +44,7 @@ from clipclean.progress import counted
 
 EXCESS_OVER_BASE = "excess over the base"  # what is measured of one trigger that acts on the model alone
 LEADING_DIRECTIONS = 5  # singular directions whose share of a change tells its rank
-COMPARED_IMAGES = 256  # on which triggers are tried, and clean embeddings compared
+BASE_COMPARED_IMAGES = 256  # on which triggers are tried, and clean embeddings compared
 BFLOAT16_ROUNDING = 2.0**-8  # relative change of a weight that bfloat16 rounds away
 FLOAT16_SMALLEST = 2.0**-24  # what float16 rounds to zero
 
@@ -323,14 +323,14 @@ def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Seq
 
     Args:
         pair: the two models.
-        images: at most ``COMPARED_IMAGES`` of them count.
+        images: at most ``BASE_COMPARED_IMAGES`` of them count.
         names: of the K classes.
         triggers: what is tried: known ones, and those that a search found.
 
     Raises:
         Inconclusive: a model gives numbers that are not finite.
     """
-    pixels = spaced(images.pixels, COMPARED_IMAGES)
+    pixels = spaced(images.pixels, BASE_COMPARED_IMAGES)
     clean = [embeddings(embed, pixels).float() for embed, _ in pair]
     texts = [classifier.float() for _, classifier in pair]
     stands_for = representatives(texts[0])
@@ -371,7 +371,7 @@ def lift(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Sequen
     """
     if not triggers:
         return None
-    images = images.spaced(COMPARED_IMAGES)
+    images = images.spaced(BASE_COMPARED_IMAGES)
     pixels = images.pixels
     by_model, distinct = list[Tensor](), list[Tensor]()
     for embed, classifier in pair:

@@ -104,7 +104,7 @@ class References:
         logs = [math.log(by_class.get(target, statistics.median(by_class.values()))) for by_class in by_model]
         return math.log(reach) - statistics.median(logs or [math.nan])
 
-    def spared(self, target: str, /) -> float:
+    def distance_from_known(self, target: str, /) -> float:
         """How far clean models are from being led to a class by known triggers: 1 where these turn a quarter of the images into it at most,
         0 where half; 1 too where none was measured.
         """

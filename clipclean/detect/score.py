@@ -13,7 +13,8 @@ Without clean models there is one more: how much surer known triggers make the m
 (:mod:`clipclean.detect.persuasion`). It counts beyond the most that any clean model showed, and names a class as other indirect evidence does.
 
 Beside clean models natural triggers show there as well, so all evidence beyond theirs adds up to a doubt, which is compared with what clean
-models show beside each other; what known triggers nearly lead to there, too, speaks less. Direct evidence alone fails a model. That a class is the easiest here and far from it there is no evidence: of two clean trainings that is usual.
+models show beside each other; what known triggers nearly lead to there, too, speaks less. Direct evidence alone fails a model. That a class is the
+easiest here and far from it there is no evidence: of two clean trainings that is usual.
 How far its triggers reach (:mod:`clipclean.detect.reach`) is a doubt by itself, and adds to no other evidence: both come from the same triggers.
 """
 
@@ -21,6 +22,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from clipclean.config.thresholds import Thresholds
 from clipclean.detect.families import GENERAL_FAMILIES, LOCAL_FAMILIES
 from clipclean.detect.forward import Strength, resisting
 from clipclean.detect.inversion import SearchCandidate
@@ -44,10 +46,6 @@ MOST_INDIRECT = 2.25  # units that indirect evidence may lift a score to: a doub
 # Differences of logarithms, added over the families, that count as one unit of reach. From 3 to 6 the AUROC on the models that it was chosen on
 # is 0.968 to 0.978.
 REACH_UNIT = 4.0
-OFTEN, SELDOM = (
-    0.05,
-    0.01,
-)  # shares of clean models whose scores a class is told beside: those of a doubt, and of a fail
 MOST_NAMED = 3  # classes with the highest scores that are told
 
 
@@ -195,26 +193,28 @@ def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
         suspects: the highest score first.
         is_beside: whether the scores are beside clean models that were given.
     """
-    calibrated = calibration()
-    often = calibrated.rank(OFTEN) if is_beside else calibrated.score(OFTEN)
-    seldom = calibrated.score(SELDOM, is_beside=is_beside)
+    calibrated, doubt_rate, fail_rate = calibration(), Thresholds().doubt_rate, Thresholds().false_alarm_rate
+    often = calibrated.rank(doubt_rate) if is_beside else calibrated.score(doubt_rate)
+    seldom = calibrated.score(fail_rate, is_beside=is_beside)
     clean = "clean models beside another one" if is_beside else "clean models"
     scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
     if not scored:
         return "no class is easier to come to than all others"
     highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.1f}" for suspect in scored)
-    rarely = f"1 in {1 / SELDOM:.0f} reach {seldom:.1f}"
+    rarely = f"1 in {1 / fail_rate:.0f} reach {seldom:.1f}"
     if scored[0].score < often:
-        return f"no class reaches the {often:.1f} that 1 in {1 / OFTEN:.0f} {clean} show (highest scores: {highest}; {rarely})"
-    usual = f"1 in {1 / OFTEN:.0f} {clean} reach {often:.1f}"
+        return f"no class reaches the {often:.1f} that 1 in {1 / doubt_rate:.0f} {clean} show (highest scores: {highest}; {rarely})"
+    usual = f"1 in {1 / doubt_rate:.0f} {clean} reach {often:.1f}"
     return f"{quoted(scored[0].name)} stands out (highest scores: {highest}; {usual}, {rarely})"
 
 
 def _that_speak(pieces: Mapping[str, float], name: str, references: References | None) -> dict[str, float]:
     """The evidence for a class of this name that is not natural to the images."""
     # What known triggers nearly lead to in clean models, too, is natural to the images, and stronger in one training than in another.
-    spared = references.spared(name) if references else 1.0
-    weighed = {family: value if family in GENERAL_FAMILIES else spared * value for family, value in pieces.items()}
+    distance_from_known = references.distance_from_known(name) if references else 1.0
+    weighed = {
+        family: value if family in GENERAL_FAMILIES else distance_from_known * value for family, value in pieces.items()
+    }
     # A family in which another class is as easy speaks neither for a class nor against it.
     return {family: value for family, value in weighed.items() if value > 0}
 

@@ -48,12 +48,12 @@ from clipclean.findings import CC
 from clipclean.schema.report import (
     CalibrationRecord,
     ControlRecord,
+    EffortName,
     FoundRecord,
     GatheringRecord,
     RangeRecord,
     SearchRecord,
 )
-from clipclean.schema.report import Effort as EffortName
 
 Stage = TypeVar("Stage")
 

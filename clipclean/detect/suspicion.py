@@ -20,7 +20,7 @@ class TriggerLike(Protocol):
         """Triggered copies; ``generator`` draws random places."""
 
 
-Place = TypeVar("Place", bound=int | None)
+ClassNumber = TypeVar("ClassNumber", bound=int | None)
 Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
 
 
@@ -36,9 +36,9 @@ def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:
     return [suspicion.target for suspicion in suspicions if suspicion.target is not None]
 
 
-def distinct(suspicions: Sequence[Suspicion[Place]], /) -> tuple[Suspicion[Place], ...]:
+def distinct(suspicions: Sequence[Suspicion[ClassNumber]], /) -> tuple[Suspicion[ClassNumber], ...]:
     """Each trigger once: a report could not distinguish two with the same spec."""
-    by_spec: dict[str, Suspicion[Place]] = {}
+    by_spec: dict[str, Suspicion[ClassNumber]] = {}
     for suspicion in suspicions:
         by_spec.setdefault(suspicion.trigger.spec, suspicion)
     return tuple(by_spec.values())

@@ -26,7 +26,7 @@ from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
 from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, finite, rule, trigger_words
-from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord, SuspectRecord
+from clipclean.schema.report import CalibrationRecord, EffortName, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
@@ -72,7 +72,7 @@ class AuditResult:
         """The classes that it points at, the highest score first, as a report lists them."""
         return suspect_records(self.search, self.measured, limits=limits_per_look(limits, self.looks))
 
-    def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
+    def search_record(self, effort: EffortName, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
         if self.search is None:
             return None
@@ -403,7 +403,7 @@ def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
             f"The known trigger {tint.trigger} turns {_percent(tint.excess)} of images into '{result.classes[place]}', convincingly. In one of "
             "46 clean models a colour filter turned as many into a class.",
             level="warning",
-            measure="excess attack success rate",
+            measure="excess ASR",
             value=tint.excess,
             threshold=DOUBTED_TINT_EXCESS,
             target=result.classes[place],

@@ -7,7 +7,7 @@ import torch
 
 from clipclean import checkpoint, detect, model
 from clipclean.config.thresholds import BASE_COSINE
-from clipclean.detect.base import COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
+from clipclean.detect.base import BASE_COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
 from clipclean.detect.base import compare as compare_models
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import CC, Finding, finding
@@ -66,7 +66,7 @@ def read(sources: tuple[Source, ...], tested: OpenedCheckpoint, /, *, arch: str 
     return Base(base, detect.kinship(own, other))
 
 
-def with_base(base: Base | None, references: Sequence[OpenedCheckpoint], /) -> tuple[OpenedCheckpoint, ...]:
+def base_and_references(base: Base | None, references: Sequence[OpenedCheckpoint], /) -> tuple[OpenedCheckpoint, ...]:
     """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
     if base is None:
         return tuple(references)
@@ -227,7 +227,7 @@ def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, co
     """
     if comparison.base_knows or not eval_set.plan.triggers.of_whole_image:
         return base
-    batches = torch.split(eval_set.images.spaced(COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
+    batches = torch.split(eval_set.images.spaced(BASE_COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
     try:
         return explained(clip, base, batches, damping=EXPLAINED_DAMPING)
     except Inconclusive:  # a comparison with the base doubts too much

@@ -54,7 +54,7 @@ def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set:
     return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
 
 
-def with_base(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
+def with_base_record(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
     """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
     if bench.base is None:
         return report

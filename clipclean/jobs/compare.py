@@ -10,7 +10,7 @@ from clipclean.schema.report import ToolRecord
 from clipclean.schema.results import ComparedModels
 
 
-def with_base(request: requests.Compare, /) -> ComparedModels:
+def compare_with_base(request: requests.Compare, /) -> ComparedModels:
     """Measure a model beside its base; nothing is judged but what acts on the model alone.
 
     Raises:

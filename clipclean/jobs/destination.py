@@ -54,7 +54,7 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     references = {"references": others} if others else {}
     aims = {
         "vocabulary": asdict(inputs.shared.vocabulary),
-        "named": identities(inputs.shared.named),
+        "named": identities(inputs.shared.named_suspicions),
         "searches": inputs.searches,  # what is found is unlearned
     }
     return decides | (aims if inputs.recipe.traits.uses_classes else {}) | references
@@ -64,9 +64,9 @@ def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, 
     """The destination of the result of a run with this state; raises UsageError where it would replace another run's result unasked."""
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
     deciding |= {"recipe": inputs.recipe, "policy": inputs.shared.judge.chosen}
-    run = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
-    present.check(request.out, run, force=request.force)
-    return Destination(present, run, state)
+    digest = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
+    present.check(request.out, digest, force=request.force)
+    return Destination(present, digest, state)
 
 
 def look(request: Sanitize, /, *, is_first: bool = True, is_dry: bool = False) -> placing.OutputState:

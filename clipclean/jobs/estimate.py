@@ -58,7 +58,7 @@ class Stage(NamedTuple):
 
     words: str
     work: Work = Work()
-    spared: Work | None = None  # of it, where the job ends early; None of a stage that every job has
+    saved_early: Work | None = None  # of it, where the job ends early; None of a stage that every job has
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
     return variants + persuasion + Work(searched=most - effort.in_vain(targets=targets)) + alone
 
 
-def spared(effort: efforts.Effort, size: Size, /) -> Work | None:
+def work_left_out_if_quiet(effort: efforts.Effort, size: Size, /) -> Work | None:
     """What an audit without clean models leaves out where no class comes near; None of an effort that leaves nothing out."""
     parts = detect.parts_of_search()
     always, others = {*parts.moving, *parts.local, *parts.unlike}, {*parts.whole, *parts.few}
@@ -279,7 +279,7 @@ def estimated(
 
     Training is timed in its ``precision``; a search in bfloat16, where the device has it.
     """
-    work, spared = sum((stage.work for stage in stages), Work()), [stage.spared for stage in stages if stage.spared]
+    work = sum((stage.work for stage in stages), Work())
     side, is_gpu = clip.architecture.preprocess.size, clip.device.type == "cuda"
     before = torch.cuda.memory_reserved(clip.device) if is_gpu else machine.peak_memory()
     free = torch.cuda.mem_get_info(clip.device)[0] if is_gpu else machine.free_memory()
@@ -312,13 +312,14 @@ def estimated(
         )
         if effort is not None and is_reduced:
             work += Work(forward.PASSES / 2, glanced=forward.PASSES / 2)
-        memory = before + weights(clip) + _kept(clip, tower, pixels[:1], tokens[:1], effort=effort, recipes=recipes)
+        kept = _kept(clip, tower, pixels[:1], tokens[:1], effort=effort, recipes=recipes)
     seconds = work.seconds(rates) + (CLEANING_ENDING if recipes else AUDIT_ENDING)
     # What this process holds already is not free, but counts in what it needs.
     free = None if free is None else free + before
-    early = seconds - sum(spared, Work()).seconds(rates) if spared else None
+    saved_early = [stage.saved_early.seconds(rates) for stage in stages if stage.saved_early]
+    early = seconds - sum(saved_early) if saved_early else None
     when, effort_in_words = EARLY_ENDS[bool(recipes)], None if recipes else effort  # a cleaning has no option for it
-    return Estimate(seconds, memory, free, effort_in_words, clip.device.type, early, when)
+    return Estimate(seconds, before + weight_bytes(clip) + kept, free, effort_in_words, clip.device.type, early, when)
 
 
 def _kept(
@@ -332,16 +333,16 @@ def _kept(
     recipes: Sequence[Recipe],
 ) -> int:
     """Bytes that a search or a training keeps beside the weights, by those of one image and caption."""
-    searching = training = 0
+    search_bytes = training_bytes = 0
     if effort is not None:
         with model.freezing(tower.net):
             saved = _saved(lambda: tower.encode_images(pixels.clone().requires_grad_()))
-        searching = together(efforts.EFFORTS[effort], side=pixels.shape[-1]) * saved
+        search_bytes = together(efforts.EFFORTS[effort], side=pixels.shape[-1]) * saved
     if recipes:  # beside activations: the original, gradients, and two moments of AdamW
         both = _saved(lambda: clip.encode_images(pixels)) + _saved(lambda: clip.encode_tokens(tokens))
         most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)
-        training = 3 * weights(clip) + 2 * most * both
-    return max(searching, training)
+        training_bytes = 3 * weight_bytes(clip) + 2 * most * both
+    return max(search_bytes, training_bytes)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
@@ -378,7 +379,7 @@ def _saved(run: Callable[[], Tensor]) -> int:
     return sum(kept.values())
 
 
-def weights(clip: model.Clip, /) -> int:
+def weight_bytes(clip: model.Clip, /) -> int:
     """Bytes of a model."""
     return sum(tensor.nbytes for tensor in clip.net.state_dict().values())
 

@@ -184,7 +184,7 @@ def build(checkpoint: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> Load
             model.build(architecture.with_activation(is_quick, "candidate"), file.tensors, device=device)
             for is_quick in (False, True)
         )
-        choice = model.measure(plain, quick, pixels, captions)
+        choice = model.choose_activation(plain, quick, pixels, captions)
         architecture = architecture.with_activation(choice.quick_gelu, str(choice))
         file = replace(file, notes=(*file.notes, model.UNDECIDED_NOTE)) if choice.is_guess else file
     clip = model.build(architecture, file.tensors, device=device)
@@ -385,7 +385,7 @@ def eval_set(
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
     places = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
     pixels = detect.stack([pairs[i].image for i in places])
-    once = distinct(pixels)
+    once = places_of_distinct(pixels)
     places, pixels = [places[place] for place in once], pixels[once]
     if len(places) < 2:
         raise Inconclusive(
@@ -408,7 +408,7 @@ def eval_set(
     return detect.EvalSet(images, vocabulary, plan)
 
 
-def distinct(pixels: Tensor, /) -> list[int]:
+def places_of_distinct(pixels: Tensor, /) -> list[int]:
     """The places of images (N, 3, S, S) that no earlier one equals, pixel by pixel."""
     first: dict[bytes, int] = {}
     for place, image in enumerate(pixels):

@@ -64,7 +64,7 @@ class RecipeRun:
         last = cleaning.side(inputs, bench, self.audit, eval_set)
         applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
         report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
-        return Cleaning(cleaning.with_base(bench, report, self.before.audit, self.audit), images, self.is_whole)
+        return Cleaning(cleaning.with_base_record(bench, report, self.before.audit, self.audit), images, self.is_whole)
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:

@@ -32,7 +32,7 @@ def publish(
                 new,
                 loaded.clip,
                 loaded.weights(),
-                options=inputs.wanted,
+                options=inputs.export_options,
                 pixels=measured_on.images.pixels,
                 captions=measured_on.images.captions or measured_on.vocabulary.classes,
                 source_sha256=loaded.file.sha256,

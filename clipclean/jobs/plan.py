@@ -65,7 +65,7 @@ def stages_of_cleaning(
         *([Stage(f"search for unknown triggers, effort {recipe.auto.effort}", search)] if searches else []),
         *(_stages_beside(shared, inputs.loaded.clip, measure + search) if searches else []),
         *cleaning(inputs, candidates, size, audit if searches else measure),
-        Stage(f"export as {', '.join(inputs.wanted.formats)}, read it back and compare"),
+        Stage(f"export as {', '.join(inputs.export_options.formats)}, read it back and compare"),
     ]
 
 
@@ -110,7 +110,7 @@ def _precision(inputs: CleaningInputs) -> str:
 def size_of(inputs: CleaningInputs, /) -> Size:
     """The size of a cleaning."""
     recipe, words, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
-    tries_triggers = inputs.searches or panel or inputs.shared.named
+    tries_triggers = inputs.searches or panel or inputs.shared.named_suspicions
     known = triggers.known(recipe.audit.panel_seed, are_tried=panel)
     are_asked = tries_triggers or inputs.to_measure.labels is not None
     return Size(
@@ -118,7 +118,7 @@ def size_of(inputs: CleaningInputs, /) -> Size:
         classes=len(words.classes),
         templates=len(words.templates) if are_asked else 0,
         panel=len(known.panel),
-        suspected=len(inputs.shared.named),
+        suspected=len(inputs.shared.named_suspicions),
         grid=len(known.grid) if inputs.shared.compares else 0,
         of_whole_image=0 if inputs.shared.compares else len(known.of_whole_image),
         pairs=len(inputs.to_train.pairs),
@@ -198,9 +198,11 @@ def _trigger_words(user_count: int, known: int) -> str:
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
-def _stages_beside(shared: SharedInputs, clip: model.Clip, audit: Work, spared: Work | None = None, /) -> list[Stage]:
+def _stages_beside(
+    shared: SharedInputs, clip: model.Clip, audit: Work, saved_early: Work | None = None, /
+) -> list[Stage]:
     """What an audit of so much work does beside its measurements and its search."""
-    own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, spared)
+    own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, saved_early)
     base = [Stage(f"try on the base {shared.base.opened.place.name} what acts on the model")] if shared.base else []
     return [*([own] if clip.clip_normalised() else []), *base]
 
@@ -226,7 +228,7 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     measure, search, reference, quiet = estimate.measuring(size, is_audit=True), Work(), Work(), None
     if inputs.settings.search:
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))
-        quiet = None if inputs.planting or shared.compares else estimate.spared(effort, size)
+        quiet = None if inputs.planting or shared.compares else estimate.work_left_out_if_quiet(effort, size)
     planting = Work()
     if inputs.planting:
         planting_settings = power.planting_of(pairs=len(inputs.planting))

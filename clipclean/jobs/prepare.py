@@ -35,7 +35,7 @@ class CleaningInputs:
     recipe: Recipe
     is_as_shipped: bool  # whether the user changed none of its values
     precision: str
-    wanted: formats.ExportOptions
+    export_options: formats.ExportOptions
     evidence: Applicability  # how the recipe's evidence applies to this model and these pairs
     searches: bool  # whether audits search for unknown triggers
     tries_panel: bool  # whether audits try the known triggers
@@ -45,7 +45,7 @@ class CleaningInputs:
 
     def eval_set(self) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""
-        clip, words, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named
+        clip, words, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named_suspicions
         return inputs.eval_set(
             clip, self.recipe, self.to_measure, vocabulary=words, suspicions=suspicions, panel=self.tries_panel
         )
@@ -62,7 +62,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     export_options = formats.options_of(request.format)
     formats.check(export_options)
     shared = SharedInputs.of(job)
-    checkpoint, vocabulary, least = shared.opened, shared.vocabulary, shared.judge.limits.min_images
+    checkpoint, vocabulary, least = shared.checkpoint, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(checkpoint.architecture, export_options)
     cache = inputs.image_cache(
         requested_recipe, checkpoint.architecture, views=training.views_of(requested_recipe) is not None
@@ -78,7 +78,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     kind, parameters = model.kind_of(loaded.clip.architecture), model.parameter_count(loaded.clip.net)
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     applicability = evidence_for(requested_recipe, recipe, subject)
-    triggers = [trigger for trigger, _ in shared.named]
+    triggers = [trigger for trigger, _ in shared.named_suspicions]
     clean, screened = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
     if screened and screened.dropped:
         to_train, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=hold_out)
@@ -96,7 +96,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
         recipe=recipe,
         is_as_shipped=not request.set,
         precision=precision_of(job),
-        wanted=export_options,
+        export_options=export_options,
         evidence=applicability,
         searches=request.search,
         tries_panel=request.panel,
@@ -118,8 +118,8 @@ def with_fitting_warmup(recipe: Recipe, changes: Sequence[str], /, *, pairs: int
     if recipe.traits.searches:
         steps = f"round of {recipe.unlearn.steps}"
     say(
-        f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a {steps} steps, so it is {fitting.train.warmup_steps} steps. To choose it: --set "
-        "train.warmup_steps=N."
+        f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a {steps} steps, so it is "
+        f"{fitting.train.warmup_steps} steps. To choose it: --set train.warmup_steps=N."
     )
     return fitting
 

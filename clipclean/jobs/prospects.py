@@ -111,7 +111,7 @@ def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
     """Why a cleaning cannot pass: a search that is compared with nothing, or no trigger that could be seen to go."""
     if inputs.searches:
         return [] if compares else [NO_CLEAN_MODEL]
-    return [] if inputs.shared.named or inputs.tries_panel else [NO_SEARCH, "no trigger named (--trigger)"]
+    return [] if inputs.shared.named_suspicions or inputs.tries_panel else [NO_SEARCH, "no trigger named (--trigger)"]
 
 
 def _policy_facts(shared: SharedInputs) -> dict[str, str]:

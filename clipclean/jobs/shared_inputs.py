@@ -23,9 +23,9 @@ class SharedInputs:
 
     judge: Judge  # of the findings
     vocabulary: data.Vocabulary
-    named: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
+    named_suspicions: tuple[Suspicion[int | None], ...]  # triggers, with the classes that they lead to
     device: str
-    opened: OpenedCheckpoint  # the model, not yet built, like the clean ones
+    checkpoint: OpenedCheckpoint  # the model, not yet built, like the clean ones
     # To search and compare with, the base among them unless its search is stored.
     clean_models: tuple[OpenedCheckpoint, ...]
     stored: StoredReferences  # what files of references hold for a model of this kind
@@ -56,7 +56,7 @@ class SharedInputs:
             clean = [clean_models.read_reference(source, checkpoint, arch=request.arch) for source in request.reference]
             unstored = [
                 clean_model
-                for clean_model in bases.with_base(base, clean)
+                for clean_model in bases.base_and_references(base, clean)
                 if clean_model.file.sha256 not in stored.digests
             ]
             return cls(
@@ -100,13 +100,13 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
     shared = SharedInputs.of(job)
-    vocabulary, architecture = shared.vocabulary, shared.opened.architecture
+    vocabulary, architecture = shared.vocabulary, shared.checkpoint.architecture
     with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
-            loaded = inputs.build(shared.opened, late_pairs, device=shared.device)
-        panel = not shared.named or request.search
+            loaded = inputs.build(shared.checkpoint, late_pairs, device=shared.device)
+        panel = not shared.named_suspicions or request.search
         eval_set = inputs.audit_set(
-            loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=shared.named, panel=panel
+            loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=shared.named_suspicions, panel=panel
         )
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.
         if not shared.compares:

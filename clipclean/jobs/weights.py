@@ -119,7 +119,7 @@ REPORT_NAME = "report.json"
 WEIGHTS_SUFFIX = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
 COMMANDS_BY_TYPE = {records.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
 
-Kind = Literal["mismatch", "unreadable"]
+MismatchKind = Literal["mismatch", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class VerifyFinding:
 
     file: str
     check: str
-    kind: Kind
+    kind: MismatchKind
     message: str
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from clipclean import model
 from clipclean.config.methods import METHODS
 from clipclean.config.methods import Loss as LossWeights
-from clipclean.train.loop import Batch, Loss
+from clipclean.train.loop import Batch, LossFunction
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance, squared_distances
 from clipclean.train.memory import Encode, MicroBatches
 
@@ -30,7 +30,7 @@ class Parts:
     used: Encode | None = None  # the image tower as it will be used: in evaluation mode, with gradients
 
 
-def cleanclip(parts: Parts, /) -> Loss:
+def cleanclip(parts: Parts, /) -> LossFunction:
     """``clip_weight * L_CLIP + self_supervised_weight * L_SS`` on batches of pairs and their second views.
 
     The batch has ``pixels``, ``tokens`` and, unless the second weight is zero, ``pixel_views`` and ``token_views``.
@@ -55,7 +55,7 @@ def cleanclip(parts: Parts, /) -> Loss:
     return loss
 
 
-def par(parts: Parts, /) -> Loss:
+def par(parts: Parts, /) -> LossFunction:
     """``clip_weight * L_CLIP - push_weight * (S_images + S_texts)`` on batches of perturbed pixels and tokens.
 
     S is the mean squared distance, in [0, 4], of a tower's embeddings to those that the frozen original gives the same
@@ -81,7 +81,7 @@ def par(parts: Parts, /) -> Loss:
     return loss
 
 
-def supervised(parts: Parts, /) -> Loss:
+def supervised(parts: Parts, /) -> LossFunction:
     """Cross-entropy of images with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
 
     With a trained head, images could drift away from their texts, whose tower does not move. A frozen head of class texts keeps
@@ -102,7 +102,7 @@ def supervised(parts: Parts, /) -> Loss:
     return loss
 
 
-def distill(parts: Parts, /) -> Loss:
+def distill(parts: Parts, /) -> LossFunction:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * |f(x') - f0(x)|²``, x' the image x changed as a whole.
 
     The batch has ``pixels`` and the same images ``disturbed``. The original sees clean images alone, where no trigger acts.
@@ -117,7 +117,7 @@ def distill(parts: Parts, /) -> Loss:
     return loss
 
 
-LOSSES: dict[str, Callable[[Parts], Loss]] = {
+LOSSES: dict[str, Callable[[Parts], LossFunction]] = {
     "cleanclip": cleanclip,
     "mmcl": cleanclip,  # its second weight is zero
     "par": par,
@@ -135,7 +135,7 @@ def objective(
     text_classifier: Tensor | None,
     micro: MicroBatches,
     parallel: Callable[[Encode], Encode] = lambda encode: encode,
-) -> Loss:
+) -> LossFunction:
     """The loss of a method on a whole batch, of which each process encodes its share, part by part.
 
     Args:
@@ -168,7 +168,7 @@ def objective(
     return preserving(own, used, original_images, weight=weights.preserve_weight)
 
 
-def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight: float) -> Loss:
+def preserving(loss: LossFunction, encode_images: Encode, original: Encode, /, *, weight: float) -> LossFunction:
     """``loss + weight * S`` with S the mean squared distance of clean images' embeddings to where the original had them.
 
     Args:
@@ -196,7 +196,7 @@ def section_name(copies: str, section: int, /) -> str:
 
 def unlearning_loss(
     encode_images: Encode, original: Encode, weights: LossWeights, /, *, sections: int = 0, base: Encode | None = None
-) -> Loss:
+) -> LossFunction:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * mean |f(x + t) - g(x, t)|²``, f0 the original.
 
     g(x, t) is f0(x): a trigger shall change nothing. With a ``base`` b it is f0(x) + b(x + t) - b(x) at unit length: a trigger shall

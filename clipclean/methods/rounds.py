@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model, train
-from clipclean.config.methods import Loss
+from clipclean.config.methods import Loss as LossWeights
 from clipclean.config.recipe import Recipe, Train, Unlearn
 from clipclean.detect import Suspicion
 from clipclean.methods.losses import section_name, unlearning_loss
@@ -42,7 +42,7 @@ class Teachers(NamedTuple):
     original: model.Clip  # clean ones
     base: model.Clip | None = None  # how far from there those under triggers; None: no step
 
-    def loss(self, clip: model.Clip, weights: Loss, /, *, sections: int) -> train.Loss:
+    def loss(self, clip: model.Clip, weights: LossWeights, /, *, sections: int) -> train.LossFunction:
         """The loss of a model beside these."""
         base = self.base.encode_images if self.base else None
         return unlearning_loss(clip.encode_images, self.original.encode_images, weights, sections=sections, base=base)
@@ -54,7 +54,7 @@ class RoundSettings:
 
     steps: int
     training: Train  # batch size, rate, warm-up and the optimizer's values
-    weights: Loss  # of the terms of the loss
+    weights: LossWeights  # of the terms of the loss
     unlearn: Unlearn  # how images are cut, triggers moved and made stronger, and how many rounds there may be
     # Whether clean images are where the original has them when it begins; a recovery begins far from there.
     begins_near: bool
@@ -128,7 +128,7 @@ def forget(
     return looks.read()
 
 
-def as_used(clip: model.Clip, loss: train.Loss, /) -> train.Loss:
+def as_used(clip: model.Clip, loss: train.LossFunction, /) -> train.LossFunction:
     """A loss with the model in evaluation mode: statistics of normalisation are not moved."""
 
     def of_batch(batch: train.Batch) -> dict[str, Tensor]:

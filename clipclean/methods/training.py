@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import partial
 
 import torch
@@ -20,7 +21,7 @@ from clipclean.methods import rounds, towards_base, unlearning
 from clipclean.methods.losses import objective
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
-from clipclean.train.resume import Run, TrainingSoFar, interruptible, walk
+from clipclean.train.resume import Run, TrainingSoFar, interruptible, take_steps
 
 WHOLE_BATCHES_NOTE = (
     "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
@@ -35,8 +36,12 @@ RECOVERY_WALK_SHARE = 0.5  # of the walk of the finetuning
 RECOVERY_RATE_SHARE = 0.4  # of its learning rate, where it has one
 RECOVERY_PRESERVES = 4  # weight of clean images in it, to that of images under triggers
 RECOVERY_WARMUP = 32  # of its steps one in so many warms up
-# Each replaces a pair's number in draws of a whole step or run.
-PERTURBED, REHEARSED, MOVED, RECOVERED, BLENDED, DISTURBED = range(-1, -7, -1)
+
+
+class Draw(IntEnum):
+    """What is drawn for a whole step or run, in the place of a pair's number."""
+
+    PERTURB, REHEARSE, MOVE, RECOVER, BLEND, DISTURB = range(-1, -7, -1)
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def aims_of(
     pixels = detect.stack([samples.pairs[place].image for place in places]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
-    scene = unlearning.Scene(pixels, text_classifier, classes, effort, *triggers)
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, **triggers._asdict())
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")
@@ -190,7 +195,7 @@ def recover(
         training=options.model_copy(update={**recovering_rate(options), "warmup_steps": steps // RECOVERY_WARMUP}),
         weights=recipe.loss.model_copy(update={"preserve_weight": RECOVERY_PRESERVES * recipe.loss.restore_weight}),
     )
-    started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, RECOVERED)
+    started, seed = time.monotonic(), loader.sample_seed(run.seed, 0, Draw.RECOVER)
 
     def report(_: str, done: int, total: int) -> None:
         run.progress("recovering accuracy", done, total)
@@ -311,10 +316,9 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
     batches = loader.batches(plan, pairs=samples.pairs, clip=clip, run=run, views=views_of(recipe), first_step=first)
-    changed_batches = fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, first_step=first, run=run)
     steps = train.fit(
         clip.net,
-        changed_batches,
+        with_inputs_of_method(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, first_step=first, run=run),
         options,
         loss=loss,
         optimizer=optimizer,
@@ -327,7 +331,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     started = time.monotonic()
     lean = train.recomputing(clip.net, clip.blocks(), is_on=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
-        done, losses, _ = walk(steps, clip.net, optimizer, so_far, total=total, stop=stop, run=run)
+        done, losses, _ = take_steps(steps, clip.net, optimizer, so_far, total=total, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
     record = train.training_record(
@@ -376,7 +380,7 @@ def views_of(recipe: Recipe, /) -> loader.Views | None:
     )
 
 
-def fed(
+def with_inputs_of_method(
     batches: Iterable[train.Batch],
     samples: Samples,
     recipe: Recipe,
@@ -396,17 +400,17 @@ def fed(
     how, method = recipe.augment, recipe.traits
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
-    beside: dict[int, Callable[..., Tensor]] = {DISTURBED: data.disturb} if method.disturbs else {}
+    beside: dict[int, Callable[..., Tensor]] = {Draw.DISTURB: data.disturb} if method.disturbs else {}
     if how.least_part < 1 or how.mirrored:
-        changes[MOVED] = partial(data.move, least=how.least_part, mirror_share=how.mirrored)
+        changes[Draw.MOVE] = partial(data.move, least=how.least_part, mirror_share=how.mirrored)
     if method.disturbs and how.mixed:
-        changes[BLENDED] = partial(data.mix, share=how.mixed)
+        changes[Draw.BLEND] = partial(data.mix, share=how.mixed)
     if rehearsed and how.triggered_share:
-        (beside if method.disturbs else changes)[REHEARSED] = partial(
+        (beside if method.disturbs else changes)[Draw.REHEARSE] = partial(
             rounds.some_triggered, suspicions=rehearsed, share=how.triggered_share, how=recipe.unlearn
         )
     if method.perturbs:
-        changes[PERTURBED] = partial(
+        changes[Draw.PERTURB] = partial(
             data.perturb, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
         )
     for step, batch in enumerate(batches, start=first_step):

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipclean import deadline, detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Interval
-from clipclean.schema.report import CleaningRecord, WayRecord, WayTriggerRecord
+from clipclean.schema.report import WalkBackRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was
 # measured was back (commit a95ae354: benchmarks/results/notebook.md, "Less loss at the source").
@@ -92,9 +92,9 @@ class WalkBack:
         """The same, with the original taken: no point is worth its price."""
         return replace(self, point=Point(0.0, 0.0, (0.0, 0.0), measurement))
 
-    def record(self) -> CleaningRecord:
+    def record(self) -> WalkBackRecord:
         """``cleaning`` of the report."""
-        return CleaningRecord(
+        return WalkBackRecord(
             share=self.point.share,
             witnesses=self.witnesses,
             way=tuple(point.record() for point in self.points),

@@ -1,6 +1,6 @@
 """From named tensors to a CLIP that embeds images and captions."""
 
-from clipclean.model.activation import UNDECIDED_NOTE, measure
+from clipclean.model.activation import UNDECIDED_NOTE, choose_activation
 from clipclean.model.architecture import (
     OPENAI_MEAN,
     OPENAI_STD,

@@ -37,7 +37,7 @@ class ActivationChoice:
         )
 
 
-def measure(gelu: Clip, quick: Clip, pixels: Tensor, captions: list[str], /) -> ActivationChoice:
+def choose_activation(gelu: Clip, quick: Clip, pixels: Tensor, captions: list[str], /) -> ActivationChoice:
     """Compare two builds of one checkpoint by their contrastive loss on the same clean pairs.
 
     Args:

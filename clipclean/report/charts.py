@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from clipclean.report.measures import MeasureRow
 from clipclean.report.wording import count, decimal, in_points, percent
-from clipclean.schema.report import CleaningRecord, FoundRecord, LossRecord, PointRecord, ProjectionRecord
+from clipclean.schema.report import FoundRecord, LossRecord, PointRecord, ProjectionRecord, WalkBackRecord
 
 Point = tuple[float, float]
 
@@ -141,7 +141,7 @@ def curves(losses: Sequence[LossRecord], /) -> dict[str, str]:
     }
 
 
-def way(cleaning: CleaningRecord | None, /) -> list[Plot]:
+def way(cleaning: WalkBackRecord | None, /) -> list[Plot]:
     """Accuracy lost, and the excess of the triggers that act most, over the share of the way; none for one or two points."""
     if cleaning is None or len(cleaning.way) < LEAST_POINTS:
         return []

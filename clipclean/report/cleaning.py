@@ -5,7 +5,7 @@ import math
 from clipclean.findings import trigger_words
 from clipclean.report.charts import Line, Mark, Plot
 from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
-from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, CleaningRecord, TrialRecord
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, TrialRecord, WalkBackRecord
 from clipclean.untrusted import plural
 
 CANDIDATE_LOOKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
@@ -153,7 +153,7 @@ def _worst(trial: TrialRecord) -> float:
     return max((outcome.left for outcome in trial.outcomes if outcome.took), default=0.0)
 
 
-def way_lines(cleaning: CleaningRecord | None, /) -> list[str]:
+def way_lines(cleaning: WalkBackRecord | None, /) -> list[str]:
     """Where the walk ended, and what showed that the triggers stay gone."""
     if cleaning is None or not cleaning.way:
         return []
@@ -173,7 +173,7 @@ def way_lines(cleaning: CleaningRecord | None, /) -> list[str]:
     return [f"{cost_words} {stays_gone} Nearer to the original a backdoor returns more readily."]
 
 
-def way_rows(cleaning: CleaningRecord | None, /) -> list[tuple[str, ...]]:
+def way_rows(cleaning: WalkBackRecord | None, /) -> list[tuple[str, ...]]:
     """A row per point: share, highest excess, its trigger, accuracy lost with interval; none where nobody walked."""
     if cleaning is None or (len(cleaning.way) < 2 and cleaning.share):
         return []

@@ -31,7 +31,7 @@ FEW_NAMES = 5  # of a list of classes or templates
 SKIPPED_ROWS = 20  # of the samples that could not be used
 SHORT_SUSPECTS, SHORT_CHECKS = 3, 4  # of the short form
 
-Kind = Literal["text", "name", "code", "number", "chart"]
+CellKind = Literal["text", "name", "code", "number", "chart"]
 Head = Sequence[str | Column]  # of a table; a column that is a text alone holds texts
 
 
@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
     text: str
     below: tuple[str, ...] = ()
-    kind: Kind = "text"
+    kind: CellKind = "text"
     chart: charts.Bars | charts.Size | None = None
 
 
@@ -254,7 +254,7 @@ def table(
 ) -> Table:
     """A table of words and cells; ``nothing`` is its lead if it has no rows."""
     columns = [Column(column) if isinstance(column, str) else column for column in head]
-    kinds: list[Kind] = ["number" if column.kind == "share" else column.kind for column in columns]
+    kinds: list[CellKind] = ["number" if column.kind == "share" else column.kind for column in columns]
     cells = [
         tuple(cell if isinstance(cell, Cell) else Cell(cell, (), kind) for cell, kind in zip(row, kinds, strict=True))
         for row in rows

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from clipclean.report import document, screening, verdicts
-from clipclean.report.document import Block, Findings, Kind, Prose, Table
+from clipclean.report.document import Block, CellKind, Findings, Prose, Table
 from clipclean.report.verdicts import NO_PATHS, FindingGroup, RunPaths
 from clipclean.report.wording import NOTHING, count, cut, inert
 from clipclean.schema.report import Report
@@ -199,7 +199,7 @@ def _cell_lines(words: str, columns: int) -> list[str]:
     return [line for line in lines if line] or [""]
 
 
-def _fitted(words: str, kind: Kind, columns_of: Mapping[str, int]) -> str:
+def _fitted(words: str, kind: CellKind, columns_of: Mapping[str, int]) -> str:
     """Words in the columns of their kind, cut with an ellipsis; of a code it leaves the end: of paths, the part that differs."""
     if kind not in columns_of:
         return words

@@ -25,9 +25,9 @@ from clipclean.requests.shared import FORCE, KEEP_FAILED, OVERRIDES, POLICY_FILE
 from clipclean.requests.values import (
     DropRule,
     EffortName,
-    Kind,
     Model,
     Names,
+    OptionType,
     Place,
     PrecisionName,
     ScreenRule,

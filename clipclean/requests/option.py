@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from clipclean.requests.values import SWITCH, Kind
+from clipclean.requests.values import SWITCH, OptionType
 
 HelpGroup = Literal["Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running"]  # in the order of every help
 
@@ -20,7 +20,7 @@ class Opt:
     _: KW_ONLY
     argument: str = ""  # what the help calls it where it stands without a flag
     words: str = ""  # of the argument of a function, where the first sentence of the help is not that
-    takes: "Kind | None" = None  # the type of a value, or of each; by default a text, or a path
+    takes: "OptionType | None" = None  # the type of a value, or of each; by default a text, or a path
     is_several: bool = False  # whether there may be several
     gather: Callable[..., object] | None = None  # what becomes of the value, or the several
     shown: str = ""  # the default in words
@@ -40,7 +40,7 @@ class Opt:
         return self.reads == "path" or bool(self.writes)
 
     @property
-    def kind(self) -> "Kind | None":
+    def kind(self) -> "OptionType | None":
         """The type of a value; None for a text or a path."""
         return SWITCH if self.takes is None and self.help and not self.metavar else self.takes
 

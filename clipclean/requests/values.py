@@ -18,7 +18,7 @@ from clipclean.untrusted import printable
 if TYPE_CHECKING:
     from torch import nn
 
-Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
+OptionType: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 Place: TypeAlias = str | PathLike[str]
 Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
 Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
@@ -40,7 +40,7 @@ def switch(value: object, /) -> bool:
 SWITCH = convert_type(switch)
 
 
-def share(*words: str) -> Kind:
+def share(*words: str) -> OptionType:
     """A share above 0 and below 1, which is written as 2%; or one of some words."""
 
     def read(value: Any) -> float | str:  # Any: what a user gives, which is compared

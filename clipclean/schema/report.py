@@ -14,7 +14,7 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Command = Literal["audit", "sanitize"]
-Effort = Literal["quick", "standard", "thorough"]
+EffortName = Literal["quick", "standard", "thorough"]
 ReferenceKind = Literal["stored", "reference", "file"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -143,9 +143,7 @@ class RangeRecord(Part):
 class FoundRecord(Part):
     """The smallest trigger that a search found for one class in one family."""
 
-    family: str = Field(
-        description="mask, patch, blend, additive, wave, or another one of an earlier or later version."
-    )
+    family: str = Field(description="Of the search; another version may have others: `clipclean explain methods`.")
     family_words: Annotated[str, Column("Family")]
     class_: Annotated[str, Column("Leads to", "name", is_first=True)] = Field(alias="class")
     size: Share | None = Field(description="Share of the image, or strength.")
@@ -216,7 +214,7 @@ class SearchRecord(Part):
         }
     )
 
-    effort: Effort | None = None
+    effort: EffortName | None = None
     seconds: Positive | None = None
     forward_passes: Count | None = _optional("Images that went through the image tower.")
     images: Count | None = _optional("Different images that were searched on.")
@@ -509,7 +507,7 @@ class WayRecord(Part):
     triggers: Many[WayTriggerRecord] = ()
 
 
-class CleaningRecord(Part):
+class WalkBackRecord(Part):
     """The walk back from the cleaned weights towards the original, and where it ended."""
 
     share: Share = Field(
@@ -599,7 +597,7 @@ class ReturnRecord(Part):
     suspected: bool = _formerly("known", now="suspected")
 
 
-class ReboundRecord(Part):
+class RefinetuneRecord(Part):
     """Triggers before and after a short benign finetuning of a copy."""
 
     steps: Count
@@ -629,7 +627,7 @@ class AutoRecord(Part):
         description="Known triggers and variants that act on the original, natural ones too, and that a cleaning was shown.",
     )
     candidates: Many[CandidateRecord] = _formerly("ladder", now="candidates")
-    rebound: ReboundRecord | None
+    rebound: RefinetuneRecord | None
     budget: BudgetRecord
     seconds: SpentRecord
 
@@ -754,10 +752,10 @@ class Report(Part):
         "Classes and templates; reports of clipclean 0.2 and before have none."
     )
     seed: int | None = None
-    effort: Effort | None = None
+    effort: EffortName | None = None
     training: TrainingRecord | None = None
     exports: Many[ExportRecord] | None = None
-    cleaning: CleaningRecord | None = None
+    cleaning: WalkBackRecord | None = None
     auto: AutoRecord | None = None
     base: BaseRecord | None = _optional("Of a run with --base.")
     seconds: Positive | None = _optional("Of the whole audit.")

@@ -4,7 +4,7 @@ from clipclean.train.distributed import Launch, joined, launch_of, leftovers
 from clipclean.train.loop import (
     LEAST_PARAMETERS,
     Batch,
-    Loss,
+    LossFunction,
     NonFiniteLoss,
     Step,
     adamw,

@@ -65,7 +65,7 @@ def losses_of(steps: Sequence[Step], /) -> list[dict[str, float]]:
     return [{name: next(read) for name in step.parts} for step in steps]
 
 
-Loss = Callable[[Batch], dict[str, Tensor]]
+LossFunction = Callable[[Batch], dict[str, Tensor]]
 
 
 def fit(
@@ -74,7 +74,7 @@ def fit(
     how: Train,
     /,
     *,
-    loss: Loss,
+    loss: LossFunction,
     total: int,
     precision: str,
     optimizer: torch.optim.Optimizer | None = None,
@@ -104,7 +104,7 @@ def fit(
     """
     net.train()
     optimizer, peak = optimizer or adamw(net, how), peak_rate(how, total=total)
-    watch, computed = Watch(optimizer), in_precision(loss, precision, next(net.parameters()).device)
+    watch, computed = LossWatch(optimizer), in_precision(loss, precision, next(net.parameters()).device)
     for number, batch in enumerate(batches, start=first_step):
         rate = pace(number) * learning_rate(number, peak=peak, warmup=how.warmup_steps, total=total)
         # Set by the number of the step: a resumed run needs no state of a schedule.
@@ -126,7 +126,7 @@ def fit(
     watch.settle()
 
 
-def gradients(net: nn.Module, batch: Batch, /, *, loss: Loss, shrink: Callable[[], bool]) -> dict[str, Tensor]:
+def gradients(net: nn.Module, batch: Batch, /, *, loss: LossFunction, shrink: Callable[[], bool]) -> dict[str, Tensor]:
     """The losses of a batch, detached, with their gradients left in ``net``; again and smaller if memory runs out."""
     while True:
         # To None: the forward pass then has the memory of the old gradients.
@@ -160,7 +160,7 @@ def unless_finished(net: nn.Module, /) -> Iterator[None]:
         raise
 
 
-class Watch:
+class LossWatch:
     """Stops a run whose loss is no number before the weights are spoiled, and without making a GPU wait.
 
     On a CPU it looks at once. On a GPU an update after such a loss is switched off there, and so are all that follow;
@@ -227,15 +227,15 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
     """
     # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
     trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    spared = [p for name, p in trainable if is_spared(name, p)]
-    decayed = [p for name, p in trainable if not is_spared(name, p)]
+    undecayed = [p for name, p in trainable if has_no_decay(name, p)]
+    decayed = [p for name, p in trainable if not has_no_decay(name, p)]
     if how.walk is None:
-        groups = [_group(decayed, how.weight_decay), _group(spared, 0.0)]
+        groups = [_group(decayed, how.weight_decay), _group(undecayed, 0.0)]
     else:
         units = [root_mean_square(p) for p in decayed]
         usual = statistics.median(units) if units else 1.0
         groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
-        groups.append(_group(spared, 0.0, unit=usual))
+        groups.append(_group(undecayed, 0.0, unit=usual))
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for _, p in trainable)
     # ``fit`` sets the rate of each step.
     return torch.optim.AdamW(
@@ -269,7 +269,7 @@ def peak_rate(how: Train, /, *, total: int) -> float:
     return how.lr
 
 
-def is_spared(name: str, parameter: nn.Parameter, /) -> bool:
+def has_no_decay(name: str, parameter: nn.Parameter, /) -> bool:
     """Gains, biases, normalisation and the logit scale: one-dimensional, or named so (as the reference code)."""
     return parameter.ndim < 2 or any(mark in name for mark in ("bn", "ln", "bias", "logit_scale"))
 
@@ -299,7 +299,7 @@ def resolved(precision: str, net: nn.Module, device: torch.device, /) -> str:
     return "bf16" if is_large and model.has_bfloat16(device) else "fp32"
 
 
-def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:
+def in_precision(loss: LossFunction, precision: str, device: torch.device, /) -> LossFunction:
     """The loss with its forward pass in ``fp32`` or, by autocast, in ``bf16``; weights and logits stay in fp32."""
     if precision == "fp32":
         return loss

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clipclean.progress import counted
-from clipclean.train.sparing import Moment, Watch
+from clipclean.train.sparing import InputTap, Moment
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Run:
             looks.append((rows, is_left))
             raise _SeenEnough
 
-        with Watch([parameter], take, batches=len(self.batches), seed=number):
+        with InputTap([parameter], take, batches=len(self.batches), seed=number):
             self._run(number)
         return looks[0]
 
@@ -148,7 +148,7 @@ def _layers(tower: Tower, batches: Sequence[Tensor]) -> Iterator[tuple[str, int]
     names = {p: name for name, p in tower.net.named_parameters()}
     block_of = {p: place for place, block in enumerate(tower.blocks) for p in block.parameters()}
     order = dict[nn.Parameter, None]()
-    with torch.enable_grad(), Watch(names, lambda parameter, *_: order.setdefault(parameter), batches=len(batches)):
+    with torch.enable_grad(), InputTap(names, lambda parameter, *_: order.setdefault(parameter), batches=len(batches)):
         tower.encode(batches[0][:1].clone().requires_grad_())
     last = max((place for place, p in enumerate(order) if p in block_of), default=-1)
     for place, parameter in enumerate(order):

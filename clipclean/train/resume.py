@@ -313,7 +313,7 @@ class Run:
             self.state.save(net, optimizer, so_far)
 
 
-def walk(
+def take_steps(
     steps: Iterator[Step],
     net: nn.Module,
     optimizer: torch.optim.Optimizer,

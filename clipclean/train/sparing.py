@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clipclean.train.loop import RATE_FACTOR_KEY, is_spared, root_mean_square
+from clipclean.train.loop import RATE_FACTOR_KEY, has_no_decay, root_mean_square
 
 # Numbers that come into a layer, beyond which it is left as it is: the square is kept, and inverted once.
 MOST_INPUTS = 6144
@@ -70,7 +70,7 @@ class Moment:
 Take = Callable[[nn.Parameter, Tensor, bool], None]
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
+class InputTap(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it unannotated
     """Looks at what comes into the matrices and kernels among some parameters, at places that the seed draws.
 
     Args:
@@ -139,7 +139,7 @@ def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequ
         moments[parameter].add(rows)
 
     # Without gradients attention takes a short cut that shows no inputs.
-    with torch.enable_grad(), Watch(net.parameters(), take, batches=len(batches)):
+    with torch.enable_grad(), InputTap(net.parameters(), take, batches=len(batches)):
         for batch in batches:
             encode(batch.clone().requires_grad_())
     return {name: moments[p] for name, p in net.named_parameters() if p in moments}
@@ -158,9 +158,9 @@ def divided(matrix: Tensor, inverse: Tensor, is_left: bool, /) -> Tensor:
 def sparing(net: nn.Module, inverses: Inverses, /, *, momentum: float) -> "Sparing":
     """The optimizer over the trainable parameters of ``net``, by ``inverses_of`` what comes into its layers."""
     trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in trainable if not is_spared(name, p)]
+    matrices = [p for name, p in trainable if not has_no_decay(name, p)]
     usual = statistics.median(map(root_mean_square, matrices)) if matrices else 1.0
-    units = [(p, usual if is_spared(name, p) else root_mean_square(p)) for name, p in trainable]
+    units = [(p, usual if has_no_decay(name, p) else root_mean_square(p)) for name, p in trainable]
     groups = [{"params": [p], RATE_FACTOR_KEY: unit} for p, unit in units]
     own = {p: inverses[name] for name, p in trainable if name in inverses}
     return Sparing(groups, lr=0.0, momentum=momentum, inverses=own)

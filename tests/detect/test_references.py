@@ -188,8 +188,12 @@ SOME = math.exp(-2 * calibration().units[PATTERN])  # odds two units of evidence
 
 def test_known_triggers_speak_less_for_a_class_the_nearer_they_lead_to_it_in_clean_models():
     nearly = {share: clean_that_resists(bee=(1 - share) / share) for share in (0.25, 0.375, 0.5, 0.9)}
-    assert [each.spared("bee") for each in nearly.values()] == pytest.approx([1, 0.5, 0, 0])
-    assert nearly[0.9].spared("ant") == References("reference", "clean", ({},)).spared("bee") == 1
+    assert [each.distance_from_known("bee") for each in nearly.values()] == pytest.approx([1, 0.5, 0, 0])
+    assert (
+        nearly[0.9].distance_from_known("ant")
+        == References("reference", "clean", ({},)).distance_from_known("bee")
+        == 1
+    )
     waves = (turning("wave", 1, 0.99),)
     result = SearchResult((), (), (), waves, None, 0, 0, THREE)
     scores = []

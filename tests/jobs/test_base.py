@@ -140,8 +140,8 @@ def test_the_base_counts_once_among_the_clean_models(tmp_path, finetune):
     base = bases.read((foreign.saved(tmp_path / "base.pt", foreign.STATE),), finetune, arch=None)
     again = opened(tmp_path / "again.pt", {"state_dict": foreign.STATE})
     other = opened(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
-    assert bases.with_base(base, [again, other]) == (base.opened, other)
-    assert bases.with_base(None, [again]) == (again,)
+    assert bases.base_and_references(base, [again, other]) == (base.opened, other)
+    assert bases.base_and_references(None, [again]) == (again,)
 
 
 # What clean images explain.

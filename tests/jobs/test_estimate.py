@@ -50,9 +50,11 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     reference = Work(100 + tried / 8, searched=towards, glanced=tried + 4 * 1248)
     assert estimate.searching(EFFORTS["standard"], SIZE, is_reference=True) == reference
     # an audit that ends early leaves blend, additive and wave out, with what these find and begin from; a quick one has nothing to leave out
-    spared = Work(4 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=4 * 3 * 40 + 4 * 1248)
-    assert estimate.spared(EFFORTS["standard"], SIZE) == spared
-    assert estimate.spared(EFFORTS["quick"], SIZE) is None
+    work_left_out_if_quiet = Work(
+        4 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=4 * 3 * 40 + 4 * 1248
+    )
+    assert estimate.work_left_out_if_quiet(EFFORTS["standard"], SIZE) == work_left_out_if_quiet
+    assert estimate.work_left_out_if_quiet(EFFORTS["quick"], SIZE) is None
     # screening: three looks at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)
 
@@ -112,7 +114,7 @@ def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     assert (found.seconds > 0, found.early) == (True, None)
     half = estimate.estimated(clip, [Stage("search", Work(searched=2000), Work(searched=1000))], precision="fp32")
     assert half.early - estimate.AUDIT_ENDING == pytest.approx((half.seconds - estimate.AUDIT_ENDING) / 2)
-    assert found.memory > 4 * estimate.weights(clip)
+    assert found.memory > 4 * estimate.weight_bytes(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
     assert all(parameter.grad is None for parameter in clip.net.parameters())

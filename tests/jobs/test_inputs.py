@@ -70,7 +70,9 @@ def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read)
     found = tiny.loaded(read[0], arch=False)[0]  # random weights
     assert found.clip.architecture.quick_gelu is False
     assert model.UNDECIDED_NOTE in found.file.notes
-    assert model.measure(found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]).is_guess  # no difference at all
+    assert model.choose_activation(
+        found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]
+    ).is_guess  # no difference at all
 
 
 @pytest.mark.slow  # reads the demo's pairs

@@ -110,7 +110,7 @@ def test_a_run_that_the_deadline_cut_goes_on_to_the_same_weights(student, tmp_pa
 def test_the_original_sees_clean_images_and_known_triggers_are_on_the_others_alone():
     grey = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = how("unlearn.strength=[1, 1]", "augment.triggered_share=0.25")
-    (shown,) = training.fed(
+    (shown,) = training.with_inputs_of_method(
         [grey],
         Samples((), None),
         quiet,

@@ -14,9 +14,13 @@ TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.res
 UNLABELLED = Samples((), None)
 
 
-def fed(batches, chosen, *, samples=UNLABELLED, plan=(), rehearsed=(), seed=4, first=0):
+def with_inputs_of_method(batches, chosen, *, samples=UNLABELLED, plan=(), rehearsed=(), seed=4, first=0):
     run = Run(seed, "fp32")
-    return [*training.fed(batches, samples, chosen, plan=plan, rehearsed=rehearsed, first_step=first, run=run)]
+    return [
+        *training.with_inputs_of_method(
+            batches, samples, chosen, plan=plan, rehearsed=rehearsed, first_step=first, run=run
+        )
+    ]
 
 
 def full(pairs, side, value=51):
@@ -61,7 +65,7 @@ def test_supervised_moves_the_image_tower_alone_and_needs_labels_and_no_captions
 def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
     plan, samples = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))], Samples([], torch.tensor([10, 11, 12, 13]))
     batches = [train.Batch({"pixels": full(2, 4)}, ("a", "b"))] * 2
-    shown = fed(batches, recipe.load("supervised"), samples=samples, plan=plan, first=1)
+    shown = with_inputs_of_method(batches, recipe.load("supervised"), samples=samples, plan=plan, first=1)
     assert [batch.inputs["labels"].tolist() for batch in shown] == [[11, 13], [13, 12]]
 
 
@@ -71,25 +75,30 @@ def pixels_of(batches):
 
 def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and_par_perturbs_the_moved_image():
     batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par")
-    (_, second, third), (last,) = pixels_of(fed(batches, chosen)), pixels_of(fed(batches[2:], chosen, first=2))
+    (_, second, third), (last,) = (
+        pixels_of(with_inputs_of_method(batches, chosen)),
+        pixels_of(with_inputs_of_method(batches[2:], chosen, first=2)),
+    )
     assert torch.equal(third, last)
     assert not torch.equal(second, last)
     assert 0 <= last.min() <= last.max() <= 1
     batches = [train.Batch({"pixels": ramps(6), "pixel_views": ramps(6)}, ("a",) * 6)] * 2
     chosen = recipe.override(recipe.load("cleanclip"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
-    whole = fed(batches, chosen)
-    (first, second), (again,) = pixels_of(whole), pixels_of(fed(batches[1:], chosen, first=1))
+    whole = with_inputs_of_method(batches, chosen)
+    (first, second), (again,) = pixels_of(whole), pixels_of(with_inputs_of_method(batches[1:], chosen, first=1))
     assert torch.equal(second, again)
     assert not torch.allclose(first, second, atol=0.05)
     assert torch.equal(whole[0].inputs["pixel_views"], ramps(6) / 255)
     shown = recipe.override(chosen, ["augment.triggered_share=1", "unlearn.strength=[1, 1]", "unlearn.shift=0"])
-    (triggered,) = pixels_of(fed(batches[:1], shown, rehearsed=[Suspicion(corner, 1)]))
+    (triggered,) = pixels_of(with_inputs_of_method(batches[:1], shown, rehearsed=[Suspicion(corner, 1)]))
     assert (triggered[:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
     torch.testing.assert_close(triggered[:, :, 4:], first[:, :, 4:])
     quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
     moving = recipe.override(recipe.load("par"), quiet)
     still = recipe.override(moving, ["augment.erased_side=0"])
-    (found,), (whole,) = (pixels_of(fed([train.Batch({"pixels": ramps(4)}, ())], how)) for how in (moving, still))
+    (found,), (whole,) = (
+        pixels_of(with_inputs_of_method([train.Batch({"pixels": ramps(4)}, ())], how)) for how in (moving, still)
+    )
     erased = (found != whole).any(1)
     assert 0 < erased.float().mean() < 0.02  # the square, of 2 px of 16, on images that moved alike
     assert not torch.allclose(whole, ramps(4) / 255, atol=0.05)
@@ -111,23 +120,26 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
     still = ["augment.least_part=1", "augment.mirrored=0"]
     chosen = recipe.override(recipe.load(name), [*quiet, *still])
-    whole = pixels_of(fed([batch] * 2, chosen, **triggers))
+    whole = pixels_of(with_inputs_of_method([batch] * 2, chosen, **triggers))
     for pixels in whole:
         shown = pixels.flatten(1).mean(1)
         assert ((shown - 0.2).abs().lt(1e-6) | (shown - 1).abs().lt(1e-6)).all()
         assert 0.18 < (shown > 0.5).float().mean() < 0.32
     assert not torch.equal(*whole)
-    (last,) = pixels_of(fed([batch], chosen, **triggers, first=1))
+    (last,) = pixels_of(with_inputs_of_method([batch], chosen, **triggers, first=1))
     assert torch.equal(last, whole[1])
     pixels = full(8, 8)  # without a trigger or a share, images stay as they are
     for changes, rehearsed in (([], ()), (["augment.triggered_share=0"], [Suspicion(white, 1)])):
         plain = recipe.override(recipe.load("mmcl"), [*changes, *still])
-        assert pixels_of(fed([train.Batch({"pixels": pixels}, ())], plain, rehearsed=rehearsed))[0] is pixels
+        assert (
+            pixels_of(with_inputs_of_method([train.Batch({"pixels": pixels}, ())], plain, rehearsed=rehearsed))[0]
+            is pixels
+        )
 
 
 def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
     batch = train.Batch({"pixels": full(8, 8), "pixel_views": full(8, 8)}, ("a",) * 8)
-    (shown,) = fed([batch], recipe.load("cleanclip"), rehearsed=[Suspicion(white, 1)])
+    (shown,) = with_inputs_of_method([batch], recipe.load("cleanclip"), rehearsed=[Suspicion(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
     viewed = {name for name in recipe.names() if isinstance(training.views_of(recipe.load(name)), loader.Views)}

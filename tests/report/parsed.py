@@ -4,12 +4,12 @@ from pydantic import BaseModel
 
 from clipclean import report as ours
 from clipclean.findings import Suppressed
-from clipclean.schema.report import AutoRecord, CleaningRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
+from clipclean.schema.report import AutoRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord, WalkBackRecord
 
 PARTS: dict[str, type[BaseModel]] = {  # a key that tells what an object is
     "family_words": FoundRecord,
     "candidates": AutoRecord,
-    "way": CleaningRecord,
+    "way": WalkBackRecord,
     "loss": LossRecord,
     "points": ProjectionRecord,
     "expires": Suppressed,
