@@ -30,7 +30,7 @@ from common import RESULTS
 from open_clip.model import CLIP
 
 from clipclean.config.thresholds import DOUBT_FACTOR, LIFT_DOUBTS, Thresholds
-from clipclean.detect import FAMILIES, Rate
+from clipclean.detect import SEARCH_FAMILIES, Rate
 from clipclean.detect.references import calibration
 
 TRACED = "<!-- traced -->"
@@ -283,7 +283,7 @@ def families_area() -> str:
             *([found[n] for n, of in kept.items() if bool(of["target"]) is bad] for bad in (True, False))
         )
 
-    return f"{area() - min(map(area, FAMILIES)):.3f}"
+    return f"{area() - min(map(area, SEARCH_FAMILIES)):.3f}"
 
 
 def drawing_images() -> str:

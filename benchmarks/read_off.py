@@ -176,7 +176,7 @@ def _bounds(field: FieldInfo) -> str:
 
 def _families() -> str:
     sections, first_family = [], dict[tuple[str, str, str], str]()  # what a parameter is: the first family that has it
-    for name, family in triggers.FAMILIES.items():
+    for name, family in triggers.KNOWN_FAMILIES.items():
         rows = [f"### {name}\n\n{_prose(family.description)} *Source:* {_prose(family.source)}\n"]
         for key, parameter in family.parameters.items():
             owner = first_family.setdefault((key, parameter.meaning, parameter.allowed), name)
@@ -196,7 +196,7 @@ def _efforts() -> str:
         *("steps of its brief search", "image passes"),
     )
     rows = [
-        (name, *map(str, (e.restarts, e.steps, e.most, e.searched(effort.LONG), e.sweep, e.costs)))
+        (name, *map(str, (e.restarts, e.steps, e.most, e.searched(effort.LONG_LIST), e.sweep, e.costs)))
         for name, e in effort.EFFORTS.items()
     ]
     return _table(heads, rows)

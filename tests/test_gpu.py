@@ -13,7 +13,7 @@ from clipclean import data, model, train
 from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
-from clipclean.detect import FAMILIES, Suspicion, inversion
+from clipclean.detect import SEARCH_FAMILIES, Suspicion, inversion
 from clipclean.jobs import inputs
 from clipclean.methods import rounds, training
 
@@ -39,7 +39,7 @@ def searched(clip, family, steps, *, put=lambda tensor: tensor):
         return search.targeted(range(12)), search.untargeted(), search.swept(list(range(12)), lambda: None)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SEARCH_FAMILIES)
 def test_no_step_of_a_search_waits_for_the_gpu(family):
     waits = []
     for steps in (6, 4):

@@ -61,14 +61,14 @@ def load(path: Path, /) -> detect.InvertedTrigger:
     ):
         raise _refusal(path, f"a trigger for images of {side_text[:20]!a} px, where 2 to {LARGEST_SIDE} are possible")
     side = int(side_text)
-    if family not in detect.FAMILIES:
-        families = ", ".join(detect.FAMILIES)
+    if family not in detect.SEARCH_FAMILIES:
+        families = ", ".join(detect.SEARCH_FAMILIES)
         raise _refusal(path, f"a trigger of the family {family[:40]!a}, and this version knows {families}")
     if not target.strip() or len(target) > LONGEST_NAME or {"Cc", "Cs"} & set(map(unicodedata.category, target)):
         raise _refusal(path, f"a trigger for {target[:40]!a}, which is not a class name")
     family_shapes = {
         name: (torch.float32, tuple(values.shape[1:]))
-        for name, values in detect.FAMILIES[family].begin(1, side, torch.Generator()).items()
+        for name, values in detect.SEARCH_FAMILIES[family].begin(1, side, torch.Generator()).items()
     }
     file_shapes = {name: (values.dtype, tuple(values.shape)) for name, values in file.tensors.items()}
     if file_shapes != family_shapes:

@@ -46,7 +46,7 @@ class Trigger:
     triggered = trigger(images)  # (B, 3, H, W) -> (B, 3, H, W)
     """
 
-    family: str  # a key of :data:`FAMILIES`
+    family: str  # a key of :data:`KNOWN_FAMILIES`
     parameters: tuple[tuple[str, Value], ...]  # every one of the family, in its order, with the value in force
     seed: int  # draws the pattern, and the places where ``place=random`` and no generator is given
 
@@ -72,7 +72,7 @@ class Trigger:
         _check(images)
         places = Generator().manual_seed(self.seed) if generator is None else generator
         pattern = Generator().manual_seed(self.seed)
-        result = FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
+        result = KNOWN_FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
         return result.clamp(0, 1)  # Clip, do not wrap: the CleanCLIP code wraps modulo 256, which changes the trigger.
 
 
@@ -87,11 +87,11 @@ def parse(spec: str, /) -> Trigger:
         UsageError: an unknown family or parameter, or a value that is malformed or out of range; all are named at once.
     """
     name, colon, rest = spec.strip().partition(":")
-    if name not in FAMILIES:
+    if name not in KNOWN_FAMILIES:
         raise UsageError(
-            f"There is no trigger family {name!r}{_guess(name, FAMILIES)}. The families are {', '.join(FAMILIES)}."
+            f"There is no trigger family {name!r}{_guess(name, KNOWN_FAMILIES)}. The families are {', '.join(KNOWN_FAMILIES)}."
         )
-    parameters = {**FAMILIES[name].parameters, "seed": SEED}
+    parameters = {**KNOWN_FAMILIES[name].parameters, "seed": SEED}
     values = {key: parameter.default for key, parameter in parameters.items()}
     keys, problems = set[str](), list[str]()
     for item in rest.split(",") if colon else ():
@@ -429,7 +429,7 @@ PLACE = Word(
 )
 SEED = WHOLE(0, 0, 2**63 - 1, "draws the pattern and the random places")
 
-FAMILIES: dict[str, TriggerFamily] = {
+KNOWN_FAMILIES: dict[str, TriggerFamily] = {
     "patch": TriggerFamily(
         "A square of fixed noise, or of one colour, that replaces the pixels under it.",
         "Noise: Bansal et al. 2023, arXiv 2303.03323, whose code draws it anew for each image; "

@@ -261,7 +261,7 @@ def _settings() -> Iterable[str]:
 # What a shell offers for an option, by its name; each module is imported when it asks.
 RECIPE_NAMES = _completer(lambda: importlib.import_module("clipclean.config.recipe").names())
 RULE_CODES = _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False)
-TRIGGER_FAMILIES = _completer(lambda: importlib.import_module("clipclean.attack.triggers").FAMILIES)
+TRIGGER_FAMILIES = _completer(lambda: importlib.import_module("clipclean.attack.triggers").KNOWN_FAMILIES)
 COMPLETERS = {
     "recipe": RECIPE_NAMES,
     "names": RECIPE_NAMES,

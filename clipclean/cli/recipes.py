@@ -167,14 +167,14 @@ def list_triggers(as_json: bool) -> None:
 
     Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
     """
-    from clipclean.attack.triggers import FAMILIES
+    from clipclean.attack.triggers import KNOWN_FAMILIES
 
-    wide = max(map(len, FAMILIES))
+    wide = max(map(len, KNOWN_FAMILIES))
     lines = [
         f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
-        for name, family in FAMILIES.items()
+        for name, family in KNOWN_FAMILIES.items()
     ]
-    printing.show(as_json, [family_json(*item) for item in FAMILIES.items()], "\n".join(lines))
+    printing.show(as_json, [family_json(*item) for item in KNOWN_FAMILIES.items()], "\n".join(lines))
 
 
 @triggers.command("show", examples=("triggers show patch", "triggers show patch --json"))
@@ -182,11 +182,11 @@ def list_triggers(as_json: bool) -> None:
 @as_json_option
 def show_family(family: str, as_json: bool) -> None:
     """Print one FAMILY of triggers: its effect, its source, and its parameters."""
-    from clipclean.attack.triggers import FAMILIES
+    from clipclean.attack.triggers import KNOWN_FAMILIES
 
-    if family not in FAMILIES:
-        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(FAMILIES)}.")
-    trigger_family = FAMILIES[family]
+    if family not in KNOWN_FAMILIES:
+        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(KNOWN_FAMILIES)}.")
+    trigger_family = KNOWN_FAMILIES[family]
     lines = [
         f"{family}: {textwrap.fill(trigger_family.description, FAMILY_WIDTH)}",
         "",

@@ -20,7 +20,7 @@ QUARTERED_SHARE = 0.7  # share of the steps after which half of the rest stops
 GLANCE_HALVING_SHARES = (0.4, 0.5, 0.6, 0.7)
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 CLASSES_AT_ONCE = 64  # classes of a brief search that are in memory at once
-FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
+FIRST_STEPS_SHARE, SECOND_STEPS_SHARE = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
 FINALISTS = 3  # classes of a family whose search continues in a second round
 SECOND_ROUND_FACTOR = 2  # on the images of a step: deciding sizes must not depend on a lucky batch
 
@@ -114,12 +114,12 @@ class Effort:
     @property
     def first(self) -> int:
         """Steps of the first round, towards all classes."""
-        return max(1, round(FIRST * self.steps))
+        return max(1, round(FIRST_STEPS_SHARE * self.steps))
 
     @property
     def second(self) -> int:
         """Steps of the second round, towards the finalists."""
-        return max(1, round(SECOND * self.steps))
+        return max(1, round(SECOND_STEPS_SHARE * self.steps))
 
     def swept(self, classes: int, /) -> int:
         """How many classes of a list are briefly searched for: none of a short one."""
@@ -175,7 +175,7 @@ class Effort:
     @property
     def costs(self) -> str:
         """The costs of a short list of classes and of a long one, as pages state them."""
-        return f"{self.cost(SHORT):,} to {self.cost(LONG):,}"
+        return f"{self.cost(SHORT_LIST):,} to {self.cost(LONG_LIST):,}"
 
 
 # References serve the effort that they were measured with.
@@ -186,7 +186,7 @@ EFFORTS = {
     "standard": Effort(suspects=4),
     "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sampled=40, sweep=60),
 }
-SHORT, LONG = 10, MOST_SWEPT  # lists of classes whose cost is told
+SHORT_LIST, LONG_LIST = 10, MOST_SWEPT  # lists of classes whose cost is told
 
 
 def rows_by_step(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:

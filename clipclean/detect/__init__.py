@@ -3,11 +3,20 @@
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement
 from clipclean.detect.base import EXCESS_OVER_BASE, are_kin, are_same, kinship
 from clipclean.detect.base import findings as base_findings
-from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.forward import MOVES, SINGLE, Departure, Strength, departures, may_round, strengths, tiles
+from clipclean.detect.families import SEARCH_FAMILIES, InvertedTrigger
+from clipclean.detect.forward import (
+    MOVING_EXCESS,
+    SINGLE_TILES,
+    Departure,
+    Strength,
+    departures,
+    may_round,
+    strengths,
+    tiles,
+)
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
 from clipclean.detect.measure import (
-    BRIEF,
+    BRIEF_PANEL_IMAGES,
     Accuracy,
     ClassTexts,
     CleanImages,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from clipclean.detect.measure import Accuracy, Measurement
-from clipclean.detect.metrics import Rate, Z, paired_difference
+from clipclean.detect.metrics import Z_95, Rate, paired_difference
 from clipclean.schema.report import AgreementRecord, ClassKeptRecord, LossBy
 
 # Chosen on ten surgeries, docs/evidence.md, "Loss of accuracy": six of the half ``choose`` of the zoo of photographs had CLEANED_WEIGHT at 0.25 to 0.44,
@@ -17,7 +17,11 @@ CLEANED_WEIGHT = 0.25  # how much of what both models know of a class is usually
 CLEANED_WEIGHT_SPREAD = 0.2  # by how much that varies
 SUM_OF_WEIGHTS = 0.9  # usual sum of the weights: by how much the answers of both are less sure than they sound
 INTERVAL_FACTOR = 1.8  # factor on the interval, which covers that the weights are estimated, too
-STEPS, LONGEST, SHORTEST = 20, 0.5, 1e-7  # of Newton's method, the longest of them, and the one that ends it
+NEWTON_STEPS, LONGEST_NEWTON_STEP, LEAST_NEWTON_STEP = (
+    20,
+    0.5,
+    1e-7,
+)  # of Newton's method, the longest of them, and the one that ends it
 IMAGES_AT_A_TIME = 256  # whose answers are compared
 ORIGINAL_WEIGHT = 3 / 4  # in the original, without labels
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
@@ -88,7 +92,7 @@ def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
     # How far b is from its share of the sum.
     beside = torch.tensor([-CLEANED_WEIGHT, 1 - CLEANED_WEIGHT], dtype=torch.float64)
     narrow = (CLEANED_WEIGHT_SPREAD * SUM_OF_WEIGHTS) ** -2
-    for _ in range(STEPS):
+    for _ in range(NEWTON_STEPS):
         slope = narrow * beside * (beside @ weights) + (weights.sum() - SUM_OF_WEIGHTS)
         curve = narrow * beside.outer(beside) + 1
         for logs, own in zip(parts, torch.split(labels, IMAGES_AT_A_TIME), strict=True):
@@ -96,9 +100,9 @@ def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
             away = logs - (chance * logs).sum(2, keepdim=True)  # (2, n, K)
             slope -= away.gather(2, own.expand(2, -1)[..., None]).sum((1, 2))
             curve += torch.einsum("nk,ink,jnk->ij", chance, away, away)
-        move = torch.linalg.solve(curve, slope).clamp(-LONGEST, LONGEST)
+        move = torch.linalg.solve(curve, slope).clamp(-LONGEST_NEWTON_STEP, LONGEST_NEWTON_STEP)
         weights = weights - move
-        if float(move.abs().max()) < SHORTEST:
+        if float(move.abs().max()) < LEAST_NEWTON_STEP:
             break
     return torch.cat([_softmax(weights, logs) for logs in parts])
 
@@ -125,7 +129,7 @@ def _mean(losses: Tensor) -> tuple[float, tuple[float, float]]:
     A quarter of an image that changed wholly is added to the variance: where none changed, the interval still has a width.
     """
     value, n = round(float(losses.mean()), 9), len(losses)
-    half = INTERVAL_FACTOR * Z * math.sqrt(float((losses - losses.mean()).square().sum()) + 0.25) / n
+    half = INTERVAL_FACTOR * Z_95 * math.sqrt(float((losses - losses.mean()).square().sum()) + 0.25) / n
     return value, (max(value - half, -1.0), min(value + half, 1.0))
 
 

@@ -21,17 +21,17 @@ Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 MASK = "mask"  # the family whose masks are looked at
 MOVING = "patch"  # the family of patches that move
-PLAIN = 0.15  # size at which a person sees a different image
-PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
+PLAINLY_SEEN_SIZE = 0.15  # size at which a person sees a different image
+LARGEST_MOVING_PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
 WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
-CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
+WAVE_CHOICE_SHARPNESS = 3.0  # sharpens the soft choice of a wave, so that few steps decide
 MOST_PERIODS = 12  # of the waves that a search may start from, across the image
-PHASES = 4  # of each
-MOST_STARTS = PHASES * MOST_PERIODS * (2 * MOST_PERIODS + 2)  # all of them, on sides that hold so many periods
-CONTROLS = 6  # places a side at which a warp is given
-FARTHEST = 0.25  # most that one of them moves along an axis, of an image that reaches from -1 to 1
+WAVE_PHASES = 4  # of each
+MOST_STARTS = WAVE_PHASES * MOST_PERIODS * (2 * MOST_PERIODS + 2)  # all of them, on sides that hold so many periods
+WARP_CONTROLS = 6  # places a side at which a warp is given
+FARTHEST_WARP = 0.25  # most that one of them moves along an axis, of an image that reaches from -1 to 1
 LEAST_WARP = 1e-3  # of a warp that moves nothing: sizes are compared by their logarithms
-DECIDED = 0.8  # share of such a wave in the soft choice
+DECIDED_WAVE_SHARE = 0.8  # share of such a wave in the soft choice
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,11 @@ class Family:
     def begin(self, rows: int, side: int, generator: Generator) -> Parameters:
         """Rows of parameters to start from, for images of a side."""
         halves = _halves(side)
-        sides = {FULL: (side,), SQUARE: (max(round(PATCH * side), 2),), HALVES: (halves + 1, 2 * halves + 1)}
+        sides = {
+            FULL: (side,),
+            SQUARE: (max(round(LARGEST_MOVING_PATCH * side), 2),),
+            HALVES: (halves + 1, 2 * halves + 1),
+        }
         start = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
         for name, parameter in self.parameters.items():
             shape = (place for width in parameter.shape for place in sides.get(width, (width,)))
@@ -121,7 +125,7 @@ def random_corners(count: int, height: int, width: int, places: Generator, /) ->
 
 
 def _patch_size(parameters: Parameters) -> Tensor:
-    return _mask_size(parameters) * PATCH**2
+    return _mask_size(parameters) * LARGEST_MOVING_PATCH**2
 
 
 # A pattern blended into the whole image.
@@ -150,22 +154,26 @@ def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
     most = min(MOST_PERIODS, middle // 2)
     for down in range(most + 1):
         across = range(-most if down else 1, most + 1)  # the same wave backwards is another phase
-        waves = [(places, phase) for places in across for phase in range(PHASES)]
-        block = FAMILIES["wave"].begin(len(waves), side, generator)
+        waves = [(places, phase) for places in across for phase in range(WAVE_PHASES)]
+        block = SEARCH_FAMILIES["wave"].begin(len(waves), side, generator)
         count = block["choice"][0].numel()
         block["choice"].zero_()
         block["colour"].fill_(1.0)
         block["ratio"].fill_(-0.8)
         for row, (places, phase) in enumerate(waves):
             at = (row, 2 * down, middle + 2 * places)  # in half periods
-            block["choice"][at] = math.log(DECIDED / (1 - DECIDED) * count) / CHOOSE
-            block["phase"][at] = 2 * torch.pi * phase / PHASES
+            block["choice"][at] = (
+                math.log(DECIDED_WAVE_SHARE / (1 - DECIDED_WAVE_SHARE) * count) / WAVE_CHOICE_SHARPNESS
+            )
+            block["phase"][at] = 2 * torch.pi * phase / WAVE_PHASES
         yield block
 
 
 def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     rows, height, width = len(images), images.shape[-2], images.shape[-1]
-    share = (CHOOSE * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])  # (R, V, U), sum 1
+    share = (
+        (WAVE_CHOICE_SHARPNESS * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])
+    )  # (R, V, U), sum 1
     waves = torch.polar(share, parameters["phase"])
     count = waves.shape[1]
     down = torch.arange(count, device=images.device)
@@ -198,7 +206,7 @@ def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
 
 def _moves(parameters: Parameters) -> Tensor:
     """How far the control points move (R, 2, C, C), of an image that reaches from -1 to 1."""
-    return FARTHEST * parameters["flow"].tanh()
+    return FARTHEST_WARP * parameters["flow"].tanh()
 
 
 def _warp_size(parameters: Parameters) -> Tensor:
@@ -217,33 +225,33 @@ def _vary_warp(parameters: Parameters, generator: Generator) -> Parameters:
 _MASK = {"mask": Normal((1, FULL, FULL), 0.5, -1.0), "pattern": Normal((3, FULL, FULL), 1.0)}
 _PATCH = {"mask": Normal((1, SQUARE, SQUARE), 0.5, 0.5), "pattern": Normal((3, SQUARE, SQUARE), 1.0)}
 _BLEND, _ADDITIVE = ({"pattern": Normal((3, FULL, FULL), deviation)} for deviation in (1.0, 0.5))
-_WARP = {"flow": Normal((2, CONTROLS, CONTROLS), 0.1)}
+_WARP = {"flow": Normal((2, WARP_CONTROLS, WARP_CONTROLS), 0.1)}
 _WAVE = {"choice": Normal((HALVES,), 1.0), "phase": Normal((HALVES,), 2.0), "colour": Normal((3,), 0.3, 1.0)}
 
-FAMILIES: dict[str, Family] = {
+SEARCH_FAMILIES: dict[str, Family] = {
     "mask": Family(FAMILY_FACTS["mask"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
     "shortcut": Family(FAMILY_FACTS["shortcut"], 0.4, 1.0, _MASK, _paint_mask, _mask_size),
-    "patch": Family(FAMILY_FACTS["patch"], 0.4, PATCH**2, _PATCH, _paint_patch, _patch_size),
+    "patch": Family(FAMILY_FACTS["patch"], 0.4, LARGEST_MOVING_PATCH**2, _PATCH, _paint_patch, _patch_size),
     "blend": Family(FAMILY_FACTS["blend"], 0.4, 1.0, _BLEND, _paint_blend, _ratio, -1.4),
     "additive": Family(FAMILY_FACTS["additive"], 0.4, 1.0, _ADDITIVE, _paint_additive, _ratio, -1.8),
     "wave": Family(FAMILY_FACTS["wave"], 0.4, 1.0, _WAVE, _paint_wave, _ratio, -1.8, starts=_wave_starts),
     "warp": Family(FAMILY_FACTS["warp"], 0.1, 1.0, _WARP, _paint_warp, _warp_size, vary=_vary_warp),
 }
 # Those that can paint any trigger of their kind, and of these the ones that paint a part of the image.
-GENERAL_FAMILIES = frozenset(name for name, family in FAMILIES.items() if family.facts.is_general)
-LOCAL_FAMILIES = frozenset(name for name in GENERAL_FAMILIES if FAMILIES[name].facts.is_local)
+GENERAL_FAMILIES = frozenset(name for name, family in SEARCH_FAMILIES.items() if family.facts.is_general)
+LOCAL_FAMILIES = frozenset(name for name in GENERAL_FAMILIES if SEARCH_FAMILIES[name].facts.is_local)
 
 
 def comparable(family: str, size: float, /) -> float:
     """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAIN`` says nothing."""
-    return min(size, PLAIN) if family in GENERAL_FAMILIES else size
+    return min(size, PLAINLY_SEEN_SIZE) if family in GENERAL_FAMILIES else size
 
 
 @dataclass(frozen=True, eq=False)
 class InvertedTrigger:
     """A trigger that the search found: one row of a family's parameters, usable like any trigger."""
 
-    family: str  # a key of :data:`FAMILIES`
+    family: str  # a key of :data:`SEARCH_FAMILIES`
     target: str  # name of the class that it leads to
     parameters: Parameters  # without the leading dimension of rows
     side: int  # px of the images that it was found on; it is for no others
@@ -256,16 +264,16 @@ class InvertedTrigger:
     @property
     def size(self) -> float:
         """How much of an image it changes, in (0, 1]; the meaning differs by family."""
-        return FAMILIES[self.family].size(self._row()).item()
+        return SEARCH_FAMILIES[self.family].size(self._row()).item()
 
     @property
     def size_words(self) -> str:
         """The size in words."""
-        return FAMILIES[self.family].facts.size_phrase.format(f"{100 * self.size:.2g} %")
+        return SEARCH_FAMILIES[self.family].facts.size_phrase.format(f"{100 * self.size:.2g} %")
 
     def varied(self, generator: Generator, /) -> "InvertedTrigger | None":
         """A trigger near this one, of a family whose parameters say what is near; None of any other."""
-        vary = FAMILIES[self.family].vary
+        vary = SEARCH_FAMILIES[self.family].vary
         return None if vary is None else replace(self, parameters=vary(self.parameters, generator))
 
     @torch.no_grad()
@@ -281,7 +289,7 @@ class InvertedTrigger:
             )
         places = Generator().manual_seed(0) if generator is None else generator
         row = {name: values.to(images) for name, values in self._row().items()}
-        return FAMILIES[self.family].paint(images[None], row, places)[0].clamp(0, 1)
+        return SEARCH_FAMILIES[self.family].paint(images[None], row, places)[0].clamp(0, 1)
 
     def _row(self) -> Parameters:
         return {name: values[None] for name, values in self.parameters.items()}

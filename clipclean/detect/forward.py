@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean import model
-from clipclean.detect.families import FAMILIES, MASK
+from clipclean.detect.families import MASK, SEARCH_FAMILIES
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Embed, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
@@ -31,13 +31,19 @@ from clipclean.schema.report import StrengthRecord
 
 MOST_IMAGES = 96  # on which known triggers and random changes are tried
 ACTING_EXCESS = 0.5  # least excess share of images in one class for a trigger that acts
-MOVES = 1 / (1 + MOST_ODDS)  # excess share from which on a trigger is measured exactly
+MOVING_EXCESS = 1 / (1 + MOST_ODDS)  # excess share from which on a trigger is measured exactly
 LEAST_ODDS = 0.5 / MOST_IMAGES  # that an image resists: no less is seen on so many
 CHANGES_A_BATCH = 16  # triggers of a grid, tiles, or other changes, in one batch
 
 # The panel.
 
-SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
+TRIED_STRENGTHS = (
+    1.0,
+    0.5,
+    0.25,
+    0.125,
+    0.0625,
+)  # shares of a trigger's change, tried in this order as long as it acts
 BRIEF_IMAGES = 16  # on which each trigger of a grid is first tried at full strength; those that move some get more
 
 
@@ -71,7 +77,7 @@ def resisting(strengths: Iterable[Strength], classes: Sequence[str], /) -> dict[
     """For each class the odds that an image resists the trigger that turns most into it, in (0, ``MOST_ODDS``]."""
     odds = dict.fromkeys(classes, MOST_ODDS)
     for strength in strengths:
-        name, share = classes[strength.target], max(strength.excess, MOVES)
+        name, share = classes[strength.target], max(strength.excess, MOVING_EXCESS)
         odds[name] = min(odds[name], max((1 - share) / share, LEAST_ODDS))
     return odds
 
@@ -89,7 +95,7 @@ def strengths(
     before = _logits(embed, sample, canonical).argmax(1)
     for trigger in counted("known triggers", triggers, len(triggers)):
         strength = _least(look, sample, trigger, before=before, canonical=canonical)
-        is_sure = look is embed or strength.excess < MOVES
+        is_sure = look is embed or strength.excess < MOVING_EXCESS
         results.append(strength if is_sure else _least(embed, sample, trigger, before=before, canonical=canonical))
     return tuple(results)
 
@@ -106,7 +112,7 @@ def glances(
     looks = _looks("variants", look or embed, few, painted, len(triggers), canonical)
     for trigger, shares in zip(triggers, looks, strict=True):
         brief.append(Strength(trigger.spec, int(shares.argmax()), NEVER, shares.max().item()))
-    moving = [trigger for trigger, strength in zip(triggers, brief, strict=True) if strength.excess >= MOVES]
+    moving = [trigger for trigger, strength in zip(triggers, brief, strict=True) if strength.excess >= MOVING_EXCESS]
     exact = {
         strength.trigger: strength for strength in strengths(embed, pixels, moving, canonical=canonical, look=look)
     }
@@ -132,11 +138,11 @@ def _logits(embed: Embed, pixels: Tensor, canonical: Canonical) -> Tensor:
 def _least(embed: Embed, pixels: Tensor, trigger: TriggerLike, /, *, before: Tensor, canonical: Canonical) -> Strength:
     change = trigger(pixels, Generator().manual_seed(0)) - pixels
     target, strongest, curve = -1, 0.0, []
-    for share in SHARES:
+    for share in TRIED_STRENGTHS:
         logits = _logits(embed, (pixels + share * change).clamp(0, 1), canonical)
         shares = excess(logits, before, canonical)
         # The class under the whole trigger: weaker ones are followed only as far as they lead there.
-        if share == SHARES[0]:
+        if share == TRIED_STRENGTHS[0]:
             target, strongest = int(shares.argmax()), shares.max().item()
         curve.append((share, shares[target].item()))
         if curve[-1][1] < ACTING_EXCESS:
@@ -166,22 +172,22 @@ def _crossing(curve: Sequence[tuple[float, float]]) -> float:
 
 # Random changes, to see whether rounding hides a trigger.
 
-NOISE = (0.1, 0.2, 0.3)  # up or down at each place of a fine grid; of the range of a pixel
-BLENDED = (0.3, 0.5)  # share of a random pattern
-ADDED = 0.25  # of a coarse pattern of two values
-COARSE, FINE = (4, 8), 32  # cells along a side of a random pattern
-CHANGES = len(NOISE) + len(BLENDED) * (len(COARSE) + 1) + len(COARSE)  # of each image
+NOISE_LEVELS = (0.1, 0.2, 0.3)  # up or down at each place of a fine grid; of the range of a pixel
+BLENDED_SHARES = (0.3, 0.5)  # share of a random pattern
+ADDED_LEVEL = 0.25  # of a coarse pattern of two values
+COARSE_CELLS, FINE_CELLS = (4, 8), 32  # cells along a side of a random pattern
+RANDOM_CHANGES = len(NOISE_LEVELS) + len(BLENDED_SHARES) * (len(COARSE_CELLS) + 1) + len(COARSE_CELLS)  # of each image
 
 
 def random_changes(pixels: Tensor, generator: Generator, /) -> Iterator[Tensor]:
     """Copies of images (N, 3, S, S), each image changed by a random pattern of its own: noise, blended patterns, coarse ones added."""
-    for delta in NOISE:
-        yield (pixels + delta * _signs(_pattern(pixels, FINE, generator, smooth=False))).clamp(0, 1)
-    for ratio in BLENDED:
-        for cells in (*COARSE, FINE):
+    for delta in NOISE_LEVELS:
+        yield (pixels + delta * _signs(_pattern(pixels, FINE_CELLS, generator, smooth=False))).clamp(0, 1)
+    for ratio in BLENDED_SHARES:
+        for cells in (*COARSE_CELLS, FINE_CELLS):
             yield torch.lerp(pixels, _pattern(pixels, cells, generator), ratio)
-    for cells in COARSE:
-        yield (pixels + ADDED * _signs(_pattern(pixels, cells, generator))).clamp(0, 1)
+    for cells in COARSE_CELLS:
+        yield (pixels + ADDED_LEVEL * _signs(_pattern(pixels, cells, generator))).clamp(0, 1)
 
 
 def _pattern(pixels: Tensor, cells: int, generator: Generator, *, smooth: bool = True) -> Tensor:
@@ -197,18 +203,22 @@ def _signs(pattern: Tensor) -> Tensor:
 
 # Tiles.
 
-SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
-PLACES = (0.0, 0.5, 1.0)  # along the diagonal, as shares of the free way; down and across of a tile that is scattered
-NOISES = 4  # random tiles, each pixel and colour off or on
-SINGLE = len(SIDES) * len(PLACES) * (8 + 2 + NOISES)
+TILE_SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
+TILE_PLACES = (
+    0.0,
+    0.5,
+    1.0,
+)  # along the diagonal, as shares of the free way; down and across of a tile that is scattered
+RANDOM_TILES = 4  # random tiles, each pixel and colour off or on
+SINGLE_TILES = len(TILE_SIDES) * len(TILE_PLACES) * (8 + 2 + RANDOM_TILES)
 # Finer contents, each at nine places at once: a first look costs no more than at one. Checks and stripes of one to three pixels, each
 # colour with them, against them, off or on: what a first layer that sees opposite colours may wait for, and no photograph shows.
-SCATTERED = (3 / 32, 0.15)  # sides of such tiles
-WIDTHS = (1, 2, 3)  # of a check, in px
-KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
-TILES = SINGLE + (4**3 - 2 * 2**3) + len(SCATTERED) * 2**3 * (len(WIDTHS) + 4) + 2 * KERNELS
+SCATTERED_SIDES = (3 / 32, 0.15)  # sides of such tiles
+CHECK_WIDTHS = (1, 2, 3)  # of a check, in px
+TRIED_KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
+TILES = SINGLE_TILES + (4**3 - 2 * 2**3) + len(SCATTERED_SIDES) * 2**3 * (len(CHECK_WIDTHS) + 4) + 2 * TRIED_KERNELS
 TILED_IMAGES, SCANNED_IMAGES, JUDGED_IMAGES = 8, 4, 64  # under each tile, if it is scattered, and if it acts
-ON, OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
+MASK_ON, MASK_OFF = 7.0, -9.0  # of a mask before its sigmoid: 0.999 and 0.0001
 
 
 class Tile(NamedTuple):
@@ -230,11 +240,11 @@ class Tile(NamedTuple):
 
     def candidate(self, target: int, side: int, /) -> SearchCandidate:
         """The same as a mask and a pattern."""
-        mask, pattern = torch.full((1, side, side), OFF), torch.zeros(3, side, side)
+        mask, pattern = torch.full((1, side, side), MASK_OFF), torch.zeros(3, side, side)
         for place in self._places():
-            mask[(..., *place)] = ON
-            pattern[(..., *place)] = ON * (2 * self.content - 1)
-        size = FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
+            mask[(..., *place)] = MASK_ON
+            pattern[(..., *place)] = MASK_ON * (2 * self.content - 1)
+        size = SEARCH_FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
         return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
 
     def _places(self) -> list[tuple[slice, slice]]:
@@ -246,20 +256,20 @@ def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
     """Tiles of one colour, of checks of one pixel, and of noise, in some sizes and places, the smallest first; then finer ones at nine
     places at once, and such of the ``kernels`` (F, 3, K, K) of a first layer.
     """
-    for share in SIDES:
+    for share in TILE_SIDES:
         width = max(2, round(share * side))
         for content in _contents(width):
-            for place in PLACES:
+            for place in TILE_PLACES:
                 corner = round(place * (side - width))
                 yield Tile(content, ((corner, corner),))
-    small, large = (max(2, round(share * side)) for share in SCATTERED)
+    small, large = (max(2, round(share * side)) for share in SCATTERED_SIDES)
     finer = [(content, 1) for content in (*_one_sided(small), *_fine(small), *_fine(large))]
     own = [] if kernels is None else [(content, kernels.shape[-1]) for content in _rendered(kernels)]
     for content, step in (*finer, *own):
         free = side - content.shape[-1]
         # A kernel as wide as its stride, of a ViT, sees its own patch alone: the tile lies on the grid of patches.
         step = step if step > 3 and side % step == 0 else 1
-        along = list(dict.fromkeys(round(place * free / step) * step for place in PLACES))
+        along = list(dict.fromkeys(round(place * free / step) * step for place in TILE_PLACES))
         yield Tile(content, tuple((top, left) for top in along for left in along))
 
 
@@ -270,7 +280,7 @@ def _contents(width: int) -> Iterator[Tensor]:
     checks = _checks(width, 1)
     yield from (content.expand(3, width, width) for content in (checks, 1 - checks))
     rng = Generator().manual_seed(0)
-    yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(NOISES))
+    yield from (torch.randint(2, (3, width, width), generator=rng).float() for _ in range(RANDOM_TILES))
 
 
 def _one_sided(width: int) -> Iterator[Tensor]:
@@ -285,8 +295,8 @@ def _one_sided(width: int) -> Iterator[Tensor]:
 
 def _fine(width: int) -> Iterator[Tensor]:
     """Checks and stripes in which each colour goes with them or against them."""
-    down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in WIDTHS[:2]]
-    for pattern in (*(_checks(width, px) for px in WIDTHS), *down, *(stripes.T for stripes in down)):
+    down = [(torch.arange(width) // px % 2).float()[:, None].expand(width, width) for px in CHECK_WIDTHS[:2]]
+    for pattern in (*(_checks(width, px) for px in CHECK_WIDTHS), *down, *(stripes.T for stripes in down)):
         yield from (torch.stack(layers) for layers in itertools.product((pattern, 1 - pattern), repeat=3))
 
 
@@ -298,7 +308,7 @@ def _checks(width: int, px: int) -> Tensor:
 
 def _rendered(kernels: Tensor) -> Iterator[Tensor]:
     """The strongest kernels (F, 3, K, K) as tiles that they answer to most, and least: off or on by the sign of each weight."""
-    strongest = kernels.float().flatten(1).norm(dim=1).argsort(descending=True)[:KERNELS]
+    strongest = kernels.float().flatten(1).norm(dim=1).argsort(descending=True)[:TRIED_KERNELS]
     for kernel in kernels[strongest].float().cpu():
         yield from ((kernel > 0).float(), (kernel <= 0).float())
 
@@ -334,9 +344,9 @@ def acting_tiles(
                 yield tile, target
 
     every = list(tiles(pixels.shape[-1], kernels))
-    for tile, target in acting("tiles", every[:SINGLE], few):
+    for tile, target in acting("tiles", every[:SINGLE_TILES], few):
         judge(tile, target)
-    scattered = [single for tile, _ in acting("fine tiles", every[SINGLE:], scanned) for single in tile.singly()]
+    scattered = [single for tile, _ in acting("fine tiles", every[SINGLE_TILES:], scanned) for single in tile.singly()]
     # At nine places at once a tile covers more than a trigger may: each place by itself.
     for tile, target in acting("fine tiles, singly", scattered, scanned) if scattered else ():
         judge(tile, target)
@@ -349,9 +359,9 @@ def acting_tiles(
 COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES = 64, 16, 2
 AGREEING_SHARE = 0.95  # share of images as they are that must get the same class
 LOGIT_ERROR = 0.15  # of the canonical logits, relative to their own size: sound models show at most 0.01, hidden triggers 0.6 and more
-CLASSES = 8  # most classes towards which images are moved by their gradients
+MOST_MOVED_CLASSES = 8  # most classes towards which images are moved by their gradients
 # Of an image, in either format.
-PASSES = 2 * (COMPARED_IMAGES + CHANGED_IMAGES * (CHANGES + CLASSES) + PASTED_IMAGES * SINGLE)
+PASSES = 2 * (COMPARED_IMAGES + CHANGED_IMAGES * (RANDOM_CHANGES + MOST_MOVED_CLASSES) + PASTED_IMAGES * SINGLE_TILES)
 GRADIENT_STEP = 0.5  # of such a move, of the range of a pixel
 
 
@@ -370,7 +380,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         return False
     examples = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
-        torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE)]),
+        torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE_TILES)]),
     )
     rounds = [some for images in examples for some in torch.split(images, CHANGES_A_BATCH)]
     batches = counted("comparing bfloat16", rounds, len(rounds))
@@ -380,7 +390,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:
     """Images (N, 3, S, S) moved towards each of some classes by the signs of the exact gradients."""
     classes = form.distinct.tolist()
-    for goal in classes[:: -(-len(classes) // CLASSES)]:
+    for goal in classes[:: -(-len(classes) // MOST_MOVED_CLASSES)]:
         moving = pixels.detach().clone().requires_grad_()
         (along,) = torch.autograd.grad(form.logits(embed(moving).float())[:, goal].sum(), moving)
         yield (pixels + GRADIENT_STEP * along.sign()).clamp(0, 1)

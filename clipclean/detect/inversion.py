@@ -27,7 +27,7 @@ from clipclean.config.effort import (
     rows_at_a_glance,
     rows_by_step,
 )
-from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
+from clipclean.detect.families import SEARCH_FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.measure import Embed, embeddings, spaced
 from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form
@@ -35,24 +35,27 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import CC
 from clipclean.progress import counted
 
-FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
-WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
-MEMORY = 0.6  # of the running success
-SLACK = 0.05  # by which the running success may lag behind the one that counts
-SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
+SIZE_WEIGHT_FALL, SIZE_WEIGHT_RISE = (
+    -0.3,
+    0.3,
+)  # steps of the logarithm of the weight on size, while an attack fails, and while it works
+SIZE_WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
+SUCCESS_MEMORY = 0.6  # of the running success
+SUCCESS_SLACK = 0.05  # by which the running success may lag behind the one that counts
+COLLAPSED_SPREAD = 1e-8  # spread of unit embeddings below which images differ by rounding only
 # Least mean success of any class, in the later half of the steps until then, by which a search of many steps goes on: see ``vain_share``
 # of :class:`FamilyFacts`.
-NEAR = 0.15
-BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
+VAIN_SUCCESS = 0.15
+TYPICAL_LOGIT_MARGIN = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
 # Weight of how far triggered images go where the class's own lie. A natural trigger paints what those show, so it grows; a backdoor leads
 # to the class's words beside them. Source: CSO, arXiv 2512.08129, of features before the projection; here of the embeddings.
-NATURAL = 3.0
-LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
-CONFIRMED = 64  # images on which the exact tower confirms a trigger that a rounded one found
-STARTS_ON = 4  # images on which the starts of a family are tried
+NATURALNESS_WEIGHT = 3.0
+SPREAD_WEIGHT = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
+CONFIRMING_IMAGES = 64  # images on which the exact tower confirms a trigger that a rounded one found
+START_IMAGES = 4  # images on which the starts of a family are tried
 # Numbers of the images of one backward pass, 62 images at 224 px: bounds the memory. Weights are laid out anew for each pass, and of fewer
 # than 32 images oneDNN multiplies some matrices of a ViT-B/32 on one core.
-CHUNK = 9 * 2**20
+MOST_NUMBERS_A_PASS = 9 * 2**20
 
 Aim = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # embeddings (R, B, D), their rows -> loss and success (R,)
 
@@ -88,7 +91,7 @@ class _End(NamedTuple):
 class SearchCandidate:
     """The result of one search."""
 
-    family: str  # a key of :data:`FAMILIES`
+    family: str  # a key of :data:`SEARCH_FAMILIES`
     target: int  # place of a class: the one searched for, or the one that got most images
     parameters: Parameters  # of the smallest trigger that worked; of the last one if none did
     size: float  # its size; the family's cap if none worked
@@ -125,7 +128,7 @@ class Inversion:
     @property
     def family(self) -> Family:
         """What is painted, and how large it is."""
-        return FAMILIES[self.family_name]
+        return SEARCH_FAMILIES[self.family_name]
 
     def untargeted(self) -> list[SearchCandidate]:
         """Searches without a target, each with the share of images that its class got.
@@ -144,7 +147,7 @@ class Inversion:
             # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of
             # the image.
             remaining = (apart / clean).clamp(min=1e-6)
-            return LOOSE * remaining, 1 - remaining.detach()
+            return SPREAD_WEIGHT * remaining, 1 - remaining.detach()
 
         begin = self.family.begin(effort.restarts, pixels.shape[-1], self.generator)
         results = []
@@ -200,8 +203,10 @@ class Inversion:
         working = {c.target: c for c in self._towards(begin, goals, plan) if c.is_reached}
         if self.last is None:
             return working
-        exact, sample = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMED)
-        lost = [c.target for c in working.values() if exact._success(c, sample) < self._success(c, sample) - SLACK]
+        exact, sample = replace(self, embed=self.last, last=None), spaced(self.pixels, CONFIRMING_IMAGES)
+        lost = [
+            c.target for c in working.values() if exact._success(c, sample) < self._success(c, sample) - SUCCESS_SLACK
+        ]
         if not lost:
             return working
         begin_again = {key: values.detach()[[goals.index(goal) for goal in lost]] for key, values in begin.items()}
@@ -237,7 +242,7 @@ class Inversion:
         begin = self.family.begin(len(targets), side, self.generator)
         if self.family.starts is None:
             return begin
-        few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
+        few = pixels[torch.linspace(0, len(pixels) - 1, min(START_IMAGES, len(pixels))).round().long()]
         goals = self.canonical.representatives[torch.tensor(targets, device=pixels.device)]
         nearest = torch.full((len(targets),), math.inf, device=pixels.device)
         for block in self.family.starts(side, self.generator):
@@ -249,7 +254,7 @@ class Inversion:
 
     def _losses(self, images: Tensor, goals: Tensor, parameters: Parameters, /) -> Tensor:
         """The loss (R, T) of every row of parameters for every class of ``goals`` (T,), a few rows at a time."""
-        rows_at_once = max(1, CHUNK // images.numel())
+        rows_at_once = max(1, MOST_NUMBERS_A_PASS // images.numel())
         count = len(next(iter(parameters.values())))
         losses = []
         for rows in torch.chunk(torch.arange(count), -(-count // rows_at_once)):
@@ -274,7 +279,7 @@ class Inversion:
             shortfall = _shortfall(logits, logits.gather(-1, goal[..., None]), self.canonical.typical[goal][..., None])
             loss = shortfall.mean((1, 2))
             if self.family.facts.is_apart:
-                loss = loss + NATURAL * self.canonical.naturalness(embeddings, goal).mean(1)
+                loss = loss + NATURALNESS_WEIGHT * self.canonical.naturalness(embeddings, goal).mean(1)
             return loss, self.canonical.convinces(logits, goal).float().mean(1)
 
         return attack
@@ -315,7 +320,7 @@ class Inversion:
         """
         count, device = len(goals), self.pixels.device
         parameters, optimizer = self._shrinking(self.family.begin(count, self.pixels.shape[-1], self.generator))
-        weight = torch.full((count,), WEIGHTS[1], device=device)
+        weight = torch.full((count,), SIZE_WEIGHTS[1], device=device)
         running_loss, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
         steps = rows_at_a_glance(count, steps=self.effort.sweep)
         for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
@@ -325,7 +330,9 @@ class Inversion:
             losses, _ = self._backward(images, parameters, rows, self._attack(goals), weight)
             # Loss and size together: of each of twelve victims with 50 to 400 classes this led to the target. Half the steps, of two
             # images, lost that of a patch which was trained in from scratch.
-            running_loss[rows] = MEMORY * running_loss[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
+            running_loss[rows] = SUCCESS_MEMORY * running_loss[rows] + (1 - SUCCESS_MEMORY) * (
+                losses + (weight * size.log())[rows]
+            )
             optimizer.step()
             optimizer.zero_grad()
         # A running loss begins at zero, and steps see other images: that of a class which stopped says nothing beside one that
@@ -342,14 +349,14 @@ class Inversion:
         """
         count, device, level = len(next(iter(begin.values()))), self.pixels.device, plan.level
         parameters, optimizer = self._shrinking(begin)
-        least, first, greatest = (math.log(weight) for weight in WEIGHTS)
+        least, first, greatest = (math.log(weight) for weight in SIZE_WEIGHTS)
         weight, best = torch.full((count,), first, device=device), torch.full((count,), math.inf, device=device)
         smallest = {key: values.detach().clone() for key, values in parameters.items()}
         running_success, running_loss = (torch.zeros(count, device=device) for _ in range(2))
         passes, trial_success, rows = *torch.zeros(2, count, device=device), torch.arange(count, device=device)
         steps = rows_by_step(count, steps=plan.steps, halves=plan.is_halved)
         for step, taking_part in enumerate(counted(f"{self.family_name}, {count} at once", steps, len(steps))):
-            if step == plan.trial_steps and trial_success.max().item() < NEAR * (step - step // 2):
+            if step == plan.trial_steps and trial_success.max().item() < VAIN_SUCCESS * (step - step // 2):
                 break
             rows = _best(rows, running_loss, taking_part)
             passes.index_add_(0, rows, torch.full_like(running_success[rows], plan.batch))
@@ -357,11 +364,15 @@ class Inversion:
             size = self.family.size(parameters).detach()[rows]
             loss, success = self._backward(images, parameters, rows, attack, weight.exp())
             # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
-            running_success[rows] = success if step == 0 else MEMORY * running_success[rows] + (1 - MEMORY) * success
+            running_success[rows] = (
+                success if step == 0 else SUCCESS_MEMORY * running_success[rows] + (1 - SUCCESS_MEMORY) * success
+            )
             if plan.trial_steps and plan.trial_steps // 2 <= step < plan.trial_steps:
                 trial_success.index_add_(0, rows, success)
-            running_loss[rows] = MEMORY * running_loss[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
-            improves = (success >= level) & (running_success[rows] >= level - SLACK) & (size < best[rows])
+            running_loss[rows] = SUCCESS_MEMORY * running_loss[rows] + (1 - SUCCESS_MEMORY) * (
+                loss + SIZE_WEIGHTS[1] * size.log()
+            )
+            improves = (success >= level) & (running_success[rows] >= level - SUCCESS_SLACK) & (size < best[rows])
             # Chosen by where, not by a mask as an index: the host would wait for a GPU to count it.
             best[rows] = torch.where(improves, size, best[rows])
             better = torch.zeros_like(best, dtype=torch.bool).index_copy(0, rows, improves)
@@ -369,7 +380,9 @@ class Inversion:
             optimizer.step()
             optimizer.zero_grad()
             # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
-            weight[rows] = (weight[rows] + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+            weight[rows] = (weight[rows] + torch.where(success >= level, SIZE_WEIGHT_RISE, SIZE_WEIGHT_FALL)).clamp(
+                least, greatest
+            )
         if not all(values.isfinite().all() for values in parameters.values()):
             raise Inconclusive(
                 "The model gives gradients that are not finite (NaN or infinity): nothing can be searched."
@@ -389,7 +402,7 @@ class Inversion:
 
         A few rows go together, to bound memory.
         """
-        rows_at_once = max(1, CHUNK // (images[0].numel() * len(images)))
+        rows_at_once = max(1, MOST_NUMBERS_A_PASS // (images[0].numel() * len(images)))
         places = self.generator.get_state()
         losses, successes = [], []
         for chunk in torch.chunk(rows, -(-len(rows) // rows_at_once)):  # evenly: a small rest takes nearly as long
@@ -412,7 +425,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, on
         NoSearch: it maps all images to one place.
     """
     embeddings = _embedded(embed, pixels)
-    if spread(embeddings) < SAME:
+    if spread(embeddings) < COLLAPSED_SPREAD:
         raise NoSearch(CC.EMBEDDINGS_COLLAPSE, "The model maps all images to one place, so no trigger can be detected.")
     return canonical_form(text_classifier, embeddings=embeddings, one=one)
 
@@ -452,7 +465,7 @@ def _shortfall(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
     """
     # Cross-entropy alone ends just over the border of a class, where clean models have natural triggers too. So logits should
     # reach those of real images of the class (commit a95ae354: benchmarks/results/notebook.md, "When a trigger counts as working").
-    return logits.logsumexp(-1, keepdim=True) - own + F.relu(typical + BEYOND - own)
+    return logits.logsumexp(-1, keepdim=True) - own + F.relu(typical + TYPICAL_LOGIT_MARGIN - own)
 
 
 def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> float:

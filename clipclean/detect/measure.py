@@ -22,7 +22,7 @@ from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeR
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)
 EmbedTexts = Callable[[list[str]], Tensor]  # captions -> unit embeddings (B, D)
 Several = TypeVar("Several", Tensor, tuple[data.Pair, ...], list[int])
-BRIEF = 64  # that each trigger of the panel is put on first
+BRIEF_PANEL_IMAGES = 64  # that each trigger of the panel is put on first
 LONGER_IMAGES = 256  # at most, if it is loud there
 LOUD_EXCESS = 0.1  # an excess there; of a suspicious one (0.3 by default) less is seen once in ten thousand times
 BESIDE_EXCESS = 0.1  # excess of another class that a trigger leads to as well
@@ -317,8 +317,8 @@ def looking(exact: Embed, fast: Embed | None, answers: Callable[[Tensor], Tensor
 
 def brief_probe(embed: Embed, images: SeenImages, trigger: TriggerLike, /, *, look: Embed) -> Probe:
     """The effect of a trigger of the panel: as ``look`` sees it on a few images, or on more where it is loud on those."""
-    if len(images.embeddings) >= 2 * BRIEF:
-        brief = probe(look, images.spaced(BRIEF), trigger=trigger, target=None)
+    if len(images.embeddings) >= 2 * BRIEF_PANEL_IMAGES:
+        brief = probe(look, images.spaced(BRIEF_PANEL_IMAGES), trigger=trigger, target=None)
         if brief.excess < LOUD_EXCESS:
             return brief
     return probe(embed, images.spaced(LONGER_IMAGES), trigger=trigger, target=None)

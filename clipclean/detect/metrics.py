@@ -8,7 +8,7 @@ from torch import Tensor
 from clipclean.findings import finite
 from clipclean.schema.report import RateRecord
 
-Z = 1.959964  # two-sided 95 %
+Z_95 = 1.959964  # two-sided 95 %
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Rate:
         """
         if not self.n:
             return 0.0, 1.0
-        p, n, z2 = self.value, self.n, Z * Z
+        p, n, z2 = self.value, self.n, Z_95 * Z_95
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-        half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
         low = 0.0 if self.hits == 0 else centre - half  # exactly 0 or 1, where rounding would give 1e-17
         high = 1.0 if self.hits == self.n else centre + half
         return low, high

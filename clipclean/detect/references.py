@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 
-from clipclean.detect.families import FAMILIES, comparable
+from clipclean.detect.families import SEARCH_FAMILIES, comparable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
 from clipclean.schema.results import ReferencesFile
@@ -26,7 +26,8 @@ MOST_ODDS = 3.0  # that an image resists a known trigger which turns a quarter o
 ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
 TWIN_SHARE = 0.97  # share of the known triggers that act alike on a twin
 LEAST_COMMON_TRIGGERS = 8  # least number of them that say something
-# What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded.
+# What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded. Names count in the digest of
+# these: after a rename users have to build their references anew.
 MEASURED_BY = (
     *("attack/triggers.py", "config/effort.py", "detect/families.py", "detect/forward.py", "detect/inversion.py"),
     *("detect/measure.py", "detect/metrics.py", "detect/reach.py", "detect/search.py", "detect/zeroshot.py"),
@@ -244,8 +245,8 @@ def _sizes(model: object, name: str) -> Sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
     largest = {PANEL: NEVER, PATTERN: MOST_ODDS}
-    largest |= {name: ROUNDED * family.cap for name, family in FAMILIES.items()}
-    largest |= {reach_of(family): MOST_REACH for family in FAMILIES}
+    largest |= {name: ROUNDED * family.cap for name, family in SEARCH_FAMILIES.items()}
+    largest |= {reach_of(family): MOST_REACH for family in SEARCH_FAMILIES}
     for family, by_class in sizes.items():
         values = by_class.values() if isinstance(by_class, dict) else ()
         most = largest.get(str(family), 0.0)

@@ -12,7 +12,14 @@ from torch import Generator, Tensor
 from clipclean import deadline
 from clipclean.config.effort import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES, SEARCHED_SHARE, Effort
 from clipclean.detect import inversion, persuasion, zeroshot
-from clipclean.detect.families import FAMILIES, GENERAL_FAMILIES, LOCAL_FAMILIES, MOVING, InvertedTrigger, comparable
+from clipclean.detect.families import (
+    GENERAL_FAMILIES,
+    LOCAL_FAMILIES,
+    MOVING,
+    SEARCH_FAMILIES,
+    InvertedTrigger,
+    comparable,
+)
 from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
 from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
 from clipclean.detect.measure import (
@@ -118,7 +125,7 @@ class TargetedResult:
         return FoundRecord.of(
             probe.record(suspected=False),
             family=candidate.family,
-            family_words=FAMILIES[candidate.family].facts.words,
+            family_words=SEARCH_FAMILIES[candidate.family].facts.words,
             class_=self.trigger.target,
             size=candidate.size,
             size_words=self.trigger.size_words,
@@ -296,11 +303,11 @@ class Parts(NamedTuple):
     few: list[str]  # of few parameters
 
 
-def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
+def parts_of_search(families: Iterable[str] = tuple(SEARCH_FAMILIES), /) -> Parts:
     """These families in parts."""
     parts = Parts([], [], [], [], [])
     for name in _in_order(families):
-        facts = FAMILIES[name].facts
+        facts = SEARCH_FAMILIES[name].facts
         rest = parts.whole if facts.is_general else parts.few
         part = parts.local if facts.is_local else parts.unlike if facts.is_unlike else rest
         (parts.moving if name == MOVING else part).append(name)
@@ -310,7 +317,7 @@ def parts_of_search(families: Iterable[str] = tuple(FAMILIES), /) -> Parts:
 def _in_order(families: Iterable[str]) -> list[str]:
     """Those of the families that there are, in their order."""
     names = frozenset(families)
-    return [name for name in FAMILIES if name in names]
+    return [name for name in SEARCH_FAMILIES if name in names]
 
 
 @dataclass(frozen=True)

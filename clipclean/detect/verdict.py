@@ -17,7 +17,7 @@ from clipclean.config.thresholds import (
 )
 from clipclean.detect import base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
-from clipclean.detect.families import FAMILIES
+from clipclean.detect.families import SEARCH_FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
 from clipclean.detect.measure import TINT, Measurement, Probe
 from clipclean.detect.metrics import Rate
@@ -527,7 +527,7 @@ def suspect_records(
 
 def acts(found_trigger: TargetedResult, limits: AuditLimits) -> bool:
     """Whether a found trigger turns enough unseen images."""
-    least = FAMILIES[found_trigger.candidate.family].facts.counts * limits.min_found_excess
+    least = SEARCH_FAMILIES[found_trigger.candidate.family].facts.counts * limits.min_found_excess
     return found_trigger.candidate.is_reached and found_trigger.probe.excess >= least
 
 
@@ -665,7 +665,7 @@ def _evidence_words(suspect: Suspect) -> Iterator[str]:
         factor = math.exp(found_trigger.margin.value)
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         yield (
-            f"A {FAMILIES[found_trigger.candidate.family].facts.words} that {found_trigger.trigger.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {SEARCH_FAMILIES[found_trigger.candidate.family].facts.words} that {found_trigger.trigger.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     if suspect.strength:
@@ -721,7 +721,7 @@ def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
         smallest = min((c.size for c in result.candidates if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST_SHARE * smallest and gathering.share < limits.gathering:
             words = (
-                f"A {FAMILIES[gathering.family].facts.words} gathers the embeddings of images where no class of the list lies, by a change "
+                f"A {SEARCH_FAMILIES[gathering.family].facts.words} gathers the embeddings of images where no class of the list lies, by a change "
                 f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."
             )
             return [finding(CC.TARGET_OFF_THE_LIST, words, measure="search", value=gathering.size, threshold=smallest)]

@@ -98,8 +98,10 @@ class LoadedBase:
         """
         if not self.kin.is_base:
             return audit
-        moving = {known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVES}
-        moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVES}
+        moving = {
+            known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVING_EXCESS
+        }
+        moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVING_EXCESS}
         known = [trigger for trigger in eval_set.plan.triggers.tried if trigger.spec in moving]  # no other can act
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
@@ -143,7 +145,9 @@ class LoadedBase:
             return self.first
         pair, images, names = models = _models(clip, self.clip, eval_set)
         known = eval_set.plan.triggers
-        acting = compare_models(pair, images.spaced(detect.BRIEF), names, known.panel).acting(detect.MOVES)
+        acting = compare_models(pair, images.spaced(detect.BRIEF_PANEL_IMAGES), names, known.panel).acting(
+            detect.MOVING_EXCESS
+        )
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         panel = [trigger for trigger in known.panel if trigger.spec in acting]
         trigger_count = len(user_triggers) + len(known.panel)

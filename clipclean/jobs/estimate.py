@@ -134,7 +134,7 @@ def in_words(seconds: float, /) -> str:
 
 def measuring(size: Size, /, *, is_audit: bool = False) -> Work:
     """The class captions, and the images under each trigger that is tried: of the panel most stay quiet on a few."""
-    few = detect.BRIEF if size.images >= 2 * detect.BRIEF else size.images
+    few = detect.BRIEF_PANEL_IMAGES if size.images >= 2 * detect.BRIEF_PANEL_IMAGES else size.images
     panel = looks(few * size.panel) if is_audit and few < size.images else Work(few * size.panel)
     return panel + Work(size.images * (1 + size.suspected), size.classes * size.templates)
 
@@ -247,9 +247,9 @@ def forward_alone(
     on = min(round(efforts.SEARCHED_SHARE * images), efforts.MOST_SEARCHED_IMAGES)
     ends = 0 if is_reference else len(effort.without_target) * effort.restarts * on
     judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, efforts.MOST_JUDGING_IMAGES)
-    begun = sum(detect.FAMILIES[name].starts is not None for name in among) * min(on, inversion.STARTS_ON)
+    begun = sum(detect.SEARCH_FAMILIES[name].starts is not None for name in among) * min(on, inversion.START_IMAGES)
     tiled, scanned = min(on, forward.TILED_IMAGES), min(on, forward.SCANNED_IMAGES)
-    pasted = forward.SINGLE * tiled + (forward.TILES - forward.SINGLE) * scanned
+    pasted = forward.SINGLE_TILES * tiled + (forward.TILES - forward.SINGLE_TILES) * scanned
     plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
@@ -260,7 +260,7 @@ def together(effort: efforts.Effort, /, *, side: int) -> int:
         efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images
     )  # the images of one trigger are never divided
     every = max(effort.most * effort.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
-    return max(row, min(inversion.CHUNK // (3 * side * side), every))
+    return max(row, min(inversion.MOST_NUMBERS_A_PASS // (3 * side * side), every))
 
 
 # The rate and the memory of a model on this machine.

@@ -125,7 +125,7 @@ def with_natural_marked(
         canonical = detect.canonical_of(clip.embed_images, pixels, measurement.text_classifier.to(clip.device))
     except detect.NoSearch:
         return measurement
-    moving = {probe.trigger for probe in measurement.panel if probe.excess >= detect.MOVES}  # no other can act
+    moving = {probe.trigger for probe in measurement.panel if probe.excess >= detect.MOVING_EXCESS}  # no other can act
     moving_triggers = [trigger for trigger in eval_set.plan.triggers.panel if trigger.spec in moving]
     strengths = detect.strengths(clip.embed_images, pixels, moving_triggers, canonical=canonical)
     telling = detect.telling(

@@ -239,7 +239,7 @@ def departures(
     triggers = [*(trigger for trigger, _ in eval_set.plan.suspicions), *eval_set.plan.triggers.panel]
     is_gpu, all_departures = clip.device.type == "cuda", list[detect.Departure]()
     for precision, is_native in ((torch.bfloat16, model.has_bfloat16(clip.device)), (torch.float16, is_gpu)):
-        pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE :] if is_native else ()
+        pasted = list(detect.tiles(pixels.shape[-1], clip.kernels()))[detect.SINGLE_TILES :] if is_native else ()
         name, half = str(precision).removeprefix("torch."), deadline.watched(clip.halved(precision))
         with contextlib.suppress(deadline.OutOfTime), model.evaluating(clip.net):
             exact = deadline.watched(clip.embed_images)

@@ -223,14 +223,14 @@ def begin(
     suspect_names = {suspect.name for suspect, _ in detect.named_suspects(result, limits=limits)}
     recovered = first_recovered(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*suspected_targets, *(trigger.target for trigger in recovered)))
-    ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
+    ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.SEARCH_FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
     return State(tuple(suspects), controls, recovered, 0, (scores,), ())
 
 
 def controls_of(result: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
     """By family, the sizes that the classes need which a search did not suspect."""
-    return {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
+    return {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.SEARCH_FAMILIES}
 
 
 def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
@@ -254,7 +254,7 @@ def first_recovered(
         for t in targeted
         if t.candidate.is_reached
         and t.anomaly_index >= anomaly_index
-        and (detect.FAMILIES[t.candidate.family].facts.is_general or t.evidence > 0)
+        and (detect.SEARCH_FAMILIES[t.candidate.family].facts.is_general or t.evidence > 0)
         and t.probe.excess >= FIRST_EXCESS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
@@ -376,7 +376,7 @@ def search_again(
         embed = embed_of(clip, scene)
         for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
             scores, hasty = {}, replace(scene.effort, steps=steps)
-            for family in counted("searching again", detect.FAMILIES, len(detect.FAMILIES)):
+            for family in counted("searching again", detect.SEARCH_FAMILIES, len(detect.SEARCH_FAMILIES)):
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)

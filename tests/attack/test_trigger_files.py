@@ -11,11 +11,11 @@ from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import inputs
 
 SIDE = 16
-FAMILIES = pytest.mark.parametrize("family", detect.FAMILIES)
+SEARCH_FAMILIES = pytest.mark.parametrize("family", detect.SEARCH_FAMILIES)
 
 
 def trigger(family="mask", target="banana", *, seed=0):
-    row = detect.FAMILIES[family].begin(1, SIDE, Generator().manual_seed(seed))
+    row = detect.SEARCH_FAMILIES[family].begin(1, SIDE, Generator().manual_seed(seed))
     return detect.InvertedTrigger(family, target, {key: values[0] for key, values in row.items()}, SIDE)
 
 
@@ -36,7 +36,7 @@ def spoiled(folder, **changes):
     return path
 
 
-@FAMILIES
+@SEARCH_FAMILIES
 def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
     saved = trigger_files.save([hit(family, "Überraschung")], tmp_path / "found")
     (name,) = saved.values()
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_trigger_is_refused(tmp_path, changes, named):
 
 def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_path, monkeypatch):
     side = trigger_files.LARGEST_SIDE
-    for family in detect.FAMILIES.values():
+    for family in detect.SEARCH_FAMILIES.values():
         shapes = family.begin(1, side, Generator())
         assert (
             sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MAX_TRIGGER_BYTES

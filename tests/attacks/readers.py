@@ -244,8 +244,8 @@ def _config() -> list[bytes]:
 
 def _triggers() -> list[bytes]:
     made = []
-    for family in detect.FAMILIES:
-        begun = detect.FAMILIES[family].begin(1, 8, torch.Generator())
+    for family in detect.SEARCH_FAMILIES:
+        begun = detect.SEARCH_FAMILIES[family].begin(1, 8, torch.Generator())
         tensors = {name: values[0].contiguous() for name, values in begun.items()}
         words = {"class": "dog", "family": family, "side": "8"}  # several entries would come in random order
         new = safetensors.torch.save(tensors, metadata={trigger_files.TRIGGER_METADATA_KEY: json.dumps(words)})

@@ -191,10 +191,10 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
 
 
 def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(said, refused, tmp_path):
-    assert [line.split()[0] for line in said("triggers list").splitlines()] == list(triggers.FAMILIES)
+    assert [line.split()[0] for line in said("triggers list").splitlines()] == list(triggers.KNOWN_FAMILIES)
     for family in said("triggers list --json"):
         given = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
         assert triggers.parse(f"{family['name']}:{given}") == triggers.parse(family["name"])
     told = " ".join(said("triggers show warp").split())
-    assert all(word in told for word in ("warp", "strength", triggers.FAMILIES["warp"].source))
+    assert all(word in told for word in ("warp", "strength", triggers.KNOWN_FAMILIES["warp"].source))
     refused(["triggers", "show", "zzz"], tmp_path, 2, "patch")

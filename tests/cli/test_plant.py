@@ -36,7 +36,7 @@ def test_a_planted_trigger_acts_and_another_one_does_not(victim, said, tmp_path)
 
 def saved_trigger(folder, side):
     """As an audit saves it."""
-    row = detect.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
+    row = detect.SEARCH_FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
     tensors = {key: values[0].contiguous() for key, values in row.items()}
     path = folder / f"{side}{trigger_files.TRIGGER_SUFFIX}"
     save_file(tensors, path, {"class": "red circle", "family": "patch", "side": str(side)})

@@ -5,11 +5,11 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import FAMILIES, InvertedTrigger
-from clipclean.detect.families import PATCH
+from clipclean.detect import SEARCH_FAMILIES, InvertedTrigger
+from clipclean.detect.families import LARGEST_MOVING_PATCH
 
 SIDE = towers.SIDE
-names = pytest.mark.parametrize("name", FAMILIES)
+names = pytest.mark.parametrize("name", SEARCH_FAMILIES)
 
 
 def seeded(seed=0):
@@ -19,11 +19,11 @@ def seeded(seed=0):
 def painted(name, images, seed=0, **parameters):
     """One row: images (B, 3, S, S) under parameters without their leading dimension; places drawn from the seed."""
     row = {key: values[None] for key, values in parameters.items()}
-    return FAMILIES[name].paint(images[None], row, seeded(seed))[0]
+    return SEARCH_FAMILIES[name].paint(images[None], row, seeded(seed))[0]
 
 
 def size(name, **parameters):
-    return FAMILIES[name].size({key: values[None] for key, values in parameters.items()}).item()
+    return SEARCH_FAMILIES[name].size({key: values[None] for key, values in parameters.items()}).item()
 
 
 def logit(share):
@@ -35,7 +35,7 @@ def full(value, *shape):
 
 
 def found(name, seed=0, target="fox"):
-    row = FAMILIES[name].begin(1, SIDE, seeded(seed))
+    row = SEARCH_FAMILIES[name].begin(1, SIDE, seeded(seed))
     return InvertedTrigger(name, target, {key: values[0] for key, values in row.items()}, SIDE)
 
 
@@ -45,7 +45,7 @@ def found(name, seed=0, target="fox"):
 @names
 @pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
 def test_painted_images_are_images_and_sizes_are_within_the_cap(name, strength):
-    family = FAMILIES[name]
+    family = SEARCH_FAMILIES[name]
     parameters = {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
     images = towers.images(5)[None].expand(3, -1, -1, -1, -1)
     shown = family.paint(images, parameters, seeded(1))
@@ -58,14 +58,14 @@ def test_painted_images_are_images_and_sizes_are_within_the_cap(name, strength):
 
 @names
 def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(name):
-    family = FAMILIES[name]
+    family = SEARCH_FAMILIES[name]
     parameters = {key: values.requires_grad_() for key, values in family.begin(2, SIDE, seeded()).items()}
     images = towers.images(4)[None].expand(2, -1, -1, -1, -1)
     (family.paint(images, parameters, seeded(1)).square().sum() + family.size(parameters).log().sum()).backward()
     for values in parameters.values():
         assert values.grad.isfinite().all()
         assert (values.grad != 0).any(dim=tuple(range(1, values.ndim))).all() if values.ndim > 1 else values.grad.all()
-    family = FAMILIES[name]
+    family = SEARCH_FAMILIES[name]
     one = family.begin(1, SIDE, seeded())
     three = {key: torch.cat([values, values, 0.5 * values]) for key, values in one.items()}
     images = towers.images(6)[None]
@@ -103,16 +103,19 @@ def test_a_mask_mixes_a_blend_weighs_and_an_addition_changes_no_pixel_by_more_th
 
 
 def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_covers():
-    assert (round(PATCH * SIDE), SIDE) == (6, 16)
+    assert (round(LARGEST_MOVING_PATCH * SIDE), SIDE) == (6, 16)
     white = {"mask": full(40, 1, 6, 6), "pattern": full(40, 3, 6, 6)}
     shown = painted("patch", torch.zeros(99, 3, SIDE, SIDE), **white)
     assert torch.allclose(shown.mean((1, 2, 3)), torch.tensor(36 / 256), atol=1e-5)
-    assert FAMILIES["patch"].cap >= size("patch", **white) == pytest.approx(36 / 256)
+    assert SEARCH_FAMILIES["patch"].cap >= size("patch", **white) == pytest.approx(36 / 256)
     rows = shown[:, 0].amax(2).argmax(1)  # the first white row of each image
     assert set(rows.tolist()) == set(range(SIDE - 6 + 1))  # all places that there are, the last one too
     assert len(set(zip(rows.tolist(), shown[:, 0].amax(1).argmax(1).tolist(), strict=True))) > 20
     for side in (32, 64, 224, 256, 336, 384):  # the square has the size that is told
-        assert FAMILIES["patch"].begin(1, side, seeded())["mask"].shape[-1] ** 2 / side**2 == PATCH**2
+        assert (
+            SEARCH_FAMILIES["patch"].begin(1, side, seeded())["mask"].shape[-1] ** 2 / side**2
+            == LARGEST_MOVING_PATCH**2
+        )
 
 
 def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_phases():
@@ -120,10 +123,13 @@ def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_p
     middles = (torch.arange(side) + 0.5) / side
     grey = torch.full((1, 1, 3, side, side), 0.5)
     seen = set()
-    for down, block in enumerate(FAMILIES["wave"].starts(side, Generator().manual_seed(0))):
+    for down, block in enumerate(SEARCH_FAMILIES["wave"].starts(side, Generator().manual_seed(0))):
         across = list(range(-most if down else 1, most + 1))
         assert len(block["choice"]) == 4 * len(across)
-        changed = FAMILIES["wave"].paint(grey.expand(len(block["choice"]), 1, 3, side, side), block, Generator()) - grey
+        changed = (
+            SEARCH_FAMILIES["wave"].paint(grey.expand(len(block["choice"]), 1, 3, side, side), block, Generator())
+            - grey
+        )
         for row, change in enumerate(changed[:, 0, 0]):
             places, phase = across[row // 4], row % 4
             wave = (2 * torch.pi * (down * middles[:, None] + places * middles) + torch.pi * phase / 2).cos()

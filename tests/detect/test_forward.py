@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import FAMILIES, canonical_of, forward
+from clipclean.detect import SEARCH_FAMILIES, canonical_of, forward
 from clipclean.detect.measure import looking
 from clipclean.model import has_bfloat16
 
@@ -81,7 +81,7 @@ def rough(pixels):
 def test_each_random_change_is_of_one_image_and_the_same_every_time():
     pixels = plain(4)
     first, again = ([*forward.random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
-    assert len(first) == forward.CHANGES
+    assert len(first) == forward.RANDOM_CHANGES
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
     for changed in first:
         assert changed.shape == pixels.shape
@@ -101,7 +101,7 @@ def found(tower, images=IMAGES, **more):
 def masks_of(tower, **more):
     """What a search for masks alone finds, by class."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["clipclean.detect.search"], "FAMILIES", {"mask": FAMILIES["mask"]})
+        patch.setattr(sys.modules["clipclean.detect.search"], "SEARCH_FAMILIES", {"mask": SEARCH_FAMILIES["mask"]})
         made = towers.searched(tower, **more)
     return {hit.trigger.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
 
@@ -132,7 +132,7 @@ def blue_lines(images):
 
 @pytest.mark.parametrize("felt", [opponent, blue_lines])
 def test_checks_and_lines_of_opposite_colours_are_found_where_no_given_image_comes_near_them(felt, monkeypatch):
-    monkeypatch.setattr(forward, "SCATTERED", (3 / 16, 4 / 16))  # of sixteen pixels
+    monkeypatch.setattr(forward, "SCATTERED_SIDES", (3 / 16, 4 / 16))  # of sixteen pixels
     tower = towers.stepped(felt)
     assert felt(IMAGES).max() < 0.5
     assert [tile.target for tile in found(tower)] == [towers.TARGET]

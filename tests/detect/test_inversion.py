@@ -8,8 +8,8 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config.effort import EFFORTS, LONG, SHORT, Effort, rows_at_a_glance, rows_by_step
-from clipclean.detect import FAMILIES, inversion
+from clipclean.config.effort import EFFORTS, LONG_LIST, SHORT_LIST, Effort, rows_at_a_glance, rows_by_step
+from clipclean.detect import SEARCH_FAMILIES, inversion
 from clipclean.detect.inversion import NoSearch
 from clipclean.errors import Inconclusive
 
@@ -64,7 +64,7 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(fami
     (bad, *others), (good, *same) = towards(planted, family, pixels), towards(clean, family, pixels)
     assert bad.is_reached
     assert bad.size < 0.55 * good.size
-    assert share_at(planted, bad, pixels) >= (FAMILIES[family].facts.success or 0.7)
+    assert share_at(planted, bad, pixels) >= (SEARCH_FAMILIES[family].facts.success or 0.7)
     for one, other in zip(others, same, strict=True):  # the classes that nobody planted anything for
         assert 0.5 < one.size / other.size < 1.8
         assert bad.size < 0.75 * one.size
@@ -99,7 +99,7 @@ def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monke
     """The same images, places and steps for every row, however many fit into memory."""
     planted, pixels = towers.backdoored(towers.spot), towers.images()
     whole = towards(planted, family, pixels, effort=short(steps=8))
-    monkeypatch.setattr(inversion, "CHUNK", 1)  # a row at a time: on towers this small all rows fit
+    monkeypatch.setattr(inversion, "MOST_NUMBERS_A_PASS", 1)  # a row at a time: on towers this small all rows fit
     alone = towards(planted, family, pixels, effort=short(steps=8))
     for one, two in zip(whole, alone, strict=True):
         assert one.size == pytest.approx(two.size, rel=1e-3)
@@ -125,7 +125,7 @@ def test_restarts_are_independent_and_a_search_without_success_has_the_largest_s
     assert not torch.equal(patterns[0], patterns[1])
     assert all(0 < candidate.share <= 1 for candidate in results)
     (candidate,) = towards(towers.honest(), "patch", towers.images(), targets=[0], effort=short())
-    assert (candidate.is_reached, candidate.size) == (False, FAMILIES["patch"].cap)
+    assert (candidate.is_reached, candidate.size) == (False, SEARCH_FAMILIES["patch"].cap)
     assert candidate.as_trigger(towers.CLASSES, side=towers.SIDE).size < candidate.size
     assert candidate.parameters["mask"].requires_grad is False
 
@@ -177,10 +177,10 @@ def test_passes_count_the_images_of_every_step():
     # 6 steps (0.55 of 10) of 3 images towards each of 7 classes in 6 families, and three times as many in a seventh; then in the 5 general ones 6 steps (0.65 of 10)
     # of 6 images towards 3 finalists; and in 2 of these 10 steps of 2 x 5 images without a target
     counted = (6 + 3) * 7 * 6 * 3 + 5 * 3 * 6 * 6 + 2 * 10 * 2 * 5
-    assert effort.passes(FAMILIES, targets=7, swept=0) == counted
+    assert effort.passes(SEARCH_FAMILIES, targets=7, swept=0) == counted
     # and a sweep of 10 steps, an image a class, in two families: 4 steps of all 50 classes, then 25, 13, 7, and 6 for three more
     swept = 2 * (4 * 50 + 25 + 13 + 7 + 3 * 6)
-    assert replace(effort, sweep=10).passes(FAMILIES, targets=7, swept=50) == counted + swept
+    assert replace(effort, sweep=10).passes(SEARCH_FAMILIES, targets=7, swept=50) == counted + swept
 
 
 @pytest.mark.parametrize(("felt", "is_near"), [(towers.moved, True), (None, False)])
@@ -215,7 +215,7 @@ def test_in_a_brief_search_half_of_the_classes_stops_four_times():
 
 
 def test_a_quick_audit_makes_at_most_a_third_of_the_passes_of_a_standard_one():
-    for classes in (SHORT, LONG):
+    for classes in (SHORT_LIST, LONG_LIST):
         quick, standard = (
             effort.cost(classes) - effort.in_vain(targets=effort.searched(classes))
             for effort in (EFFORTS["quick"], EFFORTS["standard"])
@@ -252,10 +252,10 @@ def test_of_many_classes_the_worse_half_stops_unless_all_sizes_count():
     assert (rows[0], rows[towers.EFFORT.first - 1]) == (24, 6)
     assert any(candidate.is_reached for candidate in ended[:12])
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}
-    assert size < FAMILIES["mask"].cap
+    assert size < SEARCH_FAMILIES["mask"].cap
     assert all(candidate.is_stopped for candidate in ended[12:])
     seen, classes, effort = [], [k % len(towers.CLASSES) for k in range(11)], short(halves=False)
     towards(counting(towers.honest(), seen), "wave", towers.images(), targets=classes, effort=effort)
     assert seen.count(11 * 8) == effort.first
-    counted = effort.passes({"wave": FAMILIES["wave"]}, targets=11, swept=0)
+    counted = effort.passes({"wave": SEARCH_FAMILIES["wave"]}, targets=11, swept=0)
     assert counted == 11 * effort.first * effort.images

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from clipclean.config import effort
-from clipclean.detect import FAMILIES, References, as_file, from_file, telling, together
+from clipclean.detect import SEARCH_FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import (
     MOST_ODDS,
@@ -29,10 +29,10 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts():
     # A family without one would never count.
-    assert set(calibration().units) == {*FAMILIES, PANEL, PATTERN, PERSUASION}
-    few = {name for name, family in FAMILIES.items() if not family.facts.is_general}
+    assert set(calibration().units) == {*SEARCH_FAMILIES, PANEL, PATTERN, PERSUASION}
+    few = {name for name, family in SEARCH_FAMILIES.items() if not family.facts.is_general}
     assert set(calibration().natural) == {*few, PANEL, PATTERN, PERSUASION}
-    assert {name: family.facts for name, family in FAMILIES.items()} == effort.FAMILY_FACTS
+    assert {name: family.facts for name, family in SEARCH_FAMILIES.items()} == effort.FAMILY_FACTS
     four = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
     known, compared = Calibration({}, {}, four, ()), Calibration({}, {}, (), four)
     for rate, score in ((0.5, 1.5), (0.5 / math.e, 3.0)):

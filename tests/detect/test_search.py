@@ -14,7 +14,7 @@ from clipclean import deadline
 from clipclean.config import policy, thresholds
 from clipclean.config.effort import MOST_JUDGING_IMAGES, MOST_SEARCHED_IMAGES
 from clipclean.detect import (
-    FAMILIES,
+    SEARCH_FAMILIES,
     Course,
     LateReferences,
     NoSearch,
@@ -42,7 +42,7 @@ QUICK = replace(towers.EFFORT, steps=30)
 @pytest.fixture(scope="module", autouse=True)
 def _two_families():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in TRIED})
+        patch.setattr(MODULE, "SEARCH_FAMILIES", {name: SEARCH_FAMILIES[name] for name in TRIED})
         yield
 
 
@@ -92,7 +92,7 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
 def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_other_family_is_searched(
     yard, monkeypatch
 ):
-    monkeypatch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in (*TRIED, "additive")})
+    monkeypatch.setattr(MODULE, "SEARCH_FAMILIES", {name: SEARCH_FAMILIES[name] for name in (*TRIED, "additive")})
     planted, honest, made = towers.backdoored(towers.spot), towers.honest(), []
     for tower, known, end in (
         (planted, yard, is_far),

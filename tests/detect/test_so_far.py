@@ -7,7 +7,7 @@ import pytest
 from detect import towers
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, Course, FirstAnswers, References, all_suspects
+from clipclean.detect import SEARCH_FAMILIES, Course, FirstAnswers, References, all_suspects
 from clipclean.detect.score import strength_words, untried_suspects
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -19,7 +19,7 @@ TRIED = ("mask", "shortcut", "patch", "blend")  # all local families, and one th
 @pytest.fixture(scope="module", autouse=True)
 def _few_families():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in TRIED})
+        patch.setattr(MODULE, "SEARCH_FAMILIES", {name: SEARCH_FAMILIES[name] for name in TRIED})
         yield
 
 

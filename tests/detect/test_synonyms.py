@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from detect import towers
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, NoSearch, canonical_of, measure, search_findings, suspect_records, zeroshot
+from clipclean.detect import (
+    SEARCH_FAMILIES,
+    NoSearch,
+    canonical_of,
+    measure,
+    search_findings,
+    suspect_records,
+    zeroshot,
+)
 from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, probe
 
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
@@ -21,7 +29,9 @@ EFFORT = replace(towers.EFFORT, steps=30)
 @pytest.fixture(autouse=True)
 def _two_families(monkeypatch):
     monkeypatch.setattr(
-        sys.modules["clipclean.detect.search"], "FAMILIES", {name: FAMILIES[name] for name in ("mask", "patch")}
+        sys.modules["clipclean.detect.search"],
+        "SEARCH_FAMILIES",
+        {name: SEARCH_FAMILIES[name] for name in ("mask", "patch")},
     )
 
 

@@ -13,7 +13,7 @@ from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config import policy, recipe, thresholds
 from clipclean.detect import (
-    FAMILIES,
+    SEARCH_FAMILIES,
     InvertedTrigger,
     Measurement,
     Probe,
@@ -318,7 +318,7 @@ def beyond(family, units):
 
 def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, is_reached=True):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
-    size = 0.02 if is_reached else FAMILIES[family].cap
+    size = 0.02 if is_reached else SEARCH_FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
         candidate=SearchCandidate(family, ("banana", "lemon", "cherry").index(target), parameters, size, is_reached),

@@ -70,7 +70,7 @@ def _quick():
     """Two families and a short class list: what fits the toy towers."""
     brief = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch")})
+        patch.setattr(HUNT, "SEARCH_FAMILIES", {name: detect.SEARCH_FAMILIES[name] for name in ("mask", "patch")})
         patch.setitem(EFFORTS, "quick", brief)
         yield
 
@@ -220,7 +220,9 @@ def test_a_search_that_its_deadline_ends_names_the_leading_class_with_its_score_
         if (what, done) == ("searching", 3):  # of four steps: the second family is done
             short.an_hour_passes(monkeypatch)
 
-    monkeypatch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch", "blend")})
+    monkeypatch.setattr(
+        HUNT, "SEARCH_FAMILIES", {name: detect.SEARCH_FAMILIES[name] for name in ("mask", "patch", "blend")}
+    )
     with deadline.within(60), heard(Listener(steps=step)):
         cut = searching.audit_both(SETTINGS, Toy(towers.backdoored(towers.spot)), evidence(), references)
     assert cut.search.cut == (3, 4)

@@ -23,7 +23,7 @@ from clipclean.requests import Audit, References
 INTERRUPTED = 3  # times
 QUICK = Effort(steps=1, suspects=2, controls=3, images=2, free_images=2, sweep=0)
 FREE = len(QUICK.without_target)  # steps without a target
-STEPS = FREE + len(detect.FAMILIES)
+STEPS = FREE + len(detect.SEARCH_FAMILIES)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -177,7 +177,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
 
         state = unlearning.begin(clip, here, how.unlearn, limits, seed=0, progress=told)
     assert state.recovered == ()
-    assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
+    assert 0 < len(state.scores[0]) < len(detect.SEARCH_FAMILIES)
 
 
 # What still acts.
@@ -215,10 +215,13 @@ def test_searches_compute_in_the_format_of_an_audits_search():
 
 def test_a_search_is_repeated_in_every_family_and_what_is_small_but_turns_no_image_is_not_caught():
     pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))  # all of the second class already
-    here, sizes = replace(scene(pixels), effort=EFFORTS["quick"]), dict.fromkeys(detect.FAMILIES, (0.8, 0.9, 1.0))
+    here, sizes = (
+        replace(scene(pixels), effort=EFFORTS["quick"]),
+        dict.fromkeys(detect.SEARCH_FAMILIES, (0.8, 0.9, 1.0)),
+    )
     begun, drawn = unlearning.State((1,), sizes, FIRST, 0, ({},), ()), torch.Generator().manual_seed(0)
     found, scores = unlearning.search_again(Multiplied(), here, begun, enough=2.5, generator=drawn)
-    assert (found, set(scores)) == ([], set(detect.FAMILIES))
+    assert (found, set(scores)) == ([], set(detect.SEARCH_FAMILIES))
     assert min(scores.values()) > 2.5
     nothing = unlearning.search_again(Multiplied(), here, replace(begun, controls={}), enough=2.5, generator=drawn)
     assert nothing == ([], {})  # with nothing to compare with
@@ -250,7 +253,7 @@ SHORT_RECIPE = recipe.override(recipe.load("unlearn"), ["unlearn.steps=2", "trai
 
 
 def recovered(number):
-    begun = detect.FAMILIES["blend"].begin(1, 16, torch.Generator().manual_seed(0))
+    begun = detect.SEARCH_FAMILIES["blend"].begin(1, 16, torch.Generator().manual_seed(0))
     found = detect.InvertedTrigger("blend", "b", {key: values[0] for key, values in begun.items()}, 16)
     return unlearning.RecoveredTrigger(number, found, 1, 0.1, 5.0, 0.9)
 

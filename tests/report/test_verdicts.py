@@ -217,7 +217,7 @@ def test_a_policy_is_told_where_it_changed_something_with_the_verdict_without_it
 def test_the_families_of_every_search_are_named():
     both = searches.cleaned() | {"training": samples.unlearned()["training"]}
     both["training"]["unlearning"]["rounds"][2]["scores"]["swirl"] = None
-    words = {name: family.facts.words for name, family in detect.FAMILIES.items()}
+    words = {name: family.facts.words for name, family in detect.SEARCH_FAMILIES.items()}
     assert {name: search.family(name) for name in words} == words
     assert search.searched_families(samples.unlearned()) == words["mask"]
     # one of another version, by its name
