@@ -15,7 +15,7 @@ from clipclean.requests import DropRule, EffortName, Model, Place, PrecisionName
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
-    from clipclean.jobs.weights import Result
+    from clipclean.jobs.verify import Verification
     from clipclean.report import Report
     from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
@@ -250,19 +250,19 @@ def inspect(
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
     """
     with requested(requests.Inspect, locals()) as request:
-        from clipclean.jobs import weights as job
+        from clipclean.jobs import inspect as job
 
         return job.inspect(request.model, arch=request.arch, weights=request.weights)
 
 
 @explained(requests.Verify)
-def verify(folder: Place, /, *, public_key: Place | None = None) -> "Result":
+def verify(folder: Place, /, *, public_key: Place | None = None) -> "Verification":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:
         RefusedInput: it is no folder, or nothing says what should be in it.
     """
     with requested(requests.Verify, locals()) as request:
-        from clipclean.jobs import weights as job
+        from clipclean.jobs import verify as job
 
         return job.verify(request.folder, public_key=request.public_key)

@@ -14,7 +14,7 @@ from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.jobs.weights import Result
+    from clipclean.jobs.verify import Verification
     from clipclean.schema.report import RateRecord
     from clipclean.schema.results import Exported, Inspection, PlantedModel, Recognised
 
@@ -137,7 +137,7 @@ def verify(request: requests.Verify, shell: Shell) -> int:
     return result.exit_code
 
 
-def verification_text(folder: Path, result: "Result", /) -> str:
+def verification_text(folder: Path, result: "Verification", /) -> str:
     """A line for each check that was made, for each finding, and for what was left unchecked."""
     failed_checks = {finding.check for finding in result.findings}
     lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in failed_checks]

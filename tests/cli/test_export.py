@@ -11,7 +11,7 @@ from clipclean.cli import weights as printed
 from clipclean.errors import UsageError
 from clipclean.export import formats, hf_directory, records
 from clipclean.jobs import export as export_job
-from clipclean.jobs import weights
+from clipclean.jobs import verify as verifying
 from clipclean.schema.results import Exported
 
 RECORDS = {"README.md", "provenance.intoto.json", "SHA256SUMS"}
@@ -126,7 +126,7 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way
         made = run(job, out=job.folder / place, format=(form,))
         assert made.model.tensor_sha256 == made.exports[0].tensor_sha256 == checkpoint.digest(STATE)
         assert checkpoint.digest(checkpoint.read(job.folder / place).tensors) == checkpoint.digest(STATE)
-        assert weights.verify(job.folder / place, public_key=None).exit_code == 0
+        assert verifying.verify(job.folder / place, public_key=None).exit_code == 0
         # the directory tells its architecture and activation itself
         job = job._replace(model=job.folder / place, arch=None)
 

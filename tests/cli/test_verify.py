@@ -14,7 +14,7 @@ import unprivileged
 
 from clipclean.errors import UsageError
 from clipclean.export import records
-from clipclean.jobs import weights
+from clipclean.jobs import verify as verifying
 
 WEIGHTS, HF, GRAPH = "open_clip_model.safetensors", "model.safetensors", "onnx/vision_model.onnx"
 SUMS, STATEMENT = "SHA256SUMS", "provenance.intoto.json"
@@ -32,7 +32,7 @@ def cleaned(whole_cleaning, tmp_path):
 
 
 def check(folder, **more):
-    return weights.verify(folder, **{"public_key": None} | more)
+    return verifying.verify(folder, **{"public_key": None} | more)
 
 
 def told(result):
@@ -288,6 +288,6 @@ def test_a_missing_or_broken_signature_is_found_where_a_key_is_given_and_what_is
 
 
 def test_without_the_extra_a_key_is_refused_and_not_ignored(folder, monkeypatch):
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(verifying.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"\[signing\]"):
         check(folder, public_key=folder / "config.json")

@@ -1,4 +1,4 @@
-"""Files of weights, read as data and never built: one is described, and a folder that clipclean wrote is verified."""
+"""A folder that clipclean wrote, verified: files, records and weights must all agree. Nothing in it is executed, and no model is built."""
 
 import contextlib
 import importlib
@@ -6,111 +6,16 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
-from clipclean import checkpoint, files, model, report, untrusted
-from clipclean.errors import ClipcleanError, RefusedInput, UnsupportedModel, UsageError
+from clipclean import checkpoint, files, report, untrusted
+from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.export import records
 from clipclean.export.records import Json
 from clipclean.jobs import inputs
-from clipclean.schema.results import Inspection, PreprocessRecord, Recognised, TallyRecord, TensorsRecord
-
-UNDECIDED_ACTIVATION = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
-
-
-def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> Inspection:
-    """Format, architecture, numbers and digests of a checkpoint.
-
-    ``architecture.name`` and ``activation.name`` are None where the file alone does not tell; ``how`` says what to do.
-    ``sha256`` is that of the file, ``tensor_sha256`` that of the weights whatever the container.
-
-    Raises:
-        RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
-        UsageError: ``arch`` is no known name and no readable config.
-    """
-    place, file = inputs.file_of(source, weights=weights)
-    inspection = Inspection.of(
-        file,
-        name=place.name,
-        tensors=counted(file.tensors),
-        tensor_sha256=checkpoint.digest(file.tensors),
-        config=file.config_name,
-        loaders=loaders(file),
-        **_architecture(file, arch, place.architecture),
-    )
-    return inspection.model_copy(update={"revision": place.revision}) if place.revision else inspection
-
-
-def counted(tensors: Mapping[str, Tensor], /) -> TensorsRecord:
-    """The tally of tensors, and one for each dtype (``float32``, ...), the one with most bytes first."""
-    groups: dict[str, list[Tensor]] = {}
-    for tensor in tensors.values():
-        groups.setdefault(str(tensor.dtype).removeprefix("torch."), []).append(tensor)
-    tallies = {dtype: TallyRecord(**_tally(group)) for dtype, group in groups.items()}
-    ordered = sorted(tallies.items(), key=lambda item: (-item[1].bytes, item[0]))
-    return TensorsRecord(**_tally(tensors.values()), dtypes=dict(ordered))
-
-
-def _tally(group: Collection[Tensor], /) -> dict[str, int]:
-    sizes = {"elements": sum(tensor.numel() for tensor in group), "bytes": sum(tensor.nbytes for tensor in group)}
-    return {"tensors": len(group), **sizes}
-
-
-def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
-    """The tensors that other libraries take from the file, by library: these, others, or none."""
-    wrapped = ".".join(file.wrappers)
-    is_transformers = file.format == "transformers-directory"
-    if file.format in ("torch-zip", "torch-legacy"):
-        torch_takes = f"the whole mapping; these tensors are what {wrapped} holds" if wrapped else "these tensors"
-    else:
-        torch_takes = "nothing: torch.save did not write it" if file.format != "torchscript" else "the archive, as code"
-    # open_clip/factory.py, load_state_dict: what "state_dict" holds, else all that is there.
-    opens = file.wrappers in ((), ("state_dict",))
-    open_clip_takes = "these tensors" if opens else f"not these: it does not look under {wrapped}"
-    return {
-        "torch": torch_takes,
-        "open_clip": open_clip_takes if file.names == "open_clip" else f"none: the names are those of {file.names}",
-        "transformers": "these tensors" if is_transformers else "none: it expects its own directory layout",
-    }
-
-
-def _architecture(
-    file: checkpoint.Checkpoint, arch: str | None, stated: model.Architecture | None, /
-) -> dict[str, object]:
-    """What an inspection tells of the architecture. If the shapes fit several, the rest of the file is reported all the same."""
-    try:
-        architecture = inputs.recognised(file, stated, arch=arch)
-    except UsageError as error:
-        if arch is not None or file.config is not None:
-            raise
-        undecided = Recognised(name=None, how=str(error))
-        return {
-            "architecture": undecided,
-            "activation": Recognised(name=None, how=UNDECIDED_ACTIVATION),
-            "preprocess": None,
-        }
-    model.check(architecture, file.tensors)
-    notes = file.notes
-    try:
-        model.refuse_tokenizer(architecture)
-        model.refuse_unseen_settings(architecture, str(file.weights.parent / (file.config_name or "")))
-    except UnsupportedModel as error:  # no other command takes the model
-        notes = (*notes, str(error))
-    activation = Recognised(name=None, how=UNDECIDED_ACTIVATION)
-    if architecture.quick_gelu is not None:
-        activation = Recognised(
-            name="quick_gelu" if architecture.quick_gelu else "gelu", how=architecture.activation_how
-        )
-    known = {"architecture": Recognised(name=architecture.name, how=architecture.how), "activation": activation}
-    return known | {"preprocess": PreprocessRecord.of(architecture.preprocess), "notes": notes}
-
-
-# A folder: files, records and weights must all agree.
 
 SIGNATURE_NAME = "model.sig"  # model_signing's own name for it
 MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has about 20 kB
@@ -133,7 +38,7 @@ class VerifyFinding:
 
 
 @dataclass
-class Result:
+class Verification:
     """The checks by name, with their objects; the findings; and the parts left unchecked."""
 
     checked: dict[str, str] = field(default_factory=dict)
@@ -160,7 +65,7 @@ class Result:
             self.findings.append(VerifyFinding(file, check, "unreadable", words))
 
 
-def verify(folder: Path, /, *, public_key: Path | None) -> Result:
+def verify(folder: Path, /, *, public_key: Path | None) -> Verification:
     """Check a folder that ``sanitize`` or ``export`` wrote; nothing in it is executed.
 
     Checksums beside the files show that the folder is intact, not who made it: whoever can change a file can change all of
@@ -180,7 +85,7 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
             "Install it from your checkout: pip install '.[signing]'."
         )
     digest_by_name = _listed(folder)
-    result = Result()
+    result = Verification()
     present = _digests(folder, result)
     _checksums(digest_by_name, present, result)
     stated = _statement(folder, present, result)
@@ -208,7 +113,7 @@ def _listed(folder: Path, /) -> dict[str, str]:
     raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
 
 
-def _digests(folder: Path, result: Result, /) -> dict[str, str]:
+def _digests(folder: Path, result: Verification, /) -> dict[str, str]:
     """The SHA-256 of each regular file below the folder; hidden files are left out and reported.
 
     No library loads a hidden file by itself, and ``.git`` or ``.cache`` belong to those who fetched the folder.
@@ -234,7 +139,7 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
     return digests
 
 
-def _checksums(digest_by_name: dict[str, str], present: dict[str, str], result: Result, /) -> None:
+def _checksums(digest_by_name: dict[str, str], present: dict[str, str], result: Verification, /) -> None:
     unread = {finding.file for finding in result.findings}
     for name, digest in digest_by_name.items():
         if name not in present and name not in unread:
@@ -246,7 +151,7 @@ def _checksums(digest_by_name: dict[str, str], present: dict[str, str], result: 
     result.checked["checksums"] = f"{len(digest_by_name)} files"
 
 
-def _statement(folder: Path, present: dict[str, str], result: Result, /) -> Json | None:
+def _statement(folder: Path, present: dict[str, str], result: Verification, /) -> Json | None:
     """The in-toto statement, if it can be read: it speaks of every file, as it is."""
     name, check = records.STATEMENT_NAME, "statement"
     if name not in present:
@@ -303,7 +208,7 @@ def _digests_in(descriptors: object, kind: str = "sha256", /) -> dict[str, str]:
     return {name: str(digest) for name, digest in digests.items() if digest is not None or kind == "sha256"}
 
 
-def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
+def _weights(folder: Path, stated: Json, present: dict[str, str], result: Verification, /) -> None:
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
     stated_digests = _digests_in(stated.get("subject"), records.TENSOR_DIGEST)
     read = []
@@ -323,7 +228,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Result
         result.checked["weights"] = ", ".join(read)
 
 
-def _report(folder: Path, stated: Json, present: dict[str, str], result: Result, /) -> None:
+def _report(folder: Path, stated: Json, present: dict[str, str], result: Verification, /) -> None:
     """The report of a sanitizing run: the statement is the one that follows from it."""
     name, check = REPORT_NAME, "report"
     if name not in present:
@@ -351,7 +256,7 @@ def _differing(ours: object, theirs: object, /, at: str = "") -> Iterator[str]:
         yield at[:200]
 
 
-def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:
+def _signature(folder: Path, public_key: Path | None, result: Verification, /) -> None:
     """The signature by model-signing, which covers every file of the folder, if the key is given.
 
     Raises:
