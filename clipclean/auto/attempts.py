@@ -297,7 +297,9 @@ def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResu
 # One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.
 
 
-def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, before: FirstAudit, /) -> CandidateResult:
+def on_copy(
+    bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, first_audit: FirstAudit, /
+) -> CandidateResult:
     """A candidate with its trials on the copy, if there is a test backdoor to try it on.
 
     The trial where the walk back ended comes first. A candidate passes only if no test backdoor returns when the copy is finetuned on clean
@@ -306,7 +308,7 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, be
     if copy is None or not copy.took:
         return CandidateResult(candidate)
     started = time.monotonic()
-    cleaned_copy = CleanedCopy(bench, candidate, copy, before.shown_to(candidate.recipes))
+    cleaned_copy = CleanedCopy(bench, candidate, copy, first_audit.shown_to(candidate.recipes))
     try:
         least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
@@ -374,7 +376,7 @@ class CleanedCopy:
 
 
 def on_model(
-    bench: Workbench, result: CandidateResult, copy: PlantedCopy | None, before: FirstAudit, /
+    bench: Workbench, result: CandidateResult, copy: PlantedCopy | None, first_audit: FirstAudit, /
 ) -> CandidateResult:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
 
@@ -387,19 +389,19 @@ def on_model(
     candidate = result.candidate
     # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     bench.put(bench.original)
-    triggers = before.shown_to(candidate.recipes)
+    triggers = first_audit.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
     cleaning = candidates.clean(
-        bench, candidate, triggers, where="model", origin={}, base=base, original=before.audit.measured
+        bench, candidate, triggers, where="model", origin={}, base=base, original=first_audit.audit.measured
     )
-    new_suspicions = new_among(cleaning.suspicions, before.suspicions)
-    suspicions = distinct([*before.suspicions, *new_suspicions])
+    new_suspicions = new_among(cleaning.suspicions, first_audit.suspicions)
+    suspicions = distinct([*first_audit.suspicions, *new_suspicions])
     cleaned_copy = None
     if copy is not None and result.trials:
         trials_by_share = {trial.share: trial for trial in result.trials}
         cleaned_copy = CleanedCopy(bench, candidate, copy, triggers, trials_by_share)
     way = bench.walked_back(
-        bench.original_under(suspicions, before),
+        bench.original_under(suspicions, first_audit),
         cleaning.weights,
         suspicions,
         walks=cleaning.changed,
@@ -415,16 +417,16 @@ def on_model(
             cleaned_copy.refinetuned(1.0)
         seconds = result.seconds + time.monotonic() - started
         result = replace(result, trials=cleaned_copy.ordered(result.trials[0].share), seconds=seconds)
-    attempt = Attempt(candidate, cleaning, way, suspicions, before.audit)
+    attempt = Attempt(candidate, cleaning, way, suspicions, first_audit.audit)
     if cleaning.changed:
         audit = bench.audit_cleaned(suspicions, cleaning.weights, share=way.point.share)
-        attempt = judged(bench, replace(attempt, audit=audit), before)
+        attempt = judged(bench, replace(attempt, audit=audit), first_audit)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
         # tested in the end.
         if not attempt.is_open(counts_doubts=False):
-            attempt = tested(bench, attempt, before)
+            attempt = tested(bench, attempt, first_audit)
     else:
-        attempt = judged(bench, attempt, before)
+        attempt = judged(bench, attempt, first_audit)
     return replace(result, attempt=attempt)
 
 
@@ -451,29 +453,29 @@ def best_tested(
     return results
 
 
-def unchanged(bench: Workbench, before: FirstAudit, way: WalkBack, /) -> Attempt:
+def unchanged(bench: Workbench, first_audit: FirstAudit, way: WalkBack, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED_NAME,), ()),
         Cleaned(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
-        way.at_original(before.audit.measured),
-        before.suspicions,
-        before.audit,
-        findings=tuple(bench.findings(before.audit)),
+        way.at_original(first_audit.audit.measured),
+        first_audit.suspicions,
+        first_audit.audit,
+        findings=tuple(bench.findings(first_audit.audit)),
     )
 
 
-def judged(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
+def judged(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
     """The attempt with its findings, by what is known of it so far."""
-    return replace(attempt, findings=tuple(findings_of(bench, attempt, before)))
+    return replace(attempt, findings=tuple(findings_of(bench, attempt, first_audit)))
 
 
-def tested(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> Attempt:
+def tested(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
     """The attempt with its refinetune test, and what a search finds again; as it is where the recipe has no such test."""
     if not bench.settings.refinetune_steps:
         return attempt
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    return judged(bench, _refinetuned(bench, attempt, before.audit.measured), before)
+    return judged(bench, _refinetuned(bench, attempt, first_audit.audit.measured), first_audit)
 
 
 def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:
@@ -530,7 +532,7 @@ def found_again(
     ]
 
 
-def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> list[Finding]:
+def findings_of(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> list[Finding]:
     """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish."""
     refinetuned, limits = attempt.refinetuned, bench.limits
     # Where a wave no longer leads to the target, it makes the model a little surer of another class than its base is: that was not planted.
@@ -541,7 +543,7 @@ def findings_of(bench: Workbench, attempt: Attempt, before: FirstAudit, /) -> li
     )
     return [
         *by_audit,
-        *detect.accuracy_findings(before.audit.measured, attempt.audit.measured, limits=limits),
+        *detect.accuracy_findings(first_audit.audit.measured, attempt.audit.measured, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
         *attempt.cleaned.remaining,
         *attempt.returned,

@@ -45,7 +45,7 @@ CUT_NOTE = (
 class Choice:
     """All candidates that were tried, and the start of the run."""
 
-    before: FirstAudit  # the original, audited
+    first_audit: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with test backdoors; None where none were planted
     considered: Sequence[
         CandidateResult
@@ -84,7 +84,7 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         other = replace(bench, limits=limits)
         if attempt.is_original:
             return [*other.findings(attempt.audit), *of_choice]
-        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.before)
+        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.first_audit)
         return [*own, *of_choice]
 
     if_failed = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
@@ -93,31 +93,31 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
     report, images = cleaning.compose(
         inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
     )
-    return cleaning.with_base_record(bench, report, choice.before.audit, attempt.audit), images
+    return cleaning.with_base_record(bench, report, choice.first_audit.audit, attempt.audit), images
 
 
 def written(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.considered:
-        nothing = WalkBack.none(choice.before.audit.measured, bench.limits)
-        return attempts.unchanged(bench, choice.before, nothing)
+        nothing = WalkBack.none(choice.first_audit.audit.measured, bench.limits)
+        return attempts.unchanged(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.considered)
-    original = attempts.unchanged(bench, choice.before, best.way)
-    stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.before.patterns)
+    original = attempts.unchanged(bench, choice.first_audit, best.way)
+    stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.patterns)
     return original if stays else best
 
 
 def sides_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, attempt: Attempt, /) -> tuple[Side, Side]:
     """The original and the written weights, under the same triggers; afterwards the model has the latter."""
-    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.before.sure)
-    eval_set, before = replace(bench.eval_set, plan=plan), choice.before.audit
+    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.first_audit.sure)
+    eval_set, original = replace(bench.eval_set, plan=plan), choice.first_audit.audit
     bench.put(bench.original)
     # A search has named triggers that the first audit did not know.
     if attempt.suspicions != bench.eval_set.plan.suspicions:
-        before = replace(before, measured=searching.measure(bench.clip, eval_set, what="measuring before"))
-    first = cleaning.side(inputs, bench, before, eval_set)
+        original = replace(original, measured=searching.measure(bench.clip, eval_set, what="measuring before"))
+    first = cleaning.side(inputs, bench, original, eval_set)
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    after = before if attempt.audit is choice.before.audit else attempt.audit
+    after = original if attempt.audit is choice.first_audit.audit else attempt.audit
     return first, cleaning.side(inputs, bench, after, eval_set)
 
 
@@ -260,7 +260,7 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
             TestBackdoorRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
             for probe, took in (copy.learned() if copy else ())
         ),
-        patterns=len(choice.before.patterns),
+        patterns=len(choice.first_audit.patterns),
         candidates=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.considered),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=limits.budget(choice.minutes),

@@ -26,13 +26,13 @@ class Occasion:
 
     @classmethod
     def of(
-        cls, bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], findings: Sequence[Finding], /
+        cls, bench: Workbench, first_audit: FirstAudit, offered: Sequence[Candidate], findings: Sequence[Finding], /
     ) -> "Occasion":
         """That of a model with the findings of its audit, for the candidates that are offered."""
         roles = {candidate.role for candidate in offered}
         return cls(
-            is_sure=bool(before.sure),
-            acts=bool(before.acting),
+            is_sure=bool(first_audit.sure),
+            acts=bool(first_audit.acting),
             # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
             is_suspected=judging.is_suspected(findings) or Role.FINETUNE not in roles,
             has_base=bench.base is not None and bench.base.kin.is_base,

@@ -48,44 +48,44 @@ class Auto:
         return [candidate.recipes for candidate in self.candidates]
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Try and run candidates in this time, unless the audit passes, then report; ``auditing`` seconds an audit takes.
 
         Of several processes the first one reports; the others return None.
         """
         with limit.within(1.0):
-            choice = self.choice(bench, inputs, before, limit, auditing=auditing)
+            choice = self.choice(bench, inputs, first_audit, limit, auditing=auditing)
         return choice.concluded(bench, inputs) if bench.run.group.is_first else None
 
     def choice(
-        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Choice:
         """What was tried and run: nothing where the audit passes."""
         group = bench.run.group
-        if group.of_first(lambda: conclude.verdict_of(bench, inputs, before.audit) == "pass"):
+        if group.of_first(lambda: conclude.verdict_of(bench, inputs, first_audit.audit) == "pass"):
             progress.say("The audit passes: there is nothing to clean.")
-            return Choice(before, None, (), limit.minutes, False, limit.started)
+            return Choice(first_audit, None, (), limit.minutes, False, limit.started)
         try:
-            return tried_all(bench, before, self.candidates, limit, auditing=auditing)
+            return tried_all(bench, first_audit, self.candidates, limit, auditing=auditing)
         except deadline.OutOfTime:  # what the audit shows is told all the same
-            return Choice(before, None, (), limit.minutes, True, limit.started)
+            return Choice(first_audit, None, (), limit.minutes, True, limit.started)
 
 
 def tried_all(
-    bench: Workbench, before: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
+    bench: Workbench, first_audit: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
 ) -> Choice:
     """Plant test backdoors in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent, findings = bench.run.group, [0.0], bench.findings(before.audit)
-    occasion = Occasion.of(bench, before, offered, findings)
+    group, spent, findings = bench.run.group, [0.0], bench.findings(first_audit.audit)
+    occasion = Occasion.of(bench, first_audit, offered, findings)
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
     # suspected test backdoors would double the time, and no verdict hangs on them.
-    is_copy_needed = occasion.is_suspected and not before.shows
-    copy = trials.plant_beside(bench, before) if is_copy_needed else None
+    is_copy_needed = occasion.is_suspected and not first_audit.shows
+    copy = trials.plant_beside(bench, first_audit) if is_copy_needed else None
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
@@ -95,23 +95,23 @@ def tried_all(
         why_not = candidate.unfit(bench.samples) or occasion.why_not(candidate)
         if why_not or occasion.is_run_at_once(candidate):
             return CandidateResult(candidate, why_not)
-        candidate_result = attempts.on_copy(bench, candidate, copy, before)
+        candidate_result = attempts.on_copy(bench, candidate, copy, first_audit)
         spent.append(candidate_result.seconds)
         return candidate_result
 
     def is_worth(attempt: Attempt) -> bool:
-        return not attempts.is_better_as_it_was(findings, attempt, patterns=before.patterns)
+        return not attempts.is_better_as_it_was(findings, attempt, patterns=first_audit.patterns)
 
     candidate_results = attempts.choose(
         offered,
         limits=bench.limits,
-        is_sure=bool(before.sure),
+        is_sure=bool(first_audit.sure),
         is_late=is_late,
         is_worth=is_worth,
         try_out=try_out,
-        run=lambda result: attempts.on_model(bench, result, copy, before),
+        run=lambda result: attempts.on_model(bench, result, copy, first_audit),
     )
     results = attempts.best_tested(
-        candidate_results, is_worth=is_worth, test=lambda attempt: attempts.tested(bench, attempt, before)
+        candidate_results, is_worth=is_worth, test=lambda attempt: attempts.tested(bench, attempt, first_audit)
     )
-    return Choice(before, copy, results, limit.minutes, is_late(), limit.started)
+    return Choice(first_audit, copy, results, limit.minutes, is_late(), limit.started)

@@ -232,11 +232,11 @@ def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     return planted(bench, test_backdoors) if test_backdoors else None
 
 
-def plant_beside(bench: Workbench, before: FirstAudit, /) -> PlantedCopy | None:
+def plant_beside(bench: Workbench, first_audit: FirstAudit, /) -> PlantedCopy | None:
     """A copy with test backdoors that lead to no suspected class: with two backdoors for one, neither removal could be told from the other."""
     classes = bench.eval_set.vocabulary.classes
-    suspected = (classes.index(row.class_) for row in before.audit.suspects_by(bench.limits))
-    return plant(bench, avoid=[*detect.targets(before.suspicions), *suspected])
+    suspected = (classes.index(row.class_) for row in first_audit.audit.suspects_by(bench.limits))
+    return plant(bench, avoid=[*detect.targets(first_audit.suspicions), *suspected])
 
 
 def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> PlantedCopy | None:

@@ -35,7 +35,7 @@ RESERVE_SEARCHED, RESERVE_MEASURED = 1.25, 2.5
 class RecipeRun:
     """A cleaning by one recipe, with the audits around it."""
 
-    before: FirstAudit  # of the original
+    first_audit: FirstAudit  # of the original
     original: detect.Measurement  # with all suspected triggers, those too that the method found by itself
     suspicions: tuple[Suspicion[int | None], ...]
     trained: Training
@@ -52,19 +52,21 @@ class RecipeRun:
     @property
     def is_whole(self) -> bool:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
-        audits = (self.before.audit, self.audit)
+        audits = (self.first_audit.audit, self.audit)
         return not (self.trained.cut or any(audit.is_cut or audit.measured.untried for audit in audits))
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
         eval_set = bench.eval_set.suspecting(self.suspicions)
         bench.put(bench.original)
-        first = cleaning.side(inputs, bench, replace(self.before.audit, measured=self.original), eval_set)
+        first = cleaning.side(inputs, bench, replace(self.first_audit.audit, measured=self.original), eval_set)
         bench.put_between(bench.original, self.weights, share=self.way.point.share)
         last = cleaning.side(inputs, bench, self.audit, eval_set)
         applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
         report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
-        return Cleaning(cleaning.with_base_record(bench, report, self.before.audit, self.audit), images, self.is_whole)
+        return Cleaning(
+            cleaning.with_base_record(bench, report, self.first_audit.audit, self.audit), images, self.is_whole
+        )
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:
@@ -91,7 +93,7 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
 
 def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     """That nothing acted before, so that nothing shows what the cleaning removes."""
-    if recipe_run.before.acting or recipe_run.before.audit.search is None:
+    if recipe_run.first_audit.acting or recipe_run.first_audit.audit.search is None:
         return []
     return [cleaning.nothing_to_clean(is_changed=recipe_run.is_changed)]
 
@@ -110,7 +112,7 @@ class OneRecipe:
         return OneRecipe(inputs.recipe)
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Clean, walk back and audit again in this time, then report; ``auditing`` seconds an audit takes.
 
@@ -120,10 +122,10 @@ class OneRecipe:
         with limit.within(1.0):
             aims = bench.begin(
                 self.recipe,
-                before.shown_to([self.recipe]),
+                first_audit.shown_to([self.recipe]),
                 base=base_of(bench, self.recipe),
                 run=run,
-                text_classifier=before.audit.measured.text_classifier,
+                text_classifier=first_audit.audit.measured.text_classifier,
             )
             with deadline.within(None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * auditing):
                 run.group.check_time()
@@ -131,7 +133,7 @@ class OneRecipe:
             if not run.group.is_first:
                 return None
             alone = replace(bench, run=bench.run.alone())  # the others are done
-            recipe_run = walked_and_audited(alone, self.recipe, before, aims, trained, reserve=auditing)
+            recipe_run = walked_and_audited(alone, self.recipe, first_audit, aims, trained, reserve=auditing)
         return recipe_run.concluded(alone, inputs)
 
 
@@ -152,13 +154,13 @@ def base_of(bench: Workbench, recipe: Recipe, /) -> model.Clip | None:
 
 
 def walked_and_audited(
-    bench: Workbench, recipe: Recipe, before: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
+    bench: Workbench, recipe: Recipe, first_audit: FirstAudit, aims: Aims, trained: Training, /, *, reserve: float
 ) -> RecipeRun:
     """The walk back from the current weights, and the audit at its end; ``reserve`` are the seconds that this needs."""
     weights = bench.weights()
     own = aims.searched.strongest() if aims.searched else ()
-    suspected = distinct([*before.suspicions, *new_among(own, before.suspicions)])
-    original = bench.original_under(suspected, before)
+    suspected = distinct([*first_audit.suspicions, *new_among(own, first_audit.suspicions)])
+    original = bench.original_under(suspected, first_audit)
     with deadline.within(None, reserve=reserve):
         walks = recipe.audit.walk_back and bool(trained.record.steps)
         way = bench.walked_back(original, weights, suspected, walks=walks)
@@ -167,4 +169,4 @@ def walked_and_audited(
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
         audit = AuditResult(way.point.measured, None, (CC.TIME_OVER, late), 0.0)
-    return RecipeRun(before, original, suspected, trained, aims.searched is not None, weights, way, audit)
+    return RecipeRun(first_audit, original, suspected, trained, aims.searched is not None, weights, way, audit)

@@ -52,8 +52,8 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
         limit = Limit.of(minutes, started, measuring=measuring)
         bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
         with limit.within(1.0):
-            bench, before, seconds = audit_original.audit_original(bench, limit)
-        cleaning = strategy.clean(bench, inputs, before, limit, auditing=seconds)
+            bench, first_audit, seconds = audit_original.audit_original(bench, limit)
+        cleaning = strategy.clean(bench, inputs, first_audit, limit, auditing=seconds)
         return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
 
 

@@ -35,6 +35,6 @@ class Strategy(Protocol):
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, before: FirstAudit, limit: Limit, /, *, auditing: float
+        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
     ) -> Cleaning | None:
         """Clean and audit again in this time, then report; ``auditing`` seconds an audit takes. None in all processes but the first."""

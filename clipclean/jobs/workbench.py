@@ -12,9 +12,9 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding
-from clipclean.jobs import first_audit, judging, searching
+from clipclean.jobs import judging, searching
 from clipclean.jobs.base import LoadedBase
-from clipclean.jobs.first_audit import FirstAudit
+from clipclean.jobs.first_audit import FirstAudit, watched_triggers
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import training, walk_back
@@ -158,9 +158,11 @@ class Workbench:
             self.run.group.check_time()
         return self.run.group.of_first(lambda: searching.measure(self.clip, eval_set, what=what, in_time=in_time))
 
-    def original_under(self, suspicions: Sequence[Suspicion[int | None]], before: FirstAudit, /) -> detect.Measurement:
+    def original_under(
+        self, suspicions: Sequence[Suspicion[int | None]], first_audit: FirstAudit, /
+    ) -> detect.Measurement:
         """The measurement of the original under these triggers: its audit did not know those that a cleaning came to by itself."""
-        measurement = before.audit.measured
+        measurement = first_audit.audit.measured
         there = {probe.trigger for probe in measurement.suspected}
         # The panel is looked at on fewer images.
         more = tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)
@@ -169,7 +171,7 @@ class Workbench:
             self.put(self.original)
             eval_set = self.eval_set.under(more)
             suspected = (*suspected, *self.measure(eval_set, what="measuring before", in_time=False).suspected)
-        return replace(measurement, suspected=suspected, sure=before.sure)
+        return replace(measurement, suspected=suspected, sure=first_audit.sure)
 
     def walked_back(
         self,
@@ -200,7 +202,7 @@ class Workbench:
             measurement = self.measure(eval_set, what="walking back", in_time=share < 1)
             return replace(measurement, suspected=(*measurement.suspected, *probes(share)))
 
-        watched = [*first_audit.watched_triggers(original, suspicions), *test_backdoors]
+        watched = [*watched_triggers(original, suspicions), *test_backdoors]
         return walk_back.walk_back(measure, original, watched, self.limits, least=0.0 if walks else 1.0)
 
     def without_panel(
