@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from clipclean import files, progress, requests, untrusted
+from clipclean import files, metrics_log, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
 from clipclean.requests import Opt, Request, called
@@ -77,7 +77,7 @@ def check(*sources: object) -> None:
                     f"{called(name)} {package} needs a package that is not installed: pip install {package}."
                 )
         if opt.writes == "log" and value is not None:
-            progress.check_log(value)
+            metrics_log.check_log(value)
 
 
 def check_report(name: str, path: Path, /) -> None:

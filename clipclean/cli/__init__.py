@@ -24,7 +24,7 @@ COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
     "audit": ("clipclean.cli.audit:audit", "Look for an unknown backdoor, and name its target class."),
     "references": ("clipclean.cli.audit:references", "Measure clean models once, to compare others with them."),
-    "screen": ("clipclean.cli.sanitize:screen", "Find suspicious pairs in a supposedly clean set."),
+    "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.weights:inspect", "Describe a checkpoint file, without building a model from it."),
     "export": ("clipclean.cli.weights:export", "Write the same weights in the layout of another library."),
     "verify": ("clipclean.cli.weights:verify", "Check a folder of weights against its records."),
@@ -36,7 +36,7 @@ COMMANDS = {
     "explain": ("clipclean.cli.pages:explain", "Explain a finding, or print a page of the documentation."),
     "runs": ("clipclean.cli.machine:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.machine:doctor", "Show versions, devices and memory, for bug reports."),
-    "demo": ("clipclean.cli.sanitize:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
+    "demo": ("clipclean.cli.demo:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
 }
 
 EXIT_CODES = {

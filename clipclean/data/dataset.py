@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipclean import files
-from clipclean.data import formats, sample
+from clipclean.data import listing as listings
+from clipclean.data import sample
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch
 from clipclean.data.sample import DataRequest, IgnoredFiles, ImageSource, Listing, SampleEntry, Unusable
@@ -90,14 +91,14 @@ def read(
         'a red square'
     """
     request = DataRequest(image_key, caption_key, labels_serve=bool(templates))
-    listing = formats.find(places, request, scratch=images.scratch)
+    listing = listings.find(places, request, scratch=images.scratch)
     listing.entries = [_with_caption(entry, templates) for entry in listing.entries] if templates else listing.entries
     return _clean_set(places, listing, images=images, captions=True, progress=progress)
 
 
 def read_images(*places: Path, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for images that need no captions; a caption that is there is kept."""
-    listing = formats.find(places, DataRequest(captions=False), scratch=images.scratch)
+    listing = listings.find(places, DataRequest(captions=False), scratch=images.scratch)
     return _clean_set(places, listing, images=images, captions=False, progress=progress)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from clipclean import untrusted
 from clipclean.data import sample
-from clipclean.data.containers import READABLE_FORMATS
+from clipclean.data.formats import READABLE_FORMATS
 from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import answers_yes, leads_out, printable

@@ -12,7 +12,8 @@ from clipclean.export import formats, placing, records
 from clipclean.jobs import estimate, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.progress import logged, say
+from clipclean.metrics_log import logged
+from clipclean.progress import say
 from clipclean.requests import Sanitize
 from clipclean.train import RunState, resume
 

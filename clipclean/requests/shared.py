@@ -9,7 +9,7 @@ from click.types import convert_type
 from clipclean.requests.option import Opt
 from clipclean.requests.values import Finite, device, label, labels, places
 
-# Written out, since what reads data imports torch; a test compares it with ``data/containers.py``.
+# Written out, since what reads data imports torch; a test compares it with ``data/formats.py``.
 SETS_HELP = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). Repeatable."
 
 

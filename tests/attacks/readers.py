@@ -28,8 +28,8 @@ from clipclean import checkpoint, data, detect, report, untrusted
 from clipclean.attack import trigger_files
 from clipclean.checkpoint import folders
 from clipclean.config import policy, recipe
-from clipclean.data import formats, image
-from clipclean.data.containers import CONTAINERS
+from clipclean.data import image, listing
+from clipclean.data.formats import CONTAINERS
 from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
@@ -170,7 +170,7 @@ def _judged_folder(place: Path) -> None:
 def _set(place: Path) -> None:
     """A set of images, each of which is decoded; copies go where everything goes at the end."""
     images = data.ImageCache(LIMITS)
-    found = formats.find([place], DataRequest(), scratch=images.scratch)
+    found = listing.find([place], DataRequest(), scratch=images.scratch)
     for entry in found.entries:
         assert not DRIVES.search(entry.key + entry.caption + (entry.label or "")), "a caption drives a terminal"
         if entry.image is not None:

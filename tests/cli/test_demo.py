@@ -9,7 +9,7 @@ import tiny
 import clipclean
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
-from clipclean.cli import sanitize as command
+from clipclean.cli import demo as command
 from clipclean.config import recipe
 from clipclean.errors import ResourceError, UsageError
 from clipclean.jobs import base as bases

@@ -38,7 +38,7 @@ def command(monkeypatch):
             return body(**vars(asked), **{name: getattr(shell_, name) for name in shell})
 
         made = command_of(kind, shell)(demo)
-        monkeypatch.setattr("clipclean.cli.sanitize.demo", made)
+        monkeypatch.setattr("clipclean.cli.demo.demo", made)
 
     return install
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
 
 from clipclean import requests, untrusted
-from clipclean.data import ImageCache, formats, read_classes, read_images, read_templates, sample
-from clipclean.data.containers import READABLE_FORMATS
+from clipclean.data import ImageCache, listing, read_classes, read_images, read_templates, sample
+from clipclean.data.formats import READABLE_FORMATS
 from clipclean.data.sample import ImageSource, Unusable, whole_file
 from clipclean.errors import RefusedInput, UsageError
 
@@ -41,21 +41,21 @@ def test_the_help_names_every_format():
     ],
 )
 def test_patterns_expand_as_webdataset_expands_them(pattern, names):
-    assert formats.expand(Path(pattern)) == [Path(name) for name in names]
+    assert listing.expand(Path(pattern)) == [Path(name) for name in names]
     assert expand_urls(pattern) == names
 
 
 def test_a_wildcard_stands_for_what_is_there_in_order_and_the_environment_for_nothing(tmp_path, monkeypatch):
     for name in ("b.tar", "a.tar", "c.txt"):
         (tmp_path / name).touch()
-    assert formats.expand(tmp_path / "*.tar") == [tmp_path / "a.tar", tmp_path / "b.tar"]
+    assert listing.expand(tmp_path / "*.tar") == [tmp_path / "a.tar", tmp_path / "b.tar"]
     with pytest.raises(RefusedInput, match=r"\*\.parquet"):
-        formats.expand(tmp_path / "*.parquet")
+        listing.expand(tmp_path / "*.parquet")
     monkeypatch.setenv("WDS_SECRET", "leaked")
-    assert formats.expand(Path("${SECRET}.tar")) == [Path("${SECRET}.tar")]
+    assert listing.expand(Path("${SECRET}.tar")) == [Path("${SECRET}.tar")]
     for name in ("a{0..1}.tar", "b*.tar"):  # a path that is there is no pattern
         (tmp_path / name).touch()
-        assert formats.expand(tmp_path / name) == [tmp_path / name]
+        assert listing.expand(tmp_path / name) == [tmp_path / name]
 
 
 def test_classes_and_templates_are_lines_without_blanks_and_comments(tmp_path):

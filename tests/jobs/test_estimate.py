@@ -6,7 +6,7 @@ import pytest
 import torch
 from clips import build
 
-from clipclean import progress
+from clipclean import metrics_log, progress
 from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.errors import ResourceError
@@ -145,7 +145,7 @@ def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
 
 
 def logged(folder, *steps):
-    with progress.logged(folder, ()):
+    with metrics_log.logged(folder, ()):
         for done, values in steps:
             progress.record(done, values)
 
@@ -159,14 +159,14 @@ def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and
         {"stage": 1, "step": 2, "loss": 1.0},
     ]
     assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
-    with progress.logged(tmp_path / "none", ()):
+    with metrics_log.logged(tmp_path / "none", ()):
         pass
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
 def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(tmp_path, kind):
-    name = progress.METRICS
+    name = metrics_log.METRICS
     folder, precious = tmp_path / "logs", tmp_path / "thesis.txt"
     folder.mkdir()
     if kind == "pipe":
@@ -176,7 +176,7 @@ def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(t
     if kind == "link":
         precious.write_text("years of work")
     with pytest.raises(ResourceError):
-        progress.check_log(folder)
+        metrics_log.check_log(folder)
     with pytest.raises(ResourceError):  # it came later
         logged(folder, (1, {"loss": 1.0}))
     assert precious.exists() == (kind == "link")
