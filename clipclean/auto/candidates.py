@@ -227,7 +227,7 @@ def clean(
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
         aims = bench.begin(recipe, triggers, base=base, run=run, check=check)
-        aims = replace(aims, rehearsed=rehearsed, original=aims.original if aims.searched else teacher)
+        aims = replace(aims, rehearsed=rehearsed, teacher=aims.teacher if aims.searched else teacher)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the

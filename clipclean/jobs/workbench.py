@@ -98,9 +98,9 @@ class Workbench:
         Raises:
             Inconclusive: nothing can be searched, or nothing told of what clean images explain; or what ``check`` raises.
         """
-        finetune = training.begin(self.clip, self.samples, base, recipe, run=run)
+        teacher = training.begin(self.clip, self.samples, base, recipe, run=run)
         # What is fitted wins most of its loss back: its steps go to where the finetune has clean images.
-        if check and base is not None and recipe.undoes and recipe.unlearn.base_share and finetune is None:
+        if check and base is not None and recipe.undoes and recipe.unlearn.base_share and teacher is None:
             check()
         words = self.eval_set.vocabulary
         if text_classifier is None or base is not None:
@@ -114,7 +114,7 @@ class Workbench:
             triggers=triggers,
             run=run,
         )
-        return replace(aims, base=base, original=finetune)
+        return replace(aims, base=base, teacher=teacher)
 
     def put_between(self, original: dict[str, Tensor], end: dict[str, Tensor], /, *, share: float) -> None:
         """Put in the weights at a share of the way from the original to the cleaned ones."""

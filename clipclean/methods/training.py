@@ -51,7 +51,7 @@ class Aims:
     text_classifier: Tensor | None = None  # (K, D), the zero-shot classifier of the model
     searched: unlearning.SearchedModel | None = None  # for unlearn: what acts, with what its first search found
     rehearsed: tuple[Suspicion[int], ...] = ()  # for the other methods: triggers that are put on some images
-    original: model.Clip | None = None  # frozen: where clean images belong, if the model has moved from there already
+    teacher: model.Clip | None = None  # frozen: where clean images belong, if the model has moved from there already
     base: model.Clip | None = None  # the model that this one was finetuned from, for a recipe that undoes
 
 
@@ -102,9 +102,9 @@ def begin(
         Inconclusive: the recipe keeps what clean images explain, and of this model that cannot be told.
     """
     is_fitted = base is not None and recipe.undoes and recipe.unlearn.base_damping is not None
-    finetune = model.frozen_copy(clip) if is_fitted else None
+    teacher = model.frozen_copy(clip) if is_fitted else None
     towards_base.put_towards_base(clip, samples, base, recipe, run=run)
-    return finetune
+    return teacher
 
 
 def aims_of(
@@ -158,14 +158,14 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
     """
     if aims.searched is not None:
         base = aims.base if recipe.undoes else None
-        return unlearn(clip, samples, recipe, aims.searched, original=aims.original, base=base, run=run)
+        return unlearn(clip, samples, recipe, aims.searched, teacher=aims.teacher, base=base, run=run)
     if not (recipe.train.recover_steps and aims.rehearsed):
         return finetune(clip, samples, recipe, aims=aims, run=run)
-    original = aims.original or model.frozen_copy(clip)
+    teacher = aims.teacher or model.frozen_copy(clip)
     trained = finetune(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:
         return trained
-    after = recover(clip, samples, recipe, original, rehearsed=aims.rehearsed, run=run)
+    after = recover(clip, samples, recipe, teacher, rehearsed=aims.rehearsed, run=run)
     return replace(trained, record=merged([trained.record, after]))
 
 
@@ -173,13 +173,13 @@ def recover(
     clip: model.Clip,
     samples: Samples,
     recipe: Recipe,
-    original: model.Clip,
+    teacher: model.Clip,
     /,
     *,
     rehearsed: Sequence[Suspicion[int]],
     run: Run,
 ) -> TrainingRecord:
-    """Bring clean images back to the embeddings of ``original``, in place, and images under ``rehearsed`` triggers to those without.
+    """Bring clean images back to the embeddings of ``teacher``, in place, and images under ``rehearsed`` triggers to those without.
 
     The original shows no backdoor on clean images, so it is the best teacher for them: five points that CleanCLIP had cost became
     1.8, and 0.2 at 0.7 of the way back. Without a trigger that holds it, a backdoor comes back on this way: of a frequency pattern
@@ -204,7 +204,7 @@ def recover(
     with interruptible() as stop:
         losses = rounds.forget(
             clip,
-            rounds.Teachers(original),
+            rounds.Teachers(teacher),
             batches,
             {"newest": rehearsed, "earlier": rehearsed},
             settings,
@@ -228,19 +228,19 @@ def unlearn(
     searched: unlearning.SearchedModel,
     /,
     *,
-    original: model.Clip | None = None,
+    teacher: model.Clip | None = None,
     base: model.Clip | None = None,
     run: Run,
 ) -> Training:
     """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
 
-    Clean images go to where ``original`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of
+    Clean images go to where ``teacher`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of
     the last whole round is saved.
     """
     scene, state, is_cut = searched.scene, searched.state, False
     with interruptible() as stop:
         # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
-        original = original or model.frozen_copy(clip)
+        teacher = teacher or model.frozen_copy(clip)
         earlier = unlearning.restored(run.state, scene)
         if earlier and earlier[1]:
             clip.net.load_state_dict(earlier[1], strict=True)
@@ -248,10 +248,10 @@ def unlearn(
         settings = rounds.RoundSettings.of(recipe)
         batches = partial(rounds.batches_of, clip, samples.pairs, settings, run=run)
         damping = recipe.train.damping
-        inverses = None if damping is None else inverses_of(original, samples, recipe, damping, run=run)
+        inverses = None if damping is None else inverses_of(teacher, samples, recipe, damping, run=run)
         states = unlearning.unlearn(
             clip,
-            rounds.Teachers(original, base),
+            rounds.Teachers(teacher, base),
             scene,
             state,
             settings,
