@@ -1174,9 +1174,6 @@ FIGURES: dict[str, Callable[[], str]] = {
     "more-warp": functools.partial(more_left, "warp"),
     "more-convolution": functools.partial(more_left, "conv-filter"),
     "finetunes-cleaned": lambda: str(sum(bool(row["left"]) for row in finetunes.read())),
-    "finetunes-cleaned-of": lambda: str(
-        len(finetunes.of_kind([r for r in finetunes.read() if r["half"] == "report"], "backdoored"))
-    ),
     "finetunes-cleaned-pass": lambda: ending_of_cleanings(finetunes.passed),
     "finetunes-cleaned-wrong": lambda: ending_of_cleanings(finetunes.passed_wrongly),
     "undo-lost": undo_lost,

@@ -484,8 +484,9 @@ def each_sealed(models: Sequence[Row], /) -> str:
         words = f"{row['arch']}{', 20 classes more' * (row['way'] == MORE_CLASSES)}{trigger}"
         if row["counts_as"] == "neither":
             words += " (the trigger did not take)"
-        right = "" if not row["trigger"] else "yes" if is_named(row) else "no"
-        body.append([words, row["verdict"], row["findings"], right, *of_one_cleaning(row)])
+        verdict = [row["verdict"] or "–", row["findings"] or "–"]
+        right = ("yes" if is_named(row) else "no") if row["trigger"] and row["verdict"] else "–"
+        body.append([words, *verdict, right, *of_one_cleaning(row)])
     return common.table([head, *body])
 
 
