@@ -47,7 +47,7 @@ class Choice:
 
     first_audit: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with test backdoors; None where none were planted
-    considered: Sequence[
+    candidate_results: Sequence[
         CandidateResult
     ]  # the candidates in the order of trying; none where the audit passed, or time was over before
     minutes: float | None  # after which no candidate was started; None without a limit
@@ -57,7 +57,7 @@ class Choice:
     @property
     def is_cut(self) -> bool:
         """Whether time was over before any candidate was run."""
-        return self.is_late and not self.considered
+        return self.is_late and not self.candidate_results
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
@@ -77,7 +77,7 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         *findings_of_choice(choice, attempt, first.measured, limits=bench.limits),
         *cleaning.notes(inputs),
         *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
-        *silenced(choice.considered, attempt),
+        *silenced(choice.candidate_results, attempt),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
@@ -87,7 +87,7 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.first_audit)
         return [*own, *of_choice]
 
-    if_failed = nothing_passed(choice.considered, attempt, bench.limits) if choice.considered else None
+    if_failed = nothing_passed(choice.candidate_results, attempt, bench.limits) if choice.candidate_results else None
     applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
     account_of_run = account(choice, attempt, bench.limits)
     report, images = cleaning.compose(
@@ -98,10 +98,10 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
 
 def written(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
-    if not choice.considered:
+    if not choice.candidate_results:
         nothing = WalkBack.none(choice.first_audit.audit.measured, bench.limits)
         return attempts.unchanged(bench, choice.first_audit, nothing)
-    _, best = attempts.best(choice.considered)
+    _, best = attempts.best(choice.candidate_results)
     original = attempts.unchanged(bench, choice.first_audit, best.way)
     stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.patterns)
     return original if stays else best
@@ -127,9 +127,9 @@ def findings_of_choice(
     """What the choice itself shows: that time was over, that nothing was to clean, that the original stays, or what the test backdoors show."""
     if choice.is_cut:
         return [detect.unproven(CC.TIME_OVER, CUT_NOTE)]
-    if not choice.considered:
+    if not choice.candidate_results:
         return [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
-    winner, best = attempts.best(choice.considered)
+    winner, best = attempts.best(choice.candidate_results)
     if attempt.is_original:
         return [as_it_was(best)]
     return test_backdoor_findings(
@@ -244,7 +244,7 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
 
 def out_of_time(choice: Choice, /, *, candidate_count: int) -> list[Finding]:
     """That the time was over before every one of the ``candidate_count`` candidates was tried that might have done better."""
-    untried = candidate_count - len(choice.considered)
+    untried = candidate_count - len(choice.candidate_results)
     if choice.is_cut or not (choice.is_late and untried):
         return []
     return [finding(CC.CANDIDATES_UNTRIED, f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]
@@ -261,13 +261,15 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(choice.first_audit.patterns),
-        candidates=tuple(_candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.considered),
+        candidates=tuple(
+            _candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.candidate_results
+        ),
         rebound=_refinetuned(refinetuned) if refinetuned else None,
         budget=limits.budget(choice.minutes),
         seconds=SpentRecord(
             total=time.monotonic() - choice.started,
             planting=copy.seconds if copy else 0.0,
-            trials=sum(entry.seconds for entry in choice.considered),
+            trials=sum(entry.seconds for entry in choice.candidate_results),
             chosen=attempt.cleaned.training.seconds,
             rebound=refinetuned.seconds if refinetuned else 0.0,
         ),

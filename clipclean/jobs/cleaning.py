@@ -89,7 +89,9 @@ def compose(
         after=last,
         recipe=recipe_of(inputs, before.measured, after.measured),
         vocabulary=inputs.shared.vocabulary.record(is_given=inputs.shared.has_own_classes),
-        data=inputs.clean.record().model_copy(update={"screened": inputs.screened and inputs.screened.as_json()}),
+        data=inputs.clean.record().model_copy(
+            update={"screened": inputs.screening_record and inputs.screening_record.as_json()}
+        ),
         seed=inputs.seed,
         training=training,
         exports=(),
@@ -130,13 +132,15 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
     """Notes on classes, data and recipe that leave the verdict as it is."""
     # What is written holds neither code nor other weights.
     yield from judging.file_findings(inputs.loaded, is_chosen=True)
-    skipped, screened = inputs.clean.skipped, inputs.screened
+    skipped, screening_record = inputs.clean.skipped, inputs.screening_record
     yield from judging.notes_on_classes(inputs.shared)
     if skipped:
         samples = f"{len(skipped)} of {len(skipped) + len(inputs.clean)} samples"
         yield judging.note_on_skipped(skipped, samples, value=float(len(skipped)))
-    if screened and (screened.suspicious or screened.dropped):
-        yield finding(CC.SUSPICIOUS_PAIRS, ranking.told(screened), level="note", value=screened.suspicious_share)
+    if screening_record and (screening_record.suspicious or screening_record.dropped):
+        yield finding(
+            CC.SUSPICIOUS_PAIRS, ranking.told(screening_record), level="note", value=screening_record.suspicious_share
+        )
     if (
         inputs.evidence.kind != "measured" and not inputs.recipe.traits.chooses
     ):  # that measures its candidates in the run itself

@@ -27,7 +27,7 @@ class CleaningInputs:
 
     shared: SharedInputs  # beside the pairs
     clean: data.CleanSet  # without what screening dropped
-    screened: ScreenedRecord | None  # the report's data.screened
+    screening_record: ScreenedRecord | None  # the report's data.screened
     to_train: Samples
     to_measure: Samples
     holds_out: bool  # whether the images to measure on are some of the pairs
@@ -79,8 +79,8 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     applicability = evidence_for(requested_recipe, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named_suspicions]
-    clean, screened = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
-    if screened and screened.dropped:
+    clean, screening_record = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
+    if screening_record and screening_record.dropped:
         to_train, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
     to_measure = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=least)
@@ -88,7 +88,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     return CleaningInputs(
         shared=shared,
         clean=clean,
-        screened=screened,
+        screening_record=screening_record,
         to_train=to_train,
         to_measure=to_measure,
         holds_out=hold_out,
