@@ -11,6 +11,7 @@ To trace a sentence of another page, add to ``FIGURES`` what its numbers are mad
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -857,6 +858,22 @@ def more_left(family: str) -> str:
     return f"{float(row['left']):.2f}"
 
 
+def sealed_finetunes_audited() -> str:
+    """Of the sealed finetunes the clean ones that pass, and fail; of the backdoored ones those that fail, are named, and pass; with all of each."""
+    clean, planted = (finetunes.of_kind(finetunes.read(finetunes.SEALED), kind) for kind in ("clean", "backdoored"))
+    by_verdict = [Counter(row["verdict"] for row in models) for models in (clean, planted)]
+    innocent = f"{by_verdict[0]['pass']}, {by_verdict[0]['fail']}, {len(clean)}"
+    return f"{innocent}; {by_verdict[1]['fail']}, {sum(map(finetunes.is_named, planted))}, {by_verdict[1]['pass']}, {len(planted)}"
+
+
+def sealed_finetunes_cleaned() -> str:
+    """Of the sealed finetunes that were cleaned those that pass; of these those with more left or returned than the aim; the loss, average and most."""
+    done = finetunes.cleanings(finetunes.read(finetunes.SEALED))
+    passing = [row for row in done if row["told"].startswith("pass")]
+    over = (sum(float(row[name]) > finetunes.AIM for row in passing) for name in ("left", "returned"))
+    return f"{len(passing)} of {len(done)}; {', '.join(map(str, over))}; {finetunes.losses(done)}"
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -1167,6 +1184,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "finetunes-planned": finetunes_planned,
     "lift-doubts": lambda: str(LIFT_DOUBTS),
     "finetunes-rates": finetunes_rates,
+    "sealed-finetunes-audited": sealed_finetunes_audited,
+    "sealed-finetunes-cleaned": sealed_finetunes_cleaned,
     "more-planned": more_planned,
     "more-audited": more_audited,
     "more-cleaned-vit": functools.partial(more_cleaned, "vit"),

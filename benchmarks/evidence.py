@@ -63,6 +63,13 @@ def stored(name: str, *, planned: int | None = None, measured: str | None = None
     return State(len(mine), planned, commits_of(mine, commit), seconds_of(mine))
 
 
+def audited(name: str, /) -> State:
+    """The finetunes of a plan that were audited, of those whose trigger took."""
+    rows = common.records(RESULTS / f"{name}.csv")
+    planned = [row for row in rows if row["kind"] != "base" and row["counts_as"] != "neither"]
+    return stored(name, planned=len(planned), measured="verdict")
+
+
 def celled(*folders: str, planned: int | None = None, commit: str | None = None) -> State:
     """The cells of folders, a JSON file each."""
     cells = [cell for folder in folders for cell in common.cells(RESULTS / folder)]
@@ -172,12 +179,12 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "finetunes": Measurement(
         ("finetunes", "finetunes-aims"),
-        lambda: stored("finetunes", planned=46, measured="verdict"),
+        lambda: audited("finetunes"),
         (f"finetunes.py {PHOTOS} --zoo {{build}}/sealed {{build}}/large --out {{build}}/finetunes",),
     ),
     "finetunes-sealed": Measurement(
         ("finetunes-sealed",),
-        lambda: stored("finetunes-sealed", planned=12, measured="verdict"),
+        lambda: audited("finetunes-sealed"),
         (f"finetunes.py {PHOTOS} --plan benchmarks/finetunes-sealed.csv --out {{build}}/finetunes",),
     ),
     "auto-now": Measurement(

@@ -23,6 +23,8 @@ unreleased=$(sed -n '/^## \[Unreleased\]/,/^## \[[0-9]/p' CHANGELOG.md | grep -c
 ((unreleased == 0)) || refuse "CHANGELOG.md tells $unreleased changes as unreleased. Give them a version (docs/releasing.md)."
 grep -qxF "version: $version" CITATION.cff || refuse "CITATION.cff does not name version $version."
 
+"$python" benchmarks/tables.py --check || refuse "A page is not what the code or the results have. Run make tables, look at it, and commit it."
+
 rm -rf dist
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$python" -m build --outdir dist .
 if "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("twine") is None)'; then

@@ -1,4 +1,4 @@
-"""The pages say what the program does: generated parts render, links lead somewhere, commands parse."""
+"""The pages say what the program does: links lead somewhere, commands parse."""
 
 import re
 import shlex

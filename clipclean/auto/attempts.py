@@ -9,7 +9,8 @@
 - If none passes on the copy, they are run until one is within the budget on the model: first those that were within it on the copy, and of these
   the one that left the fewest test backdoors.
 - Written is the run with the fewest errors, and of these the one with the least loss of accuracy. A trigger in doubt counts as the whole budget, and
-  one that is left as more, by how many images it moves. Where that one is in doubt, one that went back to the base and left no trigger is written.
+  one that is left as more, by how many images it moves. Where that one is in doubt, or leaves a trigger, one is written that went back to the base with
+  as few errors, left no trigger, and cost no more than the budget.
 """
 
 import time
@@ -61,6 +62,11 @@ class Attempt:
     def went_back(self) -> bool:
         """Whether it began on the way to the base, and kept more than half of that in its walk back."""
         return self.candidate.goes_back and self.point.share > LEAST_WAY_KEPT
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether it went back to the base within the budget, and left no trigger."""
+        return self.went_back and self.way.is_within and not (self.left or self.over_budget)
 
     @property
     def point(self) -> Point:
@@ -283,14 +289,15 @@ def is_better_as_it_was(
 def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResult, Attempt]:
     """The run candidate whose weights are written.
 
-    Where the one of the best rank is in doubt, it is one that went back to the base, with as few errors and no trigger left. What a surgery is shown it
-    silences, so fewer doubts about it say less: of a convolution it left 0.70 and one doubt, and the other had two.
+    Where the one of the best rank is in doubt, or leaves a trigger, it is one that went back to the base with as few errors, within the budget and
+    with no trigger left. A surgery moves weights nowhere but where it silences what it is shown, so fewer doubts about it say less: of a convolution
+    it left 0.70 and one doubt.
     """
     ran = [(entry, entry.attempt) for entry in candidate_results if entry.attempt]
     winner = _, first = min(ran, key=lambda pair: pair[1].rank())
     if not (first.doubted or first.left):
         return winner
-    undone = [(entry, one) for entry, one in ran if one.went_back and not one.left and one.errors == first.errors]
+    undone = [pair for pair in ran if pair[1].is_undone and pair[1].errors == first.errors]
     return min(undone or [winner], key=lambda pair: pair[1].rank())
 
 

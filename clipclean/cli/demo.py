@@ -11,8 +11,6 @@ from clipclean import requests
 from clipclean.cli import printing
 from clipclean.cli.command import command_of
 from clipclean.cli.options import Shell
-
-# Options for values of a recipe.
 from clipclean.cli.sanitize import run
 from clipclean.requests import Opt
 

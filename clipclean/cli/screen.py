@@ -8,7 +8,6 @@ from clipclean.cli import printing, progress
 from clipclean.cli.command import command_of
 from clipclean.cli.options import RESULT_OPTIONS, Output, Shell, reports
 
-# Options for values of a recipe.
 SCREENING_FORMS = ("text", "json", "html")  # forms of the result of a screening
 SCREENING_REPORT = reports("Also write the result: as {}, or by the suffix of PATH. Repeatable.", SCREENING_FORMS)
 

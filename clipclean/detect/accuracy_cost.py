@@ -17,11 +17,8 @@ CLEANED_WEIGHT = 0.25  # how much of what both models know of a class is usually
 CLEANED_WEIGHT_SPREAD = 0.2  # by how much that varies
 SUM_OF_WEIGHTS = 0.9  # usual sum of the weights: by how much the answers of both are less sure than they sound
 INTERVAL_FACTOR = 1.8  # factor on the interval, which covers that the weights are estimated, too
-NEWTON_STEPS, LONGEST_NEWTON_STEP, LEAST_NEWTON_STEP = (
-    20,
-    0.5,
-    1e-7,
-)  # of Newton's method, the longest of them, and the one that ends it
+# Of Newton's method: steps, the longest of them, and the one that ends it.
+NEWTON_STEPS, LONGEST_NEWTON_STEP, LEAST_NEWTON_STEP = 20, 0.5, 1e-7
 IMAGES_AT_A_TIME = 256  # whose answers are compared
 ORIGINAL_WEIGHT = 3 / 4  # in the original, without labels
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing

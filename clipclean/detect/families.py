@@ -243,7 +243,7 @@ LOCAL_FAMILIES = frozenset(name for name in GENERAL_FAMILIES if SEARCH_FAMILIES[
 
 
 def comparable(family: str, size: float, /) -> float:
-    """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAIN`` says nothing."""
+    """A size for comparing classes, of a family that can paint any pattern: larger than ``PLAINLY_SEEN_SIZE`` says nothing."""
     return min(size, PLAINLY_SEEN_SIZE) if family in GENERAL_FAMILIES else size
 
 

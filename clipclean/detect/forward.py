@@ -37,13 +37,8 @@ CHANGES_A_BATCH = 16  # triggers of a grid, tiles, or other changes, in one batc
 
 # The panel.
 
-TRIED_STRENGTHS = (
-    1.0,
-    0.5,
-    0.25,
-    0.125,
-    0.0625,
-)  # shares of a trigger's change, tried in this order as long as it acts
+# Shares of a trigger's change, tried in this order as long as it acts.
+TRIED_STRENGTHS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 BRIEF_IMAGES = 16  # on which each trigger of a grid is first tried at full strength; those that move some get more
 
 
@@ -204,11 +199,8 @@ def _signs(pattern: Tensor) -> Tensor:
 # Tiles.
 
 TILE_SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3, 5 and 8 of 32 px
-TILE_PLACES = (
-    0.0,
-    0.5,
-    1.0,
-)  # along the diagonal, as shares of the free way; down and across of a tile that is scattered
+# Along the diagonal, as shares of the free way; down and across of a tile that is scattered
+TILE_PLACES = (0.0, 0.5, 1.0)
 RANDOM_TILES = 4  # random tiles, each pixel and colour off or on
 SINGLE_TILES = len(TILE_SIDES) * len(TILE_PLACES) * (8 + 2 + RANDOM_TILES)
 # Finer contents, each at nine places at once: a first look costs no more than at one. Checks and stripes of one to three pixels, each

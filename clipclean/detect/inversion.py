@@ -35,10 +35,8 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import CC
 from clipclean.progress import counted
 
-SIZE_WEIGHT_FALL, SIZE_WEIGHT_RISE = (
-    -0.3,
-    0.3,
-)  # steps of the logarithm of the weight on size, while an attack fails, and while it works
+# Steps of the logarithm of the weight on size, while an attack fails, and while it works.
+SIZE_WEIGHT_FALL, SIZE_WEIGHT_RISE = -0.3, 0.3
 SIZE_WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
 SUCCESS_MEMORY = 0.6  # of the running success
 SUCCESS_SLACK = 0.05  # by which the running success may lag behind the one that counts
@@ -363,7 +361,7 @@ class Inversion:
             images = self._batch(plan.batch)
             size = self.family.size(parameters).detach()[rows]
             loss, success = self._backward(images, parameters, rows, attack, weight.exp())
-            # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
+            # One batch turns by luck: a trigger counts where the running success, up to SUCCESS_SLACK, agrees with this one.
             running_success[rows] = (
                 success if step == 0 else SUCCESS_MEMORY * running_success[rows] + (1 - SUCCESS_MEMORY) * success
             )

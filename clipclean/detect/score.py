@@ -193,6 +193,7 @@ def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
         suspects: the highest score first.
         is_beside: whether the scores are beside clean models that were given.
     """
+    # Told beside the shipped rates, whatever the policy: what it makes of a score is the verdict's to say.
     calibrated, doubt_rate, fail_rate = calibration(), Thresholds().doubt_rate, Thresholds().false_alarm_rate
     often = calibrated.rank(doubt_rate) if is_beside else calibrated.score(doubt_rate)
     seldom = calibrated.score(fail_rate, is_beside=is_beside)

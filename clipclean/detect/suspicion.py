@@ -21,14 +21,14 @@ class TriggerLike(Protocol):
 
 
 ClassNumber = TypeVar("ClassNumber", bound=int | None)
-Place_co = TypeVar("Place_co", bound=int | None, covariant=True)
+ClassNumber_co = TypeVar("ClassNumber_co", bound=int | None, covariant=True)
 
 
-class Suspicion(NamedTuple, Generic[Place_co]):
+class Suspicion(NamedTuple, Generic[ClassNumber_co]):
     """A trigger and its target: the number of the class that it leads to, or None where that is not known."""
 
     trigger: TriggerLike
-    target: Place_co
+    target: ClassNumber_co
 
 
 def targets(suspicions: Sequence[Suspicion[int | None]], /) -> list[int]:

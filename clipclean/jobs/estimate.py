@@ -275,7 +275,7 @@ def estimated(
     effort: str | None = None,
     recipes: Sequence[Recipe] = (),
 ) -> Estimate:
-    """Seconds for the stages of a job, which may be less by what is spared, at the rate of a few batches, and bytes for search and training.
+    """Seconds for the stages of a job, which may be less by what an early end saves, at the rate of a few batches, and bytes for search and training.
 
     Training is timed in its ``precision``; a search in bfloat16, where the device has it.
     """

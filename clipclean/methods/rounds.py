@@ -39,13 +39,13 @@ RoundTriggers = Mapping[str, Sequence[Suspicion[int]]]
 class Teachers(NamedTuple):
     """The frozen models that say where images belong."""
 
-    original: model.Clip  # clean ones
+    clean: model.Clip  # clean ones
     base: model.Clip | None = None  # how far from there those under triggers; None: no step
 
     def loss(self, clip: model.Clip, weights: LossWeights, /, *, sections: int) -> train.LossFunction:
         """The loss of a model beside these."""
         base = self.base.encode_images if self.base else None
-        return unlearning_loss(clip.encode_images, self.original.encode_images, weights, sections=sections, base=base)
+        return unlearning_loss(clip.encode_images, self.clean.encode_images, weights, sections=sections, base=base)
 
 
 @dataclass(frozen=True)

@@ -105,5 +105,6 @@ def clean_batches(
     # Activations of a whole batch, with a graph, may be more than the training itself keeps.
     if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:
         pixels = [part for batch in pixels for part in torch.split(batch, FEW_IMAGES)]
-        return pixels[: most_of_large and most_of_large // FEW_IMAGES]
+        if most_of_large is not None:
+            pixels = pixels[: most_of_large // FEW_IMAGES]
     return pixels

@@ -181,7 +181,7 @@ def recover(
 ) -> TrainingRecord:
     """Bring clean images back to the embeddings of ``teacher``, in place, and images under ``rehearsed`` triggers to those without.
 
-    The original shows no backdoor on clean images, so it is the best teacher for them: five points that CleanCLIP had cost became
+    The teacher, a frozen original, shows no backdoor on clean images, so nothing teaches them better: five points that CleanCLIP had cost became
     1.8, and 0.2 at 0.7 of the way back. Without a trigger that holds it, a backdoor comes back on this way: of a frequency pattern
     0.29 became 0.49 (benchmarks/results/less-loss.csv). An interrupted recovery begins again after the finetuning.
 

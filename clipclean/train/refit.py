@@ -23,7 +23,10 @@ from clipclean.train.sparing import InputTap, Moment
 
 @dataclass(frozen=True)
 class Tower:
-    """A net that maps a batch to embeddings, with its blocks in the order of running, each of which maps a tensor to the next one's."""
+    """A net that maps a batch to embeddings, with its blocks in the order of running, each of which maps a tensor to the next one's.
+
+    What comes after the blocks sees nothing of what came before them, but through them.
+    """
 
     net: nn.Module
     encode: Callable[[Tensor], object]

@@ -11,7 +11,7 @@ from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import inputs
 
 SIDE = 16
-SEARCH_FAMILIES = pytest.mark.parametrize("family", detect.SEARCH_FAMILIES)
+each_family = pytest.mark.parametrize("family", detect.SEARCH_FAMILIES)
 
 
 def trigger(family="mask", target="banana", *, seed=0):
@@ -36,7 +36,7 @@ def spoiled(folder, **changes):
     return path
 
 
-@SEARCH_FAMILIES
+@each_family
 def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
     saved = trigger_files.save([hit(family, "Überraschung")], tmp_path / "found")
     (name,) = saved.values()

@@ -126,17 +126,19 @@ GONE_BACK = Candidate(("undo",), (recipe.load("undo"),))
 @pytest.mark.parametrize(
     ("undone", "surgery", "name"),
     [
-        (
-            attempt("a", *2 * [("CC003", "warning")]),
-            attempt("b", ("CC003", "warning")),
-            "undo",
-        ),  # a surgery hides what it was shown
+        # A surgery hides what it was shown.
+        (attempt("a", ("CC003", "warning"), lost=0.01), attempt("b", ("CC003", "warning")), "undo"),
         (attempt("a", ("CC003", "warning")), attempt("b"), "b"),  # nothing is open
         (attempt("a", OPEN), attempt("b", ("CC003", "warning")), "b"),
         (attempt("a", excess=0.1), attempt("b", ("CC003", "warning")), "b"),  # it left a trigger, so nothing hides
+        (attempt("a", ("CC003", "warning"), lost=0.015), attempt("b", excess=0.08), "undo"),
+        (attempt("a", ("CC003", "warning"), lost=0.3), attempt("b", ("CC003", "warning")), "b"),  # not at any price
+        (attempt("a", ("CC010", "error"), lost=0.03), attempt("b", ("CC062", "error"), ("CC003", "warning")), "b"),
     ],
 )
-def test_where_each_leaves_a_doubt_the_attempt_that_went_back_to_the_base_is_better(undone, surgery, name):
+def test_where_each_leaves_something_open_an_attempt_that_went_back_to_the_base_within_the_budget_is_better(
+    undone, surgery, name
+):
     results = [CandidateResult(one.candidate, attempt=one) for one in (surgery, replace(undone, candidate=GONE_BACK))]
     assert best(results)[0].candidate.name == name
 

@@ -30,7 +30,7 @@ from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run
 
-BRIEF_PANEL_IMAGES = [
+SHORT_RECIPE = [
     "train.walk=0.05",
     "train.batch_size=8",
     "train.warmup_steps=1",
@@ -152,7 +152,7 @@ def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_t
     short.searches(monkeypatch)
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
-    candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), BRIEF_PANEL_IMAGES),))
+    candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), SHORT_RECIPE),))
     seen, copy = sight(searching.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
     assert (
         attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()

@@ -28,6 +28,12 @@ def test_every_measured_table_of_a_page_is_of_one_measurement(script):
     assert [block for block, times in measured.items() if times > 1] == []
 
 
+def test_each_part_that_is_read_off_the_code_stands_in_one_page(script):
+    parts = script("read_off").PARTS
+    times = Counter(block for _, block in script("tables").blocks() if block in parts)
+    assert times == dict.fromkeys(parts, 1)
+
+
 def test_commands_name_scripts_and_options_that_exist(script):
     evidence, common = script("evidence"), script("common")
     for name in evidence.MEASUREMENTS:

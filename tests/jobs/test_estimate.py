@@ -61,7 +61,7 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
 
 @pytest.mark.parametrize(("side", "most"), [(16, 144), (32, 144), (112, 144), (224, 62), (448, 16)])
 def test_a_search_keeps_the_activations_of_the_images_that_fit_and_of_no_more_than_there_are(side, most):
-    # standard: 24 classes of 6 images, fewer where CHUNK holds fewer, but no fewer than one row: 16 images without a target
+    # standard: 24 classes of 6 images, fewer where MOST_NUMBERS_A_PASS holds fewer, but no fewer than one row: 16 images without a target
     assert estimate.together(EFFORTS["standard"], side=side) == most
 
 
