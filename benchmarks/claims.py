@@ -30,7 +30,7 @@ import torch
 from common import RESULTS
 from open_clip.model import CLIP
 
-from clipclean.config.thresholds import DOUBT_FACTOR, LIFT_DOUBTS, Thresholds
+from clipclean.config.thresholds import DOUBT_FACTOR, DOUBTED_LIFT, Thresholds
 from clipclean.detect import SEARCH_FAMILIES, Rate
 from clipclean.detect.references import calibration
 
@@ -858,6 +858,12 @@ def more_left(family: str) -> str:
     return f"{float(row['left']):.2f}"
 
 
+def sealed_finetunes_planned() -> str:
+    """The bases of the sealed plan, and their finetunes."""
+    kinds = Counter(row["kind"] == "base" for row in finetunes.read(finetunes.SEALED))
+    return f"{kinds[True]}, {kinds[False]}"
+
+
 def sealed_finetunes_audited() -> str:
     """Of the sealed finetunes the clean ones that pass, and fail; of the backdoored ones those that fail, are named, and pass; with all of each."""
     clean, planted = (finetunes.of_kind(finetunes.read(finetunes.SEALED), kind) for kind in ("clean", "backdoored"))
@@ -1182,8 +1188,9 @@ FIGURES: dict[str, Callable[[], str]] = {
         for verdict in ("fail", "pass")
     },
     "finetunes-planned": finetunes_planned,
-    "lift-doubts": lambda: str(LIFT_DOUBTS),
+    "lift-doubts": lambda: str(DOUBTED_LIFT),
     "finetunes-rates": finetunes_rates,
+    "sealed-finetunes-planned": sealed_finetunes_planned,
     "sealed-finetunes-audited": sealed_finetunes_audited,
     "sealed-finetunes-cleaned": sealed_finetunes_cleaned,
     "more-planned": more_planned,

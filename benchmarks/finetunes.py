@@ -49,7 +49,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clipclean import checkpoint, files, requests
-from clipclean.config.thresholds import LIFT_FAILS, Thresholds
+from clipclean.config.thresholds import FAILING_LIFT, Thresholds
 from clipclean.detect import references
 from clipclean.jobs import clean_models
 
@@ -530,7 +530,7 @@ def area(models: Sequence[Row], /) -> str:
 def strength(row: Row, /) -> float:
     """How far the audit of a finetune reaches towards a failure: 1 is the limit of the score or of the lift."""
     limit = references.calibration().score(Thresholds().false_alarm_rate, is_beside=True)
-    return max(float(row["score"]) / limit, float(row["lead"]) / LIFT_FAILS)
+    return max(float(row["score"]) / limit, float(row["lead"]) / FAILING_LIFT)
 
 
 def cleanings(models: Sequence[Row], /) -> list[Row]:

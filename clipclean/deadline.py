@@ -12,9 +12,8 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 MEASURED_SHARE = 0.9  # share of the time after which nothing more is measured: the rest is for the report
-REPORT_MEASUREMENTS = (
-    2.0  # measurements of a model that the report may take; on many classes they are longer than that rest
-)
+# Measurements of a model that the report may take; on many classes they are longer than that rest.
+REPORT_MEASUREMENTS = 2.0
 
 # Beside the arguments, as progress is heard: a search deep in a job stops without each caller handing the time on.
 _end: ContextVar[float] = ContextVar("_end", default=float("inf"))

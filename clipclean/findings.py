@@ -1,4 +1,4 @@
-"""``RULES``: the finding rules, one entry each; every other place reads this table."""
+"""The finding rules (``RULES``), which every other place reads; ``Finding``; and ``Part``, of which all records of a report are made."""
 
 import math
 import re

@@ -55,11 +55,15 @@ def world(tmp_path_factory):
 
 
 def of_the_world(name, **job):
+    """A fixture: the run of this name, made once for all workers."""
     return pytest.fixture(scope="session")(lambda world: world(name, **job))
 
 
-whole_cleaning, whole_audit, whole_screening = map(of_the_world, ("cleaned", "audited", "screened"))
-every_format, victim = of_the_world("exported", count=4), of_the_world("planted", count=96)
+whole_cleaning = of_the_world("cleaned")
+whole_audit = of_the_world("audited")
+whole_screening = of_the_world("screened")
+every_format = of_the_world("exported", count=4)
+victim = of_the_world("planted", count=96)
 
 
 @pytest.fixture(scope="session", autouse=True)

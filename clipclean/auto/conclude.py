@@ -47,9 +47,8 @@ class Choice:
 
     first_audit: FirstAudit  # the original, audited
     copy: PlantedCopy | None  # with test backdoors; None where none were planted
-    candidate_results: Sequence[
-        CandidateResult
-    ]  # the candidates in the order of trying; none where the audit passed, or time was over before
+    # The candidates in the order of trying; none where the audit passed, or time was over before.
+    candidate_results: Sequence[CandidateResult]
     minutes: float | None  # after which no candidate was started; None without a limit
     is_late: bool  # whether that time was over
     started: float  # by the clock that ``time.monotonic`` reads

@@ -26,7 +26,7 @@ class Auto:
     """The strategy of a recipe that chooses: its candidates, from gentle to harsh."""
 
     candidates: tuple[Candidate, ...]
-    needs = "the model was audited"
+    least_done_words = "the model was audited"
 
     @classmethod
     def of(cls, job: Job[Sanitize], /) -> "Auto":
@@ -80,7 +80,8 @@ def tried_all(
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, spent, findings = bench.run.group, [0.0], bench.findings(first_audit.audit)
+    group, findings = bench.run.group, bench.findings(first_audit.audit)
+    trial_seconds = [0.0]  # the first candidate has none before it
     occasion = Occasion.of(bench, first_audit, offered, findings)
     # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
     # suspected test backdoors would double the time, and no verdict hangs on them.
@@ -89,14 +90,14 @@ def tried_all(
 
     def is_late() -> bool:
         # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-        return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(spent) > limit.end)
+        return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(trial_seconds) > limit.end)
 
     def try_out(candidate: Candidate) -> CandidateResult:
         why_not = candidate.unfit(bench.samples) or occasion.why_not(candidate)
         if why_not or occasion.is_run_at_once(candidate):
             return CandidateResult(candidate, why_not)
         candidate_result = attempts.on_copy(bench, candidate, copy, first_audit)
-        spent.append(candidate_result.seconds)
+        trial_seconds.append(candidate_result.seconds)
         return candidate_result
 
     def is_worth(attempt: Attempt) -> bool:

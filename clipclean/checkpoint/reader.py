@@ -372,7 +372,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     )
 
 
-def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg
+def preprocess_of(net: nn.Module, /) -> dict[str, object]:
     """How the module takes its images, as open_clip notes it on the image tower; empty where it is not noted."""
     config = getattr(getattr(net, "visual", None), "preprocess_cfg", None)
     return dict(config) if isinstance(config, dict) else {}

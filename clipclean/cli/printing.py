@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 LABEL_COLUMNS = 10  # of the name before each line of a plan
-EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
+CODE_OF_VERDICT = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closing: Sequence[str] = ()) -> int:
@@ -97,8 +97,8 @@ def check_baseline(shell: Shell, /) -> None:
 
 def exit_code(shell: Shell, result: "Report", /) -> int:
     """The exit code of a verdict, as --exit-zero, --fail-on and --baseline have it."""
-    code = EXIT_CODES[result.verdict]
-    is_let_through = code == EXIT_CODES["inconclusive"] and shell.fail_on == "error"
+    code = CODE_OF_VERDICT[result.verdict]
+    is_let_through = code == CODE_OF_VERDICT["inconclusive"] and shell.fail_on == "error"
     if shell.exit_zero or code == 0 or is_let_through:
         return 0
     if shell.baseline is None:

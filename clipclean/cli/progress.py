@@ -28,7 +28,10 @@ def display(*, quiet: bool) -> Iterator[None]:
         return
     view = _Bars() if sys.stderr.isatty() else _Lines()
     live = view.live if isinstance(view, _Bars) else contextlib.nullcontext()
-    with live, progress.heard(Listener(lambda _done, values: view.newest.take(values), view.words, view, view.part)):
+    listener = Listener(
+        values=lambda _done, values: view.newest.take(values), words=view.words, steps=view, part=view.part
+    )
+    with live, progress.heard(listener):
         yield
         view.end()
 

@@ -23,16 +23,16 @@ SOME_IMAGES_EXCESS = 0.25
 # near 0.
 BASE_COSINE = 0.5
 BASE_EMBEDDING_COSINE = 0.25
-BASE_AGREES = 0.7  # least share of clean images on which the two agree, where found triggers count as well
+LEAST_BASE_AGREEMENT = 0.7  # least share of clean images on which the two agree, where found triggers count as well
 # The same where known triggers are compared with the base; below, with what clean images explain of the finetune. Of the ResNets that chose it,
 # those for the classes of the base agree on at least 0.77, those that learned twenty more on at most 0.36.
-BASE_KNOWS = 0.5
-ACTS_ON_BASE = 0.25  # share of the images from which on a trigger acts on the base as well
+LEAST_AGREEMENT_TO_KNOW = 0.5
+ACTING_SHARE_ON_BASE = 0.25  # share of the images from which on a trigger acts on the base as well
 # Share of the images that a trigger turns into a class on the model alone, from which on it is a doubt; and an error where that class is lifted.
-BEYOND_BASE_DOUBTS, BEYOND_BASE_FAILS = 0.3, 0.5
+DOUBTED_EXCESS_OVER_BASE, FAILING_EXCESS_OVER_BASE = 0.3, 0.5
 # How far known triggers lift one class above all others, beside the base, in canonical logits: the most of six clean finetunes of one base, and
 # from where on it is a doubt and an error. Of seven planted ones of that base six reach 3.6 to 13.7, a patch 1.4.
-MOST_NATURAL_LIFT, LIFT_DOUBTS, LIFT_FAILS = 0.9, 2.0, 3.0
+MOST_NATURAL_LIFT, DOUBTED_LIFT, FAILING_LIFT = 0.9, 2.0, 3.0
 # Classes with the highest scores whose triggers a cleaning is shown with what acts: the first may be wrong.
 LEADING_CLASSES = 3
 QUIET_SCORE = 0.4  # score below which, without clean models, no further family is searched either

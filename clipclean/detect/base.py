@@ -19,15 +19,15 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean.config.thresholds import (
-    ACTS_ON_BASE,
-    BASE_AGREES,
+    ACTING_SHARE_ON_BASE,
     BASE_COSINE,
     BASE_EMBEDDING_COSINE,
-    BASE_KNOWS,
-    BEYOND_BASE_DOUBTS,
-    BEYOND_BASE_FAILS,
-    LIFT_DOUBTS,
-    LIFT_FAILS,
+    DOUBTED_EXCESS_OVER_BASE,
+    DOUBTED_LIFT,
+    FAILING_EXCESS_OVER_BASE,
+    FAILING_LIFT,
+    LEAST_AGREEMENT_TO_KNOW,
+    LEAST_BASE_AGREEMENT,
     MOST_NATURAL_LIFT,
     AuditLimits,
 )
@@ -57,9 +57,8 @@ class LayerChange(NamedTuple):
 
     name: str
     numbers: int
-    change: (
-        float  # the norm of the change of its matrices, relative to theirs in the base; infinite of a layer of zeros
-    )
+    # The norm of the change of its matrices, relative to theirs in the base; infinite of a layer of zeros.
+    change: float
     leading: float  # share of the squared change that lies in the first LEADING_DIRECTIONS singular directions of each matrix; nan without any
 
 
@@ -208,7 +207,7 @@ class Difference:
     @property
     def is_alone(self) -> bool:
         """Whether it acts on the model alone: not on the base, and on far more images."""
-        return self.base.value < ACTS_ON_BASE and self.excess > BEYOND_BASE_DOUBTS
+        return self.base.value < ACTING_SHARE_ON_BASE and self.excess > DOUBTED_EXCESS_OVER_BASE
 
 
 @dataclass(frozen=True)
@@ -246,9 +245,8 @@ class Compared:
     """What was seen of a model beside its base."""
 
     moved: tuple[MovedClass, ...]  # the class whose images moved most comes first
-    differences: tuple[
-        Difference, ...
-    ]  # of each class the trigger with the largest one, known before found, the largest first
+    # Of each class the trigger with the largest one, known before found, the largest first.
+    differences: tuple[Difference, ...]
     images: float  # mean cosine of the embeddings of a clean image
     agreement: float  # share of clean images that both take for the same class
     tried: int  # triggers
@@ -258,7 +256,7 @@ class Compared:
     @property
     def base_knows(self) -> bool:
         """Whether the base knows the classes, by how often the two agree on clean images: else it has no natural triggers of theirs."""
-        return self.agreement >= BASE_KNOWS
+        return self.agreement >= LEAST_AGREEMENT_TO_KNOW
 
     def acting(self, least: float, /) -> set[str]:
         """The specs of the triggers that turn at least this share of the images into one class, on either of the two."""
@@ -266,12 +264,14 @@ class Compared:
         return {one.trigger for one in differences if max(one.own.value, one.base.value) >= least}
 
     def on_both(self) -> tuple[Difference, ...]:
-        """Of each class the known trigger that acts most on both, from ``ACTS_ON_BASE`` on, the strongest first: natural, or a backdoor of the base."""
-        return self._strongest(lambda difference: min(difference.own.value, difference.base.value), least=ACTS_ON_BASE)
+        """Of each class the known trigger that acts most on both, from ``ACTING_SHARE_ON_BASE`` on, the strongest first: natural, or a backdoor of the base."""
+        return self._strongest(
+            lambda difference: min(difference.own.value, difference.base.value), least=ACTING_SHARE_ON_BASE
+        )
 
     def on_base(self) -> tuple[Difference, ...]:
-        """Of each class the known trigger that acts most on the base alone, beyond ``BEYOND_BASE_DOUBTS``, the largest difference first."""
-        return self._strongest(lambda difference: -difference.excess, least=BEYOND_BASE_DOUBTS)
+        """Of each class the known trigger that acts most on the base alone, beyond ``DOUBTED_EXCESS_OVER_BASE``, the largest difference first."""
+        return self._strongest(lambda difference: -difference.excess, least=DOUBTED_EXCESS_OVER_BASE)
 
     def _strongest(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
         """Of each class the known trigger with the largest size, if that is at least ``least``; the largest first."""
@@ -287,7 +287,7 @@ class Compared:
     def is_shared(self, trigger: str, target: str, /) -> bool:
         """Whether a trigger that a search found for a class acts on the base as well, so that the base has one as small."""
         difference = self.under(trigger, target)
-        return difference is not None and difference.base.value >= ACTS_ON_BASE
+        return difference is not None and difference.base.value >= ACTING_SHARE_ON_BASE
 
     def without_shared(self, result: SearchResult, /) -> SearchResult:
         """A search without the evidence of found triggers that act on the base as well: a search of the base missed some of these.
@@ -411,19 +411,19 @@ def _difference(
 
 def findings(comparison: Compared, /, *, specs: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
-    So do triggers of these specs, which a user named; they are an error if they surely turn ``BEYOND_BASE_FAILS`` more of the images.
+    So do triggers of these specs, which a user named; they are an error if they surely turn ``FAILING_EXCESS_OVER_BASE`` more of the images.
 
-    A lift is a doubt from ``LIFT_DOUBTS`` on. It is an error from ``LIFT_FAILS`` on, or if a known trigger surely turns ``BEYOND_BASE_FAILS`` more of
+    A lift is a doubt from ``DOUBTED_LIFT`` on. It is an error from ``FAILING_LIFT`` on, or if a known trigger surely turns ``FAILING_EXCESS_OVER_BASE`` more of
     the images into that class than on the base: among hundreds of classes a planted wave leads by less.
 
     Triggers that a search found fit the model that they were made for, so they are a warning at most, and only where they do not act on
-    the base and the two agree on ``BASE_AGREES`` of the clean images: a base that does not know a class does not know its natural triggers
+    the base and the two agree on ``LEAST_BASE_AGREEMENT`` of the clean images: a base that does not know a class does not know its natural triggers
     either. In three clean finetunes natural ones turned 0.42 and more of the base's images; in a fourth, which had learned from images of
     other classes as well, two turned 0.98 of the images and 0.12 and 0.17 of the base's, and so did one in a planted model, for a class that
     nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
     lifted = _lifted(comparison.lift, comparison.differences) if comparison.lift else []
-    differences = comparison.differences if comparison.agreement >= BASE_AGREES else ()
+    differences = comparison.differences if comparison.agreement >= LEAST_BASE_AGREEMENT else ()
     return [
         *lifted,
         *(_alone(one, specs) for one in differences if (one.is_found or one.trigger in specs) and one.is_alone),
@@ -432,7 +432,7 @@ def findings(comparison: Compared, /, *, specs: Collection[str] = ()) -> list[Fi
 
 def _alone(difference: Difference, specs: Collection[str]) -> Finding:
     """The finding of a trigger that acts on the model alone."""
-    is_sure = difference.trigger in specs and difference.interval[0] > BEYOND_BASE_FAILS
+    is_sure = difference.trigger in specs and difference.interval[0] > FAILING_EXCESS_OVER_BASE
     own, on_base = (100 * rate.value for rate in (difference.own, difference.base))
     return finding(
         CC.NOT_ON_THE_BASE,
@@ -443,7 +443,7 @@ def _alone(difference: Difference, specs: Collection[str]) -> Finding:
         value=difference.excess,
         interval=difference.interval,
         n=difference.own.n,
-        threshold=BEYOND_BASE_FAILS if is_sure else BEYOND_BASE_DOUBTS,
+        threshold=FAILING_EXCESS_OVER_BASE if is_sure else DOUBTED_EXCESS_OVER_BASE,
         target=difference.target,
         trigger=difference.trigger,
     )
@@ -451,13 +451,13 @@ def _alone(difference: Difference, specs: Collection[str]) -> Finding:
 
 def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     """The finding of a lift, if it is more than clean finetunes show."""
-    if lift.lead < LIFT_DOUBTS:
+    if lift.lead < DOUBTED_LIFT:
         return []
     known = (one for one in differences if one.target == lift.target and not one.is_found)
-    turns = max((one.interval[0] for one in known if one.base.value < ACTS_ON_BASE), default=0.0)
+    turns = max((one.interval[0] for one in known if one.base.value < ACTING_SHARE_ON_BASE), default=0.0)
     # How many images are turned on the base says nothing of another measure.
-    is_turned = lift.is_over_base and turns > BEYOND_BASE_FAILS
-    is_sure = lift.knows_classes and (lift.lead >= LIFT_FAILS or is_turned) and lift.n >= PERSUADED_IMAGES
+    is_turned = lift.is_over_base and turns > FAILING_EXCESS_OVER_BASE
+    is_sure = lift.knows_classes and (lift.lead >= FAILING_LIFT or is_turned) and lift.n >= PERSUADED_IMAGES
     words = (
         f"Known triggers make this model surer of '{lift.target}' than {lift.other_words}, by {lift.lead:.1f} more in logits than of any other "
         f"class, {trigger_words(lift.trigger)} most of all: the finetune brought that in."
@@ -472,7 +472,7 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
             measure=f"lift over {lift.other_words}",
             value=lift.lead,
             n=lift.n,
-            threshold=LIFT_FAILS if lift.lead >= LIFT_FAILS else LIFT_DOUBTS,
+            threshold=FAILING_LIFT if lift.lead >= FAILING_LIFT else DOUBTED_LIFT,
             target=lift.target,
             trigger=lift.trigger,
         )

@@ -171,9 +171,8 @@ def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
 
 def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     rows, height, width = len(images), images.shape[-2], images.shape[-1]
-    share = (
-        (WAVE_CHOICE_SHARPNESS * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])
-    )  # (R, V, U), sum 1
+    # (R, V, U), sum 1.
+    share = (WAVE_CHOICE_SHARPNESS * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])
     waves = torch.polar(share, parameters["phase"])
     count = waves.shape[1]
     down = torch.arange(count, device=images.device)

@@ -390,10 +390,8 @@ def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]
 
 # Other precisions.
 
-CLEAN_IMAGES, TRIGGERED_IMAGES = (
-    16,
-    1,
-)  # images as they are, and under each trigger, of which the answers in half precision are compared
+# Images as they are, and under each trigger, of which the answers in half precision are compared.
+CLEAN_IMAGES, TRIGGERED_IMAGES = (16, 1)
 SHOWN_TRIGGERS = 3  # most triggers that are told of a precision
 
 

@@ -67,17 +67,15 @@ class Suspect:
     """A class, and how much points at it."""
 
     name: str  # of the class
-    pieces: Mapping[
-        str, float
-    ]  # evidence by family, of the panel, and of how far its triggers reach, where there is any
+    # Evidence by family, of the panel, and of how far its triggers reach, where there is any.
+    pieces: Mapping[str, float]
     targeted: tuple[TargetedResult, ...]  # found for it, the most telling first; none where only the panel points at it
     strength: Strength | None  # the trigger of the panel that acts at least strength; None where none leads there
     is_beside: bool  # whether the evidence is beside clean models that were given
     # By family how much farther its triggers reach than in clean models that were given, as a difference of logarithms.
     farther: Mapping[str, float] = field(default_factory=dict)
-    persuasion: Persuasion | None = (
-        None  # the known trigger that makes the model surest of it; None where that speaks for another class
-    )
+    # The known trigger that makes the model surest of it; None where that speaks for another class.
+    persuasion: Persuasion | None = None
 
     @property
     def score(self) -> float:

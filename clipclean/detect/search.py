@@ -100,9 +100,8 @@ class TargetedResult:
     margin: Margin  # how much smaller its size is than the smallest of the other classes
     anomaly_index: float  # the gap in robust deviations of the other classes: that of Neural Cleanse, on logarithms
     reference: Mapping[str, float] | None  # sizes that clean models need; None without such models
-    acts_on_base: bool = (
-        False  # whether it acts on the model as well that this one was finetuned from; False without one
-    )
+    # Whether it acts on the model as well that this one was finetuned from; False without one.
+    acts_on_base: bool = False
 
     @property
     def suspicion(self) -> Suspicion[int]:
@@ -156,9 +155,8 @@ class SearchResult:
     classes: tuple[str, ...]  # names of all
     cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
     grid: tuple[Strength, ...] = ()  # of triggers of few parameters, which count only beside clean models
-    synonyms: tuple[
-        tuple[str, ...], ...
-    ] = ()  # groups of classes that are one to the model; only the first of each was searched for
+    # Groups of classes that are one to the model; only the first of each was searched for.
+    synonyms: tuple[tuple[str, ...], ...] = ()
     # What was found for the most suspicious class without those in the list that the same trigger leads to, and the names of these.
     alone: tuple[TargetedResult, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -330,9 +328,8 @@ class _Scene:
     canonical: Canonical
     effort: Effort
     stages: Stages
-    targeted_by_class: dict[tuple[str, int], TargetedResult] = field(
-        default_factory=dict
-    )  # by family and class: measured once
+    # By family and class: measured once.
+    targeted_by_class: dict[tuple[str, int], TargetedResult] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -449,9 +446,8 @@ class _Scene:
         leading = [*persuaded_of(unfinished.persuasions), *comparison.leading(most=self.effort.suspects)]
         close = [] if self.stages.course.is_reference else list(dict.fromkeys(leading))[: self.effort.suspects]
         for c in candidates:
-            if (
-                c.target in close and (c.family, c.target) not in targeted_by_class
-            ):  # it is compared within its family alone
+            # It is compared within its family alone.
+            if c.target in close and (c.family, c.target) not in targeted_by_class:
                 targeted_by_class[c.family, c.target] = comparison.targeted_result(
                     self.look, c, self.unseen, unfinished.untargeted
                 )

@@ -73,9 +73,8 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
         Inconclusive: an embedding is not finite: argmax would name a class all the same.
     """
     images, text_classifier = all_finite(images.to(text_classifier.dtype)), all_finite(text_classifier)
-    return torch.cat(
-        [(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)]
-    )  # (B, D) @ (D, K) -> (B,)
+    # (B, D) @ (D, K) -> (B,).
+    return torch.cat([(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)])
 
 
 def representatives(text_classifier: Tensor, /) -> Tensor:

@@ -12,9 +12,8 @@ from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
 
-FIRST_SEARCH_SHARE = (
-    0.3  # share of the time after which the first search ends with what it has found, to leave time for a cleaning
-)
+# Share of the time after which the first search ends with what it has found, to leave time for a cleaning.
+FIRST_SEARCH_SHARE = 0.3
 SHOWN_CLASSES = 3  # in a message
 
 

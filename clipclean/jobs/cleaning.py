@@ -141,9 +141,8 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
         yield finding(
             CC.SUSPICIOUS_PAIRS, ranking.told(screening_record), level="note", value=screening_record.suspicious_share
         )
-    if (
-        inputs.evidence.kind != "measured" and not inputs.recipe.traits.chooses
-    ):  # that measures its candidates in the run itself
+    # That measures its candidates in the run itself.
+    if inputs.evidence.kind != "measured" and not inputs.recipe.traits.chooses:
         yield finding(CC.OUTSIDE_EVIDENCE, str(inputs.evidence), level="note")
 
 

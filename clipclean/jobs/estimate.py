@@ -256,9 +256,8 @@ def forward_alone(
 
 def together(effort: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
-    row = max(
-        efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images
-    )  # the images of one trigger are never divided
+    # The images of one trigger are never divided.
+    row = max(efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images)
     every = max(effort.most * effort.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
     return max(row, min(inversion.MOST_NUMBERS_A_PASS // (3 * side * side), every))
 

@@ -19,9 +19,8 @@ class Job(Generic[Request]):
     """One audit or cleaning: what is asked for, and the values that the rest of the way is passed."""
 
     request: Request  # with the policy below, and the device on which it computes
-    recipe: (
-        Recipe  # with the values that the user changed; a warm-up may not fit into it yet. Of an audit the standard one
-    )
+    # With the values that the user changed; a warm-up may not fit into it yet. Of an audit the standard one.
+    recipe: Recipe
     policy: Policy
 
     @classmethod

@@ -211,9 +211,8 @@ def _open_clip(name: str, /) -> Located:
         from clipclean.checkpoint import folders
 
         repository, _, file = str(hosted).rpartition("/")
-        weight_names = (
-            (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.OPEN_CLIP_WEIGHTS
-        )  # open_clip's own order
+        # open_clip's own order.
+        weight_names = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.OPEN_CLIP_WEIGHTS
         snapshot = _snapshot(repository, None)
         if snapshot and (there := [weights for weights in weight_names if weights in snapshot.digests]):
             return replace(snapshot, path=snapshot.path / there[0], name=name, architecture=architecture)

@@ -103,7 +103,7 @@ class OneRecipe:
     """The strategy of a recipe that the user named."""
 
     recipe: Recipe
-    needs = "the model was cleaned"
+    least_done_words = "the model was cleaned"
     candidate_recipes: tuple[Sequence[Recipe], ...] = ()  # it chooses among none
 
     def fitted(self, inputs: CleaningInputs, run: Run, /) -> "OneRecipe":

@@ -36,9 +36,8 @@ class Outcome(NamedTuple):
     paths: RunPaths = NO_PATHS
 
 
-def common_fields(
-    command: str, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /
-) -> dict[str, Any]:  # Any: fields of a record
+# Any: fields of a record.
+def common_fields(command: str, loaded: LoadedModel, labels: Mapping[str, str] | None = None, /) -> dict[str, Any]:
     """The program, the model, the machine, notes and labels."""
     fields = {
         "tool": ToolRecord(name="clipclean", version=__version__),

@@ -47,7 +47,7 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
     output = destination.of(job.request, inputs, present, state)
     if destination.is_finished(output):
         return destination.outcome_of_finished(job.request, state) if run.group.is_first else None
-    with destination.working(job.request, output), _in_time(job, strategy.needs):
+    with destination.working(job.request, output), _in_time(job, strategy.least_done_words):
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
         limit = Limit.of(minutes, started, measuring=measuring)
         bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)

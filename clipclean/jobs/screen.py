@@ -19,11 +19,8 @@ from clipclean.report import TitledImage, example_images
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
 SHOWN_IMAGES = 48  # images on the page
-KEPT_SUFFIXES = (
-    ".csv",
-    ".tar",
-    ".txt",
-)  # a table of images that are files, a shard with copies of them, a list of keys
+# A table of images that are files, a shard with copies of them, a list of keys.
+KEPT_SUFFIXES = (".csv", ".tar", ".txt")
 
 
 def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:

@@ -24,7 +24,7 @@ class Strategy(Protocol):
     """A way of cleaning: by one recipe, or by trying several."""
 
     @property
-    def needs(self) -> str:
+    def least_done_words(self) -> str:
         """What must be over before the time is, in words, or there is no result."""
 
     @property

@@ -52,9 +52,8 @@ def story(report: Report, /) -> list[str]:
 def next_steps(report: Report, /) -> list[str]:
     """Recommended actions, most urgent first: where the verdict is no pass, those that can change it, and what was lacking."""
     findings = sorted(report.findings, key=lambda finding: (-LEVEL_RANKS[finding.level], -rule(finding.rule).urgent))
-    stages = (
-        ("data", "policy", "evidence") if report.verdict == "pass" else ("data",)
-    )  # of notes that ask for something
+    # Of notes that ask for something.
+    stages = ("data", "policy", "evidence") if report.verdict == "pass" else ("data",)
     findings = [
         finding
         for finding in findings
@@ -232,9 +231,8 @@ def _search_words(report: Report) -> str:
     suspects = report.suspects if report.is_audit else report.after.suspects if report.after else ()
     if suspects:
         return f"“{suspects[0].class_}” stands out, with a score of {decimal(suspects[0].score)}"
-    if any(
-        finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings
-    ):  # of an unlearning's search
+    # Of an unlearning's search.
+    if any(finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings):
         return "a small trigger was found: see the findings"
     trigger = search.strongest(report)
     if trigger is None:

@@ -24,9 +24,8 @@ Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open
 Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
 EffortName: TypeAlias = Literal["quick", "standard", "thorough"]
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
-ScreenRule: TypeAlias = (
-    float | Literal["report", "auto", "off"]
-)  # which pairs are dropped: a share, those that stand out; none, or unscreened
+# Which pairs are dropped: a share, those that stand out; none, or unscreened.
+ScreenRule: TypeAlias = float | Literal["report", "auto", "off"]
 DropRule: TypeAlias = float | Literal["auto"]  # the same of those that are
 
 

@@ -22,9 +22,8 @@ Result = TypeVar("Result")
 
 MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together
 LISTENING_SECONDS = 0.2  # seconds between two looks whether a signal has come
-COLLECTIVE_TIMEOUT = timedelta(
-    hours=6
-)  # the first process measures for long while the others wait; a dead one is seen at once
+# The first process measures for long while the others wait; a dead one is seen at once.
+COLLECTIVE_TIMEOUT = timedelta(hours=6)
 RANK_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MEETING_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")  # that torchrun sets
 BUCKET_NUMBERS = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better

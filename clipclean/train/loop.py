@@ -24,10 +24,8 @@ MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 RATE_FACTOR_KEY = "unit"  # of a group of parameters: the factor on its rate
 LEAST_UNIT = 1e-3  # a matrix of zeros can move too
 LARGEST_STEP = 0.1  # of a walk, in units of the weights
-FUSED_DEVICES = (
-    "cpu",
-    "cuda",
-)  # devices where one kernel updates weights and moments, instead of ten that each read them all
+# Devices where one kernel updates weights and moments, instead of ten that each read them all.
+FUSED_DEVICES = ("cpu", "cuda")
 # Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/running.md).
 LEAST_PARAMETERS = 20_000_000
 

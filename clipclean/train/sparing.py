@@ -29,9 +29,8 @@ CALL_ROWS = 256  # least inputs looked at in a batch, for layers of few numbers
 MOST_NUMBERS = 2**26  # of what a kernel sees, at a time: 256 MiB
 LEAST_SIZE = 1e-12  # of a step before it is scaled: parameters without a gradient stay
 
-Inverses = Mapping[
-    str, tuple[Tensor, bool]
-]  # parameter -> (inverse moment of its inputs (d, d), whether it stands to the left)
+# Parameter -> (inverse moment of its inputs (d, d), whether it stands to the left).
+Inverses = Mapping[str, tuple[Tensor, bool]]
 
 aten = torch.ops.aten
 

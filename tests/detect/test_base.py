@@ -8,7 +8,7 @@ import torch
 from detect.towers import CLASSES, CLASSIFIER, SIDE, images
 
 from clipclean.config import policy, thresholds
-from clipclean.config.thresholds import LIFT_DOUBTS, LIFT_FAILS
+from clipclean.config.thresholds import DOUBTED_LIFT, FAILING_LIFT
 from clipclean.detect import CleanImages, InvertedTrigger, SearchResult, TargetedResult, base
 from clipclean.detect.base import Compared, Difference, Pair
 from clipclean.detect.inversion import SearchCandidate
@@ -185,11 +185,14 @@ def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
 @pytest.mark.parametrize(
     ("lift", "levels"),
     [
-        (lifted(0.99 * LIFT_DOUBTS), []),
-        (lifted(LIFT_DOUBTS), ["warning"]),
-        (lifted(LIFT_FAILS), ["error"]),
-        (lifted(LIFT_FAILS, n=PERSUADED_IMAGES - 1), ["warning"]),  # on too few images to fail a model
-        (lifted(9 * LIFT_FAILS, knows_classes=False), ["warning"]),  # a base that does not know the classes fails none
+        (lifted(0.99 * DOUBTED_LIFT), []),
+        (lifted(DOUBTED_LIFT), ["warning"]),
+        (lifted(FAILING_LIFT), ["error"]),
+        (lifted(FAILING_LIFT, n=PERSUADED_IMAGES - 1), ["warning"]),  # on too few images to fail a model
+        (
+            lifted(9 * FAILING_LIFT, knows_classes=False),
+            ["warning"],
+        ),  # a base that does not know the classes fails none
     ],
 )
 def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(lift, levels):
@@ -201,7 +204,7 @@ def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(
 
 @pytest.mark.parametrize(
     ("lead", "hits", "levels"),
-    [(LIFT_DOUBTS, 95, ["error"]), (LIFT_DOUBTS, 55, ["warning"]), (0.99 * LIFT_DOUBTS, 95, [])],
+    [(DOUBTED_LIFT, 95, ["error"]), (DOUBTED_LIFT, 55, ["warning"]), (0.99 * DOUBTED_LIFT, 95, [])],
 )
 def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
     beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
@@ -209,7 +212,7 @@ def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_
 
 
 def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_base_does_not_know_the_classes():
-    differences, lift = (difference(95, 3),), lifted(LIFT_DOUBTS, is_over_base=False)
+    differences, lift = (difference(95, 3),), lifted(DOUBTED_LIFT, is_over_base=False)
     findings = base.findings(Compared((), differences, 1.0, 0.0, 1, lift=lift))
     assert [(each.level, each.measure) for each in findings] == [("warning", f"lift over {lift.other_words}")]
 

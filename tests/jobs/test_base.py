@@ -9,7 +9,7 @@ import torch
 from clipclean import train
 from clipclean.attack import triggers
 from clipclean.config import recipe
-from clipclean.config.thresholds import BASE_KNOWS
+from clipclean.config.thresholds import LEAST_AGREEMENT_TO_KNOW
 from clipclean.data import Samples
 from clipclean.detect.base import Compared, Kinship
 from clipclean.detect.measure import KnownTriggers
@@ -174,7 +174,9 @@ def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nea
 KNOWN = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("sinusoid")))
 
 
-@pytest.mark.parametrize(("agreement", "is_over_base"), [(BASE_KNOWS, True), (0.9 * BASE_KNOWS, False)])
+@pytest.mark.parametrize(
+    ("agreement", "is_over_base"), [(LEAST_AGREEMENT_TO_KNOW, True), (0.9 * LEAST_AGREEMENT_TO_KNOW, False)]
+)
 def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
     finetune, base, eval_set = pair
     comparison = Compared((), (), 1.0, agreement, 0)
