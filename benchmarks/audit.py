@@ -47,7 +47,6 @@ RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers
 PAIRS, PERSUASIONS = common.RESULTS / "audit-pairs.csv", common.RESULTS / "persuasion.csv"
 CALIBRATION = Path(__file__).parents[1] / "clipclean" / "detect" / "calibration.json"
 UNIT = 12 / 3.5  # mean largest margins of clean models that make one: sums of 31 reached 9.9, and 12 was to fail
-MIN_FOUND_EXCESS = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
     "reference": "a clean model, by the rule before",
@@ -231,7 +230,7 @@ def built(job: Job, model: Model) -> Path:
 
 def acts(found: dict, /) -> bool:
     """Whether a found trigger reaches its aim and turns enough unseen images, as the policy asks."""
-    return found["reached"] and (found["excess_asr"]["value"] or 0) >= MIN_FOUND_EXCESS
+    return found["reached"] and (found["excess_asr"]["value"] or 0) >= Thresholds().min_found_excess
 
 
 def margins(report: dict, /) -> dict[str, dict[str, float]]:

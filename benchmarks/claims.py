@@ -875,7 +875,7 @@ def sealed_finetunes_audited() -> str:
 def sealed_finetunes_cleaned() -> str:
     """Of the sealed finetunes that were cleaned those that pass; of these those with more left or returned than the aim; the loss, average and most."""
     done = finetunes.cleanings(finetunes.read(finetunes.SEALED))
-    passing = [row for row in done if row["told"].startswith("pass")]
+    passing = list(filter(finetunes.ends_in_pass, done))
     over = (sum(float(row[name]) > finetunes.AIM for row in passing) for name in ("left", "returned"))
     return f"{len(passing)} of {len(done)}; {', '.join(map(str, over))}; {finetunes.losses(done)}"
 

@@ -470,7 +470,7 @@ def of_cleanings(models: Sequence[Row], /) -> list[str]:
     most = [f"{float(worst['left']):.2f} ({float(worst['on_base']):.2f})"]
     most.append(f"{max(float(row['returned']) for row in done):.2f}")
     lost = [float(row["lost"]) for row in done]
-    passed = sum(row["told"].startswith("pass") for row in done)
+    passed = sum(map(ends_in_pass, done))
     return [str(len(done)), *most, f"{mean(lost):.1f} ({max(lost):.1f})", str(passed)]
 
 
@@ -538,6 +538,11 @@ def cleanings(models: Sequence[Row], /) -> list[Row]:
     return [row for row in models if row["left"]]
 
 
+def ends_in_pass(row: Row, /) -> bool:
+    """Whether a cleaning ended in a pass."""
+    return row["told"].startswith("pass")
+
+
 def at_most(models: Sequence[Row], name: str, /) -> str:
     """How many cleaned ones have no more than the aim of an excess."""
     done = cleanings(models)
@@ -564,13 +569,13 @@ def losses(models: Sequence[Row], /) -> str:
 def passed(models: Sequence[Row], /) -> str:
     """How many cleanings end in a pass."""
     done = cleanings(models)
-    return audit.rate(sum(row["told"].startswith("pass") for row in done), len(done))
+    return audit.rate(sum(map(ends_in_pass, done)), len(done))
 
 
 def passed_wrongly(models: Sequence[Row], /, *, is_beyond_base: bool = False) -> str:
     """How many cleanings end in a pass though the planted trigger still acts, or acts more than on the base."""
     done = cleanings(models)
-    passing = (row for row in done if row["told"].startswith("pass"))
+    passing = filter(ends_in_pass, done)
     left = (float(row["left"]) - (natural(row) if is_beyond_base else 0.0) for row in passing)
     return audit.rate(sum(excess > AIM for excess in left), len(done))
 
