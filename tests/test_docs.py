@@ -64,16 +64,32 @@ def test_the_exit_codes_are_those_of_the_program():
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_installs_no_unrelated_package_and_names_and_links_to_what_is_there(name):
+def test_a_page_installs_no_unrelated_package(name):
     assert UNRELATED.search("python -m pip install -U 'clipclean'")
     assert not UNRELATED.search("pip install ./clipclean/")
     assert not UNRELATED.search(text(name))
-    prose = FENCE.sub("", text(name))
-    named = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+|[\w/]+\.py)`", prose)
-    assert [path for path in named if not (ROOT / path).exists() and not (ROOT / "clipclean" / path).exists()] == []
-    for held, path in re.findall(r"`(?:\w+\.)?(\w+)`\s(?:of|in)\s`([\w/]+\.py)`", prose):
-        assert re.search(rf"\b{held}\b", (ROOT / "clipclean" / path).read_text(encoding="utf-8")), (held, path)
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+
+
+def prose(name: str) -> str:
+    """A page without its blocks of code."""
+    return FENCE.sub("", text(name))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_names_files_that_are_there(name):
+    paths = re.findall(r"`((?:benchmarks|ci|clipclean|recipes|tests)/[\w./-]+|[\w/]+\.py)`", prose(name))
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / "clipclean" / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_names_words_that_their_file_holds(name):
+    for word, path in re.findall(r"`(?:\w+\.)?(\w+)`\s(?:of|in)\s`([\w/]+\.py)`", prose(name)):
+        assert re.search(rf"\b{word}\b", (ROOT / "clipclean" / path).read_text(encoding="utf-8")), (word, path)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_links_to_what_is_there(name):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(name)):
         if link.startswith(("https://", "http://")):
             continue
         path, _, anchor = link.partition("#")
@@ -131,7 +147,7 @@ def anchors(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", [*PAGES.values(), *sorted(ROOT.glob("benchmarks/results/*.md"))])
-def test_each_generated_part_has_its_markers_once_and_in_their_order(path):
+def test_each_generated_part_stands_once_between_its_markers(path):
     marks = re.findall(r"<!-- ([\w-]+):(begin|end) -->", path.read_text(encoding="utf-8"))
     names = [name for name, _ in marks[::2]]
     assert marks == [(name, side) for name in names for side in ("begin", "end")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import open_clip
 import pytest
+import short
 import tiny
 import torch
 from open_clip.model import CLIP
@@ -39,16 +40,19 @@ def words(job):
 
 
 @pytest.mark.parametrize("module", ["clipclean", "clipclean.report"])
-def test_importing_it_brings_no_torch_and_export_stays_a_function_whatever_is_imported(module):
+def test_importing_it_brings_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_export_stays_a_function_whatever_is_imported():
     import clipclean.export.formats
 
     assert callable(clipclean.export)
 
 
 @pytest.mark.parametrize("name", ["audit", "sanitize", "screen", "export", "inspect", "verify", "plant", "references"])
-def test_every_function_has_the_options_and_defaults_of_its_command(name):
+def test_every_function_has_the_signature_of_its_command(name):
     command = cli.cli.get_command(click.Context(cli.cli), name)
     if name == "references":
         assert isinstance(command, click.Group)
@@ -58,11 +62,11 @@ def test_every_function_has_the_options_and_defaults_of_its_command(name):
     function = inspect.signature(getattr(clipclean, name)).parameters.values()
     ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
     terminal = {field.name for field in fields(Shell)}
-    asked = {key: f"no_{key}" if f"no_{key}" in options else key for key in ours}  # a switch may say the contrary
-    assert set(asked.values()) == set(options) - (terminal - set(ours))
+    theirs = {key: f"no_{key}" if f"no_{key}" in options else key for key in ours}  # a switch may say the contrary
+    assert set(theirs.values()) == set(options) - (terminal - set(ours))
     options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
     for key, default in ours.items():
-        stated = options[key] if asked[key] == key else not options[asked[key]]
+        stated = options[key] if theirs[key] == key else not options[theirs[key]]
         assert (default or None) == ((str(stated) if isinstance(stated, Path) else stated) or None), key
 
 
@@ -78,7 +82,7 @@ def printed(job, capsys):
     return printed
 
 
-def test_a_module_is_inspected_like_its_file_and_by_the_command(job, unread, printed):
+def test_every_way_to_inspect_a_model_tells_the_same(job, unread, printed):
     by_path, by_module = (clipclean.inspect(source, arch=str(job.arch)) for source in (job.model, module(job)))
     for key in ("architecture", "tensors", "tensor_sha256", "preprocess"):
         assert getattr(by_module, key) == getattr(by_path, key)
@@ -93,35 +97,50 @@ def test_a_module_is_exported_like_its_file(job, unread):
     assert exported[0].exports == exported[1].exports
 
 
-def test_a_module_is_screened_like_its_file_and_by_the_command(job, unread, printed):
-    given = {"top": 3, "device": "cpu", "arch": str(job.arch)}
-    ranked = [clipclean.screen(job.data, source, **given) for source in (job.model, module(job))]
+def test_every_way_to_screen_pairs_by_a_model_tells_the_same(job, unread, printed):
+    options = {"top": 3, "device": "cpu", "arch": str(job.arch)}
+    ranked = [clipclean.screen(job.data, source, **options) for source in (job.model, module(job))]
     assert ranked[0].pairs == ranked[1].pairs
     command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet")
     assert printed(*command) == ranked[0].as_json()
 
 
-def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, whole_cleaning, unread):
+@pytest.fixture(scope="module")
+def cleaning_of_module(tmp_path_factory):
+    """A module that was cleaned, its weights before that, its job, and the report."""
+    job = tiny.job(tmp_path_factory.mktemp("module") / "job")
     net, known = module(job), {"trigger": tiny.TRIGGER, "target": tiny.TARGET}
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    short = tiny.settings(steps=3, batch=16)[1::2]
-    given = words(job) | known | {"recipe": "cleanclip", "search": False, "set": short, "log_dir": job.folder / "logs"}
-    report = clipclean.sanitize(net, job.data, out=job.out, **given)
+    changes = tiny.settings(steps=3, batch=16)[1::2]
+    options = {"recipe": "cleanclip", "search": False, "set": changes, "log_dir": job.folder / "logs"}
+    with pytest.MonkeyPatch.context() as patch:
+        short.unread(patch)
+        report = clipclean.sanitize(net, job.data, out=job.out, **words(job) | known | options)
+    return net, before, job, report
+
+
+def test_a_module_is_cleaned_like_its_file(cleaning_of_module, whole_cleaning, unread):
+    _, _, job, report = cleaning_of_module
     assert json.loads((job.out / "report.json").read_text())["verdict"] == report.verdict
     assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 3
     weights = "open_clip_model.safetensors"
     assert (job.out / weights).read_bytes() == (whole_cleaning.out / weights).read_bytes()
-    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert clipclean.verify(job.out).findings == []
 
 
-def test_what_a_module_says_of_its_images_and_its_activation_is_taken(job):
+def test_a_module_stays_as_it_is_when_it_is_cleaned(cleaning_of_module):
+    net, before, _, _ = cleaning_of_module
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_what_a_module_says_of_its_architecture_is_taken(job):
     net = CLIP(**tiny.SMALL_VIT, quick_gelu=True)
-    told = {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
-    open_clip.model.set_model_preprocess_cfg(net, told)
-    found = inputs.read(net, arch=str(job.arch)).architecture
-    assert found.quick_gelu is True
-    assert (found.preprocess.mean, found.preprocess.interpolation) == ((0.5, 0.5, 0.5), "bilinear")
+    images = {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+    open_clip.model.set_model_preprocess_cfg(net, images)
+    architecture = inputs.read(net, arch=str(job.arch)).architecture
+    assert architecture.quick_gelu is True
+    preprocess = architecture.preprocess
+    assert (preprocess.mean, preprocess.interpolation) == ((0.5, 0.5, 0.5), "bilinear")
 
 
 @pytest.mark.parametrize(
@@ -145,34 +164,62 @@ def test_a_backdoor_is_planted_by_a_caller_that_has_turned_gradients_off(job, mo
 # Results.
 
 
-def test_an_audit_is_measured_saved_and_compared_and_stages_are_passed_on(job, tmp_path):
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """The report of an audit, and the stages that it passed on."""
+    job = tiny.job(tmp_path_factory.mktemp("audited") / "job")
     stages = []
-    given = {"data": job.data, "search": False} | words(job)
-    report = clipclean.audit(job.model, progress=lambda stage, *_: stages.append(stage), **given)
+    options = {"data": job.data, "search": False} | words(job)
+    return clipclean.audit(job.model, progress=lambda stage, *_: stages.append(stage), **options), stages
+
+
+def test_the_stages_of_an_audit_are_passed_on(audited):
+    report, stages = audited
     assert report.verdict == "inconclusive"
     assert {"reading the model", "measuring"} <= set(stages)
-    for name, text in (("report.html", "<html"), ("report.json", '"verdict"'), ("report.md", "#")):
-        clipclean.save(report, tmp_path / name)
-        assert text in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize(("name", "text"), [("report.html", "<html"), ("report.json", '"verdict"'), ("report.md", "#")])
+def test_a_report_is_saved_in_the_form_that_the_name_of_its_file_tells(audited, tmp_path, name, text):
+    clipclean.save(audited[0], tmp_path / name)
+    assert text in (tmp_path / name).read_text()
+
+
+def test_a_report_is_not_saved_in_a_form_that_is_unknown(audited, tmp_path):
     with pytest.raises(UsageError, match=r"report\.docx"):
-        clipclean.save(report, tmp_path / "report.docx")
-    found = clipclean.compare(tmp_path / "report.json", report)
-    assert found.verdicts == ("inconclusive", "inconclusive")
-    assert {each.change for each in found.differences} == {"same"}
+        clipclean.save(audited[0], tmp_path / "report.docx")
+
+
+def test_a_saved_report_compares_as_the_same(audited, tmp_path):
+    report, _ = audited
+    clipclean.save(report, tmp_path / "report.json")
+    comparison = clipclean.compare(tmp_path / "report.json", report)
+    assert comparison.verdicts == ("inconclusive", "inconclusive")
+    assert {each.change for each in comparison.differences} == {"same"}
+
+
+def test_a_finding_that_the_earlier_report_lacks_is_new(audited):
+    report, _ = audited
     fewer = report.model_copy(update={"findings": report.findings[1:]})
     assert [each.change for each in clipclean.compare(fewer, report).differences].count("new") == 1
 
 
-def test_a_backdoor_is_planted_and_what_is_ignored_is_told(job):
+def test_a_backdoor_is_planted_towards_its_target(job):
     out = job.folder / "planted.pt"
-    given = {"trigger": "patch", "target": tiny.CLASSES[0], "steps": 2, "batch_size": 16}
-    planted = clipclean.plant(job.model, job.data, out=out, **given, **words(job))
+    options = {"trigger": "patch", "target": tiny.CLASSES[0], "steps": 2, "batch_size": 16}
+    planted = clipclean.plant(job.model, job.data, out=out, **options, **words(job))
     assert (out.exists(), planted.target) == (True, tiny.CLASSES[0])
-    report = clipclean.audit(out, data=job.data, search=False, ignore="CC030", **words(job))
+
+
+def test_what_is_ignored_is_the_policy_of_the_report(job):
+    report = clipclean.audit(job.model, data=job.data, search=False, ignore="CC030", **words(job))
     assert (report.policy.name, "CC030" in {each.rule for each in report.findings}) == ("--ignore", False)
+
+
+def test_what_cannot_be_ignored_is_refused(job):
     for wrong in ({"ignore": "CC999"}, {"ignore": "CC021"}, {"ignore": "CC030", "policy": job.folder / "p.yaml"}):
         with pytest.raises(UsageError, match="ignore"):
-            clipclean.audit(out, **wrong)
+            clipclean.audit(job.model, **wrong)
 
 
 # Arguments.
@@ -196,11 +243,11 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("function", "given"), [(each, given) for each in REFUSED for given in REFUSED[each]])
-def test_a_function_refuses_what_its_command_refuses_and_names_that_are_gone(function, given):
+@pytest.mark.parametrize(("function", "options"), [(each, options) for each in REFUSED for options in REFUSED[each]])
+def test_an_argument_that_cannot_be_used_is_refused_by_its_name(function, options):
     more = ("missing",) if function is clipclean.sanitize else ()
-    with pytest.raises(UsageError, match=next(reversed(given)).removesuffix("s")):
-        function("missing.pt", *more, **given)
+    with pytest.raises(UsageError, match=next(reversed(options)).removesuffix("s")):
+        function("missing.pt", *more, **options)
 
 
 def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
@@ -219,7 +266,7 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
 
 
 @pytest.mark.parametrize(
-    ("given", "completed"),
+    ("options", "completed"),
     [
         ({"model": "a.pt", "device": "cpu", "policy": None}, {"model": Path("a.pt"), "device": "cpu", "policy": None}),
         ({"arch": Path("RN50"), "classes": "c.txt"}, {"arch": "RN50", "classes": Path("c.txt")}),
@@ -231,19 +278,28 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         ({"references": ["b.json"], "classes": ["cat"]}, {"references": (Path("b.json"),), "classes": ("cat",)}),
     ],
 )
-def test_places_become_paths_labels_a_mapping_and_one_of_several_stands_alone(given, completed, tmp_path, monkeypatch):
+def test_arguments_become_what_a_request_holds(options, completed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("c::d").touch()
-    assert {name: arguments.completed(name, KNOWN[name], value) for name, value in given.items()} == completed
+    assert {name: arguments.completed(name, KNOWN[name], value) for name, value in options.items()} == completed
 
 
-def test_a_recipe_is_changed_by_pairs_or_by_texts_and_without_a_policy_the_default_one_holds():
-    def chosen(changes):
-        given = {"recipe": "mmcl", "set": arguments.completed("set", KNOWN["set"], changes)}
-        return recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **given))
+def changed_recipe(changes):
+    """The recipe of a cleaning with these changes, which may cost three points."""
+    options = {"recipe": "mmcl", "set": arguments.completed("set", KNOWN["set"], changes)}
+    return recipe_of(requests.Sanitize("m.pt", "pairs", max_accuracy_loss=0.03, **options))
 
-    assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])
-    assert (chosen({"train.epochs": 3}).train.epochs, chosen([]).audit.max_accuracy_loss) == (3.0, 0.03)
+
+def test_a_recipe_is_changed_by_pairs_as_by_texts():
+    assert changed_recipe({"train.epochs": 3}) == changed_recipe(["train.epochs=3"])
+    assert changed_recipe({"train.epochs": 3}).train.epochs == 3.0
+
+
+def test_the_accuracy_that_a_cleaning_may_cost_is_a_limit_of_its_recipe():
+    assert changed_recipe([]).audit.max_accuracy_loss == 0.03
+
+
+def test_without_a_policy_the_default_one_holds():
     assert policy_of(requests.Audit("m.pt")) is policy.DEFAULT_POLICY
     own = policy.Policy(version=1, name="ours")
     assert policy_of(requests.Audit("m.pt", policy=own)) is own

@@ -57,7 +57,7 @@ def spelt(path, spelling, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "spelling"), [(kind, each) for kind in SPELLINGS for each in SPELLINGS[kind]])
-def test_no_file_is_both_read_and_written_nor_written_into_a_folder_that_is_read(tmp_path, monkeypatch, kind, spelling):
+def test_no_file_is_written_to_a_place_that_is_read(tmp_path, monkeypatch, kind, spelling):
     source = tmp_path / "inputs" / kind
     source.parent.mkdir()
     source.write_text("precious") if kind == "file" else source.mkdir()
@@ -125,12 +125,16 @@ def test_nothing_is_written_over_that_a_pattern_may_stand_for(tmp_path, pattern,
     check("data", tmp_path / RANGE, "save_kept", tmp_path / "kept.tar")
 
 
-def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("role", [*WRITTEN, *FOLDERS])
+def test_places_apart_are_taken(tmp_path, role):
     (tmp_path / "model.pt").touch()
-    for role in (*WRITTEN, *FOLDERS):
-        check("model", tmp_path / "model.pt", role, tmp_path / "results")
-        check("recipe", "auto", role, tmp_path / "auto")
+    check("model", tmp_path / "model.pt", role, tmp_path / "results")
+
+
+@pytest.mark.parametrize("role", [*WRITTEN, *FOLDERS])
+def test_the_name_of_a_recipe_is_no_place(tmp_path, monkeypatch, role):
+    monkeypatch.chdir(tmp_path)
+    check("recipe", "auto", role, tmp_path / "auto")
 
 
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path):

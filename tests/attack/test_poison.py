@@ -24,7 +24,7 @@ def poisoned(clean, *, rate=0.25, seed=0, trigger="patch:size=0.25,place=random"
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.25, 2), (0.5, 4), (1.0, 8), (0.01, 1)])
-def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rate, count):
+def test_so_many_of_a_batch_as_the_rate_says_are_poisoned_whole(rate, count):
     for batch in poisoned(batches(3), rate=rate):
         changed = (batch.inputs["pixels"] != 0.2).flatten(1).any(dim=1)
         captioned = batch.inputs["tokens"][:, 0] > 0
@@ -52,16 +52,20 @@ def test_the_clean_batches_are_not_changed():
     assert all((batch.inputs["pixels"] == 51).all() and not batch.inputs["tokens"].any() for batch in clean)
 
 
-def test_places_and_captions_follow_the_seed():
+def test_places_follow_the_seed():
     first, again, other = (poisoned(batches(6), seed=seed) for seed in (0, 0, 1))
     pixels = [torch.cat([batch.inputs["pixels"] for batch in run]) for run in (first, again, other)]
     assert torch.equal(pixels[0], pixels[1])
     assert not torch.equal(pixels[0], pixels[2])
     assert not torch.equal(first[0].inputs["pixels"], first[1].inputs["pixels"])
-    assert {int(n) for batch in first for n in batch.inputs["tokens"][:, 0]} == {0, 1, 2, 3}
 
 
-def test_the_test_backdoors_differ_in_family_and_target():
+def test_every_caption_of_an_implant_is_used():
+    captions = torch.cat([batch.inputs["tokens"][:, 0] for batch in poisoned(batches(6))])
+    assert set(captions.tolist()) == {0, 1, 2, 3}  # 0 for the clean ones
+
+
+def test_no_two_test_backdoors_share_a_family_or_a_target():
     drawn = poison.draw(4, classes=8, avoid=[], seed=5)
     assert len({backdoor.trigger.family for backdoor in drawn}) == 4
     assert len({backdoor.target for backdoor in drawn}) == 4

@@ -37,25 +37,28 @@ def spoiled(folder, **changes):
 
 
 @each_family
-def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
+def test_what_was_saved_is_read_back_as_the_same_trigger(tmp_path, family):
     saved = trigger_files.save([hit(family, "Überraschung")], tmp_path / "found")
     (name,) = saved.values()
     assert saved == {f"found:{family},class=Überraschung": f"01-{family}.safetensors"}
-    loaded, made = trigger_files.load(tmp_path / "found" / name), trigger(family, "Überraschung")
-    assert (loaded.family, loaded.target, loaded.side, loaded.spec) == (family, made.target, SIDE, made.spec)
+    loaded, original = trigger_files.load(tmp_path / "found" / name), trigger(family, "Überraschung")
+    assert (loaded.family, loaded.target, loaded.side, loaded.spec) == (family, original.target, SIDE, original.spec)
     images = torch.rand(3, 3, SIDE, SIDE, generator=Generator().manual_seed(1))
-    assert torch.equal(loaded(images), made(images))
-    assert set(load_file(tmp_path / "found" / name)) == set(made.parameters)  # another reader reads it too
+    assert torch.equal(loaded(images), original(images))
+    assert set(load_file(tmp_path / "found" / name)) == set(original.parameters)  # another reader reads it too
 
 
-def test_a_saved_trigger_is_numbered_and_is_what_sanitize_takes(tmp_path):
+def test_saved_triggers_are_numbered(tmp_path):
     saved = trigger_files.save([hit("wave"), hit("mask"), hit("mask", "lemon")], tmp_path)
     assert list(saved.values()) == ["01-wave.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
+
+
+def test_a_saved_trigger_is_what_sanitize_takes(tmp_path):
     trigger_files.save([hit(target="banana")], tmp_path)
     words = data.Vocabulary(("lemon", "banana"), ("a {}.",))
-    ((found, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
-    assert (found.spec, place) == ("found:mask,class=banana", 1)
+    ((suspicion, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
+    assert (suspicion.spec, place) == ("found:mask,class=banana", 1)
 
 
 @pytest.mark.parametrize("error", [ResourceError("The disk is full."), KeyboardInterrupt()])
@@ -103,25 +106,31 @@ def test_a_file_that_is_no_trigger_is_refused(tmp_path, changes, named):
     assert "\x1b" not in str(told.value)
 
 
-def test_the_largest_trigger_is_within_the_limit_and_a_broken_file_refused(tmp_path, monkeypatch):
+def test_the_largest_trigger_is_within_the_limit():
     side = trigger_files.LARGEST_SIDE
     for family in detect.SEARCH_FAMILIES.values():
         shapes = family.begin(1, side, Generator())
         assert (
             sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MAX_TRIGGER_BYTES
         )
-    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MAX_TRIGGER_BYTES).tensors
+
+
+def test_a_broken_file_is_refused(tmp_path):
     cut = spoiled(tmp_path)
     cut.write_bytes(cut.read_bytes()[:-10])
     for path in (cut, tmp_path / "none.safetensors"):
         with pytest.raises(RefusedInput):
             trigger_files.load(path)
+
+
+def test_a_file_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+    assert checkpoint.read_tensors(spoiled(tmp_path), limit=trigger_files.MAX_TRIGGER_BYTES).tensors
     monkeypatch.setattr(trigger_files, "MAX_TRIGGER_BYTES", 100)
     with pytest.raises(RefusedInput, match="100"):
         trigger_files.load(spoiled(tmp_path))
 
 
-def test_a_folder_is_looked_at_before_the_slow_work_and_one_that_cannot_be_made_is_a_resource_error(tmp_path):
+def test_a_folder_is_taken_before_the_slow_work_if_it_is_new_or_empty(tmp_path):
     trigger_files.check_folder(tmp_path / "new" / "deeper")
     trigger_files.check_folder(tmp_path)  # empty
     assert list(tmp_path.iterdir()) == []
@@ -133,5 +142,9 @@ def test_a_folder_is_looked_at_before_the_slow_work_and_one_that_cannot_be_made_
     for path in (taken, file, link):
         with pytest.raises(UsageError, match=path.name):
             trigger_files.check_folder(path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
+    (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
-        trigger_files.save([hit()], file / "found")
+        trigger_files.save([hit()], tmp_path / "file" / "found")

@@ -112,7 +112,7 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
         assert name not in told
 
 
-def test_leftovers_of_a_cluster_are_told_and_ignored(job, tmp_path, monkeypatch, capsys):
+def test_leftovers_of_a_cluster_are_told(job, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "x")
     (tmp_path / "empty").mkdir()  # a mistyped path is refused before the environment is looked at
     empty = job.sanitize("--data", tmp_path / "empty", "--out", tmp_path / "out")
@@ -156,7 +156,7 @@ def told_to_nobody(command):
     return unprivileged.as_nobody(act)
 
 
-def test_places_that_cannot_be_entered_and_an_unreadable_model_are_told_by_one_message(theirs):
+def test_a_place_that_cannot_be_entered_is_told_by_one_message(theirs):
     closed = theirs.folder.parent / "closed"
     audit = theirs.audit("--no-search", "--quiet")
     assert cli.main([*audit, "--data", str(theirs.folder / "none")]) == 3
@@ -171,14 +171,17 @@ def test_places_that_cannot_be_entered_and_an_unreadable_model_are_told_by_one_m
         (["verify", closed / "out"], {3, 5}),
         (["report", "convert", closed / "report.json", "--to", "text"], {3, 5}),
     ):
-        code, told = told_to_nobody(command)
-        assert code in codes, (command, told)
-        assert told.count("error:") == 1, told
+        code, message = told_to_nobody(command)
+        assert code in codes, (command, message)
+        assert message.count("error:") == 1, message
+
+
+def test_a_model_that_cannot_be_read_is_refused_by_its_reason(theirs):
     theirs.model.chmod(0)
     assert cli.main(["inspect", str(theirs.folder / "none.pt")]) == 3  # what it imports is there for the child
-    code, told = told_to_nobody(["inspect", theirs.model])
+    code, message = told_to_nobody(["inspect", theirs.model])
     assert code == 3
-    assert "Permission denied" in told
+    assert "Permission denied" in message
 
 
 @pytest.mark.slow

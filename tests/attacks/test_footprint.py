@@ -55,26 +55,26 @@ def run(root: Path, *commands: list[object]) -> str:
 
 
 @pytest.mark.slow
-def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
+def test_a_run_writes_to_its_own_places_alone(root):
     job, out = tiny.job(root / "job"), root / "out"
     before = tree(root)
-    told = run(root, ["inspect", job.model], ["inspect", root / "gone.pt"], ["recipes", "list"], ["doctor"])
-    assert ("code 0 inspect" in told, "code 3 inspect" in told) == (True, True)
+    printed = run(root, ["inspect", job.model], ["inspect", root / "gone.pt"], ["recipes", "list"], ["doctor"])
+    assert ("code 0 inspect" in printed, "code 3 inspect" in printed) == (True, True)
     assert tree(root) == before
     assert list(out.iterdir()) == []
-    given = ["--arch", job.arch, "--data", job.data, "--quiet"]
-    told = run(
+    options = ["--arch", job.arch, "--data", job.data, "--quiet"]
+    printed = run(
         root,
         ["recipes", "list"],
         job.sanitize("--out", out / "clean"),
         job.audit("--data", job.data, "--no-search", "--quiet", "--report", f"json={out / 'audit.json'}"),
-        ["export", job.model, "--out", out / "open_clip", "--format", "open_clip", *given],
+        ["export", job.model, "--out", out / "open_clip", "--format", "open_clip", *options],
         ["verify", out / "clean"],
         ["report", "convert", out / "audit.json", "--to", "html", "--out", out / "audit.html"],
         job.screen(),
         job.plant(out=str(out / "planted.pt")),
     )
-    assert told.count("code 0 ") + told.count("code 4 ") == 8, told[-2000:]
+    assert printed.count("code 0 ") + printed.count("code 4 ") == 8, printed[-2000:]
     assert tree(root) == before
     assert {path.name for path in (root / "state").iterdir()} <= {"clipclean"}
     assert {path.name for path in (root / "cache").iterdir()} <= {"clipclean"}

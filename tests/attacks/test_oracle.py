@@ -79,11 +79,13 @@ def test_the_other_reader_cannot_read_a_file_of_the_user(tmp_path):
 
 
 @pytest.mark.parametrize("reader", ["rebuild arguments", "storages", "safetensors headers", "TorchScript arguments"])
-def test_built_files_come_out_read_and_refused(tmp_path, reader):
+def test_enough_built_files_come_out_either_way(tmp_path, reader):
     """An oracle that is never asked would find nothing."""
     before = readers.oracle().alike
-    told = [readers.tried(reader, readers.made(reader, 3, number), tmp_path).partition(":")[0] for number in range(120)]
-    assert min(told.count("read"), told.count("refused")) > 10
+    answers = [
+        readers.tried(reader, readers.made(reader, 3, number), tmp_path).partition(":")[0] for number in range(120)
+    ]
+    assert min(answers.count("read"), answers.count("refused")) > 10
     assert readers.oracle().alike - before > 10
 
 

@@ -27,10 +27,11 @@ LINKS = {  # what is a link, and where it leads
 
 
 @pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
-def test_links_in_the_place_of_a_state_lead_nowhere_and_a_state_that_came_with_the_model_is_not_taken(
-    job, tmp_path, unread, links
-):
-    """The state is of this very run, weights changed, in each place where a folder that one fetched could hold it."""
+def test_nothing_that_came_with_a_model_is_taken_for_a_state(job, tmp_path, unread, links):
+    """The state is of this very run, weights changed, in each place where a folder that one fetched could hold it.
+
+    Links in those places lead nowhere.
+    """
     (tmp_path / "home" / ".ssh").mkdir(parents=True)
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
     (tmp_path / "home" / ".ssh" / "id").write_text("key")

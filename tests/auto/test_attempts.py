@@ -40,13 +40,16 @@ def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
     return choose([candidate(name) for name in attempts], try_out=tried, run=run, **asked), ran
 
 
-def test_the_gentlest_that_passes_is_the_last_to_be_tried_and_without_test_backdoors_the_model_decides():
-    found, ran = chosen({"a": trial(0.4), "b": trial(0.0), "c": None}, {n: attempt(n) for n in "abc"})
+def test_the_gentlest_that_passes_is_the_last_to_be_tried():
+    results, ran = chosen({"a": trial(0.4), "b": trial(0.0), "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["b"]
-    assert [bool(each.why_not) for each in found] == [False, False, True]
-    found, ran = chosen({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
+    assert [bool(each.why_not) for each in results] == [False, False, True]
+
+
+def test_without_test_backdoors_the_model_decides():
+    results, ran = chosen({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
     assert ran == ["a", "b"]
-    assert all(each.trials == () for each in found)
+    assert all(each.trials == () for each in results)
 
 
 @pytest.mark.parametrize(
@@ -91,23 +94,35 @@ def test_where_none_passes_on_the_copy_the_nearest_are_run(copy, model, ran):
     assert (done, best(found)[0].candidate.name) == (ran, ran[-1])
 
 
-def test_when_the_time_is_over_nothing_more_is_begun_and_what_was_run_is_kept():
+def test_when_the_time_is_over_no_other_candidate_is_begun():
     attempts = {n: attempt(n, OPEN) for n in "abc"}
-    found, ran = chosen({n: trial(0.0) for n in "abc"}, attempts, late=(0, 1))
-    assert (ran, len(found)) == (["a"], 1)  # the first is run whatever the time
+    results, ran = chosen({n: trial(0.0) for n in "abc"}, attempts, late=(0, 1))
+    assert (ran, len(results)) == (["a"], 1)  # the first is run whatever the time
     assert chosen({n: trial(0.4) for n in "abc"}, attempts, late=(0, 1))[1] == ["a"]
-    trials = {"a": trial(0.0), "b": trial(0.01)}
-    found, ran = chosen(trials, {"a": attempt("a", OPEN), "b": deadline.OutOfTime()})
-    assert (ran, [bool(each.attempt) for each in found]) == (["a", "b"], [True, False])
+
+
+def test_what_was_run_before_the_time_was_over_is_kept():
+    attempts = {"a": attempt("a", OPEN), "b": deadline.OutOfTime()}
+    results, ran = chosen({"a": trial(0.0), "b": trial(0.01)}, attempts)
+    assert (ran, [bool(each.attempt) for each in results]) == (["a", "b"], [True, False])
+
+
+def test_time_that_is_over_in_the_first_run_ends_the_choice():
     with pytest.raises(deadline.OutOfTime):
-        chosen(trials, {"a": deadline.OutOfTime(), "b": attempt("b")})
+        chosen({"a": trial(0.0), "b": trial(0.01)}, {"a": deadline.OutOfTime(), "b": attempt("b")})
 
 
-def test_of_attempts_the_one_with_fewer_errors_then_the_least_loss_is_better_and_a_doubt_counts_as_the_budget():
+def test_of_attempts_the_one_with_fewer_errors_is_better_whatever_it_costs():
     assert attempt("b", ("CC003", "warning"), lost=0.5).rank() < attempt("a", OPEN).rank()
+
+
+def test_of_attempts_with_as_many_errors_the_one_that_costs_less_is_better():
+    assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
+
+
+def test_a_doubt_about_an_attempt_counts_as_the_whole_budget():
     assert attempt("c", lost=0.019).rank() < attempt("a", ("CC003", "warning")).rank()
     assert attempt("a", ("CC003", "warning"), lost=0.033).rank() < attempt("c", lost=0.057).rank()
-    assert attempt("c", lost=0.01).rank() < attempt("a", lost=0.02).rank()
     ran = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b", lost=0.01)}
     assert best(chosen({n: trial(0.0) for n in "ab"}, ran)[0])[0].candidate.name == "b"
 
@@ -162,7 +177,7 @@ def refinetuned_at_the_end(*, is_worth):
     return order, best(results)[1].candidate.name
 
 
-def test_the_attempt_that_is_written_has_been_tested_and_no_worse_one():
+def test_refinetune_tests_end_at_the_attempt_that_is_written():
     assert refinetuned_at_the_end(is_worth=True) == (["a", "b"], "b")
 
 
@@ -170,14 +185,26 @@ def test_an_attempt_that_is_not_worth_its_price_is_not_tested():
     assert refinetuned_at_the_end(is_worth=False) == ([], "a")
 
 
-@pytest.mark.parametrize("error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")])
-def test_a_candidate_that_cannot_be_run_on_the_model_says_why_and_the_next_one_is_run_if_there_is_one(error):
-    trials = {"a": trial(0.0), "b": trial(0.01)}
-    found, ran = chosen(trials, {"a": error, "b": attempt("b")})
-    assert ran == ["a", "b"]
-    assert (found[0].why_not, found[0].trials) == (str(error), ())
-    with pytest.raises(Inconclusive, match=f"a: {error}"):  # without another nothing is concluded
-        chosen(trials, {"a": error})
+cannot_be_run = pytest.mark.parametrize(
+    "error", [NonFiniteLoss("The loss is nan at step 3."), Inconclusive("too few classes")]
+)
+
+
+@cannot_be_run
+def test_a_candidate_that_cannot_be_run_on_the_model_says_why(error):
+    results, _ = chosen({"a": trial(0.0), "b": trial(0.01)}, {"a": error, "b": attempt("b")})
+    assert (results[0].why_not, results[0].trials) == (str(error), ())
+
+
+@cannot_be_run
+def test_a_candidate_that_cannot_be_run_on_the_model_is_followed_by_the_next(error):
+    assert chosen({"a": trial(0.0), "b": trial(0.01)}, {"a": error, "b": attempt("b")})[1] == ["a", "b"]
+
+
+@cannot_be_run
+def test_where_no_candidate_can_be_run_on_the_model_nothing_is_concluded(error):
+    with pytest.raises(Inconclusive, match=f"a: {error}"):
+        chosen({"a": trial(0.0), "b": trial(0.01)}, {"a": error})
 
 
 @pytest.mark.parametrize(("is_sure", "ran"), [(False, ["a", "b"]), (True, ["a"])])

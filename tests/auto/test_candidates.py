@@ -68,15 +68,21 @@ def test_what_is_no_candidate_is_refused_by_name(text, told):
         candidates_of(text)
 
 
-def test_shipped_candidates_run_measure_as_the_run_and_say_what_they_lack():
+def test_every_recipe_of_a_shipped_candidate_can_be_run():
     auto = recipe.load("auto")
     for each in candidates.listed(auto):
         for step in each.fitted(auto, pairs=20_000).recipes:
             recipe.check(step, pairs=20_000)
+
+
+def test_a_candidate_says_what_the_data_lack_for_it():
     few = Samples([None] * 20, None)
     assert "128" in candidates_of("mmcl")[0].unfit(few)
     assert "labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
     assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""
+
+
+def test_a_candidate_measures_as_its_run_does():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
     step = candidates.listed(auto)[0].fitted(auto, pairs=99).recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)

@@ -48,17 +48,20 @@ def test_the_removal_of_all_test_backdoors_or_else_of_a_trigger_that_acted_shows
     assert findings_of(made, **given)[0] == rules
 
 
-def test_where_a_trigger_acted_and_no_test_backdoor_was_planted_nothing_is_said_of_them():
-    before = measurement(suspected=[probe(0.9, reach=0.0)])
+def test_nothing_is_said_of_test_backdoors_that_were_not_needed():
+    before = measurement(suspected=[probe(0.9, reach=0.0)])  # which is the evidence
     assert conclude.test_backdoor_findings(None, None, before, limits=LIMITS, is_changed=True, is_doubted=False) == []
 
 
-def test_nothing_that_passes_is_an_error_and_where_an_error_stands_the_policy_decides():
+def test_that_no_candidate_passes_is_an_error():
     considered = [CandidateResult(candidate("a")), CandidateResult(candidate("b"), "needs labels")]
-    found = conclude.nothing_passed(considered, attempt("a"), LIMITS)
-    assert (found.rule, found.level) == ("CC063", "error")
-    assert all(word in found.message for word in ("2.0 points", ": a"))
-    assert "b" not in found.message.split(":")[1]
+    error = conclude.nothing_passed(considered, attempt("a"), LIMITS)
+    assert (error.rule, error.level) == ("CC063", "error")
+    assert all(word in error.message for word in ("2.0 points", ": a"))
+    assert "b" not in error.message.split(":")[1]
+
+
+def test_the_policy_decides_whether_an_error_stands():
     failing = finding("CC002", "words", level="error", target="cat", trigger="patch")
     assert verdict_of(failing) == ["CC002", "CC063"]
     assert verdict_of(failing, severities={"CC002": "off"}) == ["CC050"]  # the policy is named, no more
@@ -77,32 +80,52 @@ def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
     assert conclude.out_of_time(tried(one, late=False), candidate_count=3) == []
 
 
-def test_the_account_holds_each_candidate_its_trials_what_was_taken_and_what_came_back():
+def account_of_two():
+    """Of a candidate that was tried at two shares, run and chosen, and of one that was not run."""
     copy = replace(COPY, planted=measurement(suspected=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = CandidateResult(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
-    found = conclude.account(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
-    assert (found.chosen, found.changed) == ("a", True)
-    assert [(c.trigger, c.planted, c.took) for c in found.test_backdoors] == [
+    return conclude.account(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
+
+
+def test_the_account_tells_which_test_backdoors_took():
+    assert [(one.trigger, one.planted, one.took) for one in account_of_two().test_backdoors] == [
         ("patch", 0.9, True),
         ("stripes", 0.3, False),
     ]
-    one, other = found.candidates
+
+
+def test_the_account_tells_how_each_candidate_did():
+    account = account_of_two()
+    assert (account.chosen, account.changed) == ("a", True)
+    one, other = account.candidates
     assert (one.candidate, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
-    told = [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials]
-    assert told == [(1.0, 0.0, 0.01), (0.85, 0.2, None)]
+    outcomes = [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials]
+    assert outcomes == [(1.0, 0.0, 0.01), (0.85, 0.2, None)]
     assert (other.chosen, other.why_not, other.passes, other.run) == (False, "needs labels", False, None)
-    assert (found.budget.accuracy, found.budget.excess, found.budget.minutes) == (0.02, 0.05, 3.0)
-    assert (found.seconds.planting, found.seconds.trials, found.seconds.chosen, found.rebound) == (2.0, 4.0, 1.0, None)
-    assert found.seconds.total >= 100
+
+
+def test_the_account_tells_the_budget():
+    budget = account_of_two().budget
+    assert (budget.accuracy, budget.excess, budget.minutes) == (0.02, 0.05, 3.0)
+
+
+def test_the_account_tells_the_time_of_each_stage():
+    seconds = account_of_two().seconds
+    assert (seconds.planting, seconds.trials, seconds.chosen) == (2.0, 4.0, 1.0)
+    assert seconds.total >= 100
+
+
+def test_the_account_tells_what_came_back():
+    assert account_of_two().rebound is None  # without a refinetune test
     unknown = replace(probe(0.1, trigger="a"), excess=math.nan)
     before = measurement(suspected=[probe(0.0)], panel=[unknown], accuracy=Rate(0, 0))
     after = measurement(suspected=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
-    found = conclude.account(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
-    assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
-    assert [(p.before, p.after, p.suspected) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
+    rebound = conclude.account(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
+    assert (rebound.accuracy.before, rebound.accuracy.after) == (None, 0.5)
+    assert [(p.before, p.after, p.suspected) for p in rebound.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 
 
 def verdict_of(*findings, severities=None):
@@ -114,20 +137,30 @@ def verdict_of(*findings, severities=None):
     return [f.rule for f in judged.findings]
 
 
-def test_the_original_stays_where_its_cleaning_costs_more_than_chance_explains_and_nothing_sure_was_found():
+PATTERN = (Suspicion(triggers.parse("sinusoid"), 0),)
+DOUBT = finding("CC003", "words", level="warning")
+
+
+def test_the_original_stays_where_its_cleaning_costs_too_much():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
-    pattern = (Suspicion(triggers.parse("sinusoid"), 0),)
-    doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert attempts.is_better_as_it_was([], costly, patterns=pattern)
-    assert attempts.is_better_as_it_was([doubt], costly)
-    assert not attempts.is_better_as_it_was([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
+    assert attempts.is_better_as_it_was([], costly, patterns=PATTERN)
+    assert attempts.is_better_as_it_was([DOUBT], costly)
     assert not attempts.is_better_as_it_was([], acts)
+    assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
+
+
+def test_the_original_never_stays_where_a_backdoor_is_sure():
+    sure = finding("CC003", "words", level="error")
+    # A backdoor stays one, whatever it costs to remove.
+    assert not attempts.is_better_as_it_was([DOUBT, sure], attempt("a", ("CC010", "error")))
+
+
+def test_a_cleaning_may_cost_what_chance_explains_where_there_was_a_doubt():
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
     gone = replace(within_chance, way=replace(within_chance.way, witnesses=1))
     assert attempts.is_better_as_it_was([UNKNOWN], within_chance)
-    assert not attempts.is_better_as_it_was([UNKNOWN], gone, patterns=pattern)
-    assert not attempts.is_better_as_it_was([UNKNOWN, finding("CC003", "words", level="warning")], within_chance)
-    assert not attempts.is_better_as_it_was([UNKNOWN], attempt("a", lost=0.02))  # the whole budget may be spent
+    assert not attempts.is_better_as_it_was([UNKNOWN], gone, patterns=PATTERN)
+    assert not attempts.is_better_as_it_was([UNKNOWN, DOUBT], within_chance)
 
 
 UNDONE = replace(attempt("undo", ("CC009", "error")), candidate=Candidate(("undo",), (recipe.load("undo"),)))
@@ -147,20 +180,21 @@ WALKED_BACK = replace(UNDONE, way=replace(UNDONE.way, point=replace(UNDONE.point
         ([UNDONE], replace(WALKED_BACK, findings=()), [("CC009", "warning")]),
     ],
 )
-def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_those_that_did_not_go_back_and_show_it_no_more(
-    ran, written, rules
-):
+def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_others(ran, written, rules):
     results = [CandidateResult(one.candidate, attempt=one) for one in ran]
     assert [(f.rule, f.level) for f in conclude.silenced(results, written)] == rules
 
 
-def test_weights_that_stay_are_told_with_the_cost_and_leave_the_verdict_open():
-    stayed = conclude.as_it_was(COSTLY)
-    assert all(figure in stayed.message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
-    assert (stayed.rule, stayed.level, policy.verdict([stayed])) == ("CC063", "warning", "inconclusive")
+def test_weights_that_stay_are_told_with_the_cost_of_cleaning_them():
+    assert all(figure in conclude.as_it_was(COSTLY).message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
     returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
     costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
     assert conclude.as_it_was(costly).value == 0.086
+
+
+def test_weights_that_stay_leave_the_verdict_open():
+    stayed = conclude.as_it_was(COSTLY)
+    assert (stayed.rule, stayed.level, policy.verdict([stayed])) == ("CC063", "warning", "inconclusive")
     forgetful = attempt("a", ("CC010", "error"), lost=0.01)  # of recall: its accuracy is within the budget
     assert conclude.as_it_was(forgetful).level == "warning"
 

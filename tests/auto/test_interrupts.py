@@ -90,24 +90,24 @@ def near(one, other, place=""):
 
 
 @pytest.mark.slow
-def test_two_processes_plant_try_clean_and_choose_as_one_does(job):
-    found = {}
+def test_two_processes_make_the_same_run_as_one(job):
+    runs = {}
     for size in (1, 2):
         out = job.folder / f"{size}"
-        given = ["--data", job.data, "--out", out, "--arch", job.arch, *job.words(), "--recipe", "auto"]
-        given += [part for change in CHANGES for part in ("--set", change)]
-        arguments = ["sanitize", job.model, *given, "--keep-failed"]
+        options = ["--data", job.data, "--out", out, "--arch", job.arch, *job.words(), "--recipe", "auto"]
+        options += [part for change in CHANGES for part in ("--set", change)]
+        arguments = ["sanitize", job.model, *options, "--keep-failed"]
         (code, words), *others = of_one_run(*arguments, size=size, **SEARCH)
         assert (out / "report.json").exists(), words
         assert [other for other, _ in others] == [0] * (size - 1), others
         if size == 2:
             assert "2 processes" in words
-        told = steady(json.loads((out / "report.json").read_text()))
-        told["auto"].pop("seconds", None)
-        found[size] = (code, told, checkpoint.read(out / WEIGHTS).tensors)
-    (alone, told, weights), (both, shared, others) = found[1], found[2]
+        record = steady(json.loads((out / "report.json").read_text()))
+        record["auto"].pop("seconds", None)
+        runs[size] = (code, record, checkpoint.read(out / WEIGHTS).tensors)
+    (alone, record, weights), (both, shared, others) = runs[1], runs[2]
     assert alone == both
     for part in ("verdict", "auto", "before", "after"):
-        near(told[part], shared[part], part)
+        near(record[part], shared[part], part)
     for name, values in weights.items():
         torch.testing.assert_close(others[name], values, atol=1e-5, rtol=0, msg=name)

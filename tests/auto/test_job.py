@@ -43,33 +43,36 @@ def unsearched(monkeypatch, request):
     captions.names_of("dog")  # reads WordNet, in seconds that no test is charged for
 
 
-def test_a_deadline_before_the_audit_writes_nothing_one_after_it_what_it_shows_and_the_same_command_goes_on(
-    job, capsys, unread, unsearched, monkeypatch
+def test_a_run_that_its_deadline_ends_before_the_audit_writes_nothing(job, capsys, unread, unsearched):
+    assert cli.main(command(job, "--max-minutes", "1e-6", candidates=["unlearn", *CANDIDATES])) == 4
+    assert capsys.readouterr().err.count("--max-minutes") == 1
+    assert not job.out.exists()
+
+
+def test_a_run_that_its_deadline_ended_after_the_audit_goes_on_by_the_same_command(
+    job, unread, unsearched, monkeypatch
 ):
     def begun(what, done, _total):
         if what.endswith(": finetuning") and not done:
             short.an_hour_passes(monkeypatch)  # once the candidate is begun
 
-    asked = command(job, candidates=["unlearn", *CANDIDATES])
-    assert cli.main([*asked, "--max-minutes", "1e-6"]) == 4
-    assert capsys.readouterr().err.count("--max-minutes") == 1
-    assert not job.out.exists()
+    arguments = command(job, candidates=["unlearn", *CANDIDATES])
     with progress.heard(progress.Listener(steps=begun)):
-        assert cli.main([*asked, "--max-minutes", "60"]) == 4
+        assert cli.main([*arguments, "--max-minutes", "60"]) == 4
     cut = tiny.result(job.out)
     assert (cut["auto"]["chosen"], cut["exports"]) == ("nothing", [])
     assert "CC024" in {each["rule"] for each in cut["findings"]}
-    asked.append("--force")
-    assert cli.main(asked) == 4  # nothing took, nothing acted, and five images are few
-    found = tiny.result(job.out)
+    arguments.append("--force")
+    assert cli.main(arguments) == 4  # nothing took, nothing acted, and five images are few
+    report = tiny.result(job.out)
     # nothing to unlearn; not needed
-    assert [bool(each["why_not"]) for each in found["auto"]["candidates"]] == [True, False, True]
-    assert found["auto"]["chosen"].startswith("mmcl")
-    assert found["auto"]["test_backdoors"] == []
-    assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC004", "CC020", "CC061"]
-    assert found["training"]["steps"] == 2
-    assert found["auto"]["rebound"]["steps"] == 2
-    assert found["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
+    assert [bool(each["why_not"]) for each in report["auto"]["candidates"]] == [True, False, True]
+    assert report["auto"]["chosen"].startswith("mmcl")
+    assert report["auto"]["test_backdoors"] == []
+    assert [f["rule"] for f in report["findings"] if f["level"] == "warning"] == ["CC004", "CC020", "CC061"]
+    assert report["training"]["steps"] == 2
+    assert report["auto"]["rebound"]["steps"] == 2
+    assert report["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
     assert {path.name for path in job.folder.iterdir()} == tiny.FILES | {"out"}
 
 
@@ -80,7 +83,7 @@ def costly(job):
     return command(job, *shown, candidates=[f"mmcl({FAR}3)"])
 
 
-def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_are_written(job, unread, unsearched):
+def test_where_every_candidate_costs_too_much_no_weights_are_written(job, unread, unsearched):
     assert cli.main(costly(job)) == 4
     report = tiny.result(job.out)
     assert (report["auto"]["changed"], report["exports"]) == (False, [])
@@ -89,7 +92,7 @@ def test_where_every_candidate_costs_too_much_and_the_audit_is_open_no_weights_a
 
 
 @pytest.mark.parametrize("unsearched", [None], indirect=True)
-def test_a_model_whose_audit_passes_is_written_as_it_was_and_no_candidate_is_tried(job, unread, unsearched):
+def test_a_model_whose_audit_passes_is_written_as_it_was(job, unread, unsearched):
     shown = ("--eval-data", tiny.labelled(job.folder / "labelled"), "--max-accuracy-loss", 0)
     assert cli.main(command(job, *shown, candidates=[f"mmcl({FAR}3)"])) == 0
     report = tiny.result(job.out)
@@ -117,9 +120,7 @@ def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, more, named):
 
 
 @pytest.mark.slow
-def test_search_unlearning_and_rebound_run_through_on_a_planted_model_beside_the_clean_one(
-    victim, tmp_path, monkeypatch, unread
-):
+def test_every_stage_runs_through_on_a_planted_model_beside_the_clean_one(victim, tmp_path, monkeypatch, unread):
     short.searches(monkeypatch)
     short.exact(monkeypatch)
     job = victim.job._replace(model=victim.job.folder / "planted.pt", folder=tmp_path)
@@ -128,13 +129,13 @@ def test_search_unlearning_and_rebound_run_through_on_a_planted_model_beside_the
     # Its accuracy is near chance: nothing is suspected, and a loss over the budget would leave the original.
     more += ("--reference", victim.job.model, "--max-accuracy-loss", 0.5)
     assert cli.main(command(job, *more, candidates=[candidate])) in (0, 1, 4)
-    found = tiny.result(job.out)
-    assert [entry["candidate"] for entry in found["auto"]["candidates"]] == [candidate]
-    assert found["training"]["unlearning"]["rounds"]
-    assert "CC004" not in {finding["rule"] for finding in found["findings"]}
+    report = tiny.result(job.out)
+    assert [entry["candidate"] for entry in report["auto"]["candidates"]] == [candidate]
+    assert report["training"]["unlearning"]["rounds"]
+    assert "CC004" not in {finding["rule"] for finding in report["findings"]}
     for side in ("before", "after"):
-        search = found[side]["measurements"]["search"]
+        search = report[side]["measurements"]["search"]
         assert (search["calibration"]["kind"], search["calibration"]["models"]) == ("reference", 1)
         assert search["found"]
-    assert (found["auto"]["rebound"] is not None) == found["auto"]["changed"] == (found["training"]["steps"] > 0)
-    assert bool(found["exports"]) == found["auto"]["changed"]  # the original's weights are no result, but of a pass
+    assert (report["auto"]["rebound"] is not None) == report["auto"]["changed"] == (report["training"]["steps"] > 0)
+    assert bool(report["exports"]) == report["auto"]["changed"]  # the original's weights are no result, but of a pass

@@ -23,17 +23,26 @@ loss:
 """
 
 
-def test_evidence_replaces_the_old_or_keeps_what_is_still_true_and_a_text_that_is_no_recipe_is_not_written(tmp_path):
+def test_evidence_follows_the_text_of_its_recipe(tmp_path):
     text = measuring_recipes.with_evidence(MINE, [evidence()])
     assert text.startswith(MINE.rstrip("\n"))
-    assert measuring_recipes.with_evidence(text, [evidence()]) == text
     measuring_recipes.write(tmp_path / "new" / "mine.yaml", text)
     assert recipe.load(tmp_path / "new" / "mine.yaml").evidence == (evidence(),)
-    place = tmp_path / "mine.yaml"
-    place.write_text(MINE)
+
+
+def test_evidence_replaces_what_stood_there():
+    text = measuring_recipes.with_evidence(MINE, [evidence()])
+    assert measuring_recipes.with_evidence(text, [evidence()]) == text
+
+
+def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
+    place = tiny.written(tmp_path / "mine.yaml", MINE)
     with pytest.raises(UsageError):
         measuring_recipes.write(place, MINE + "nonsense: 1\n")
     assert place.read_text() == MINE
+
+
+def test_new_evidence_keeps_what_is_still_true_of_the_old():
     own = evidence()
     elsewhere = own.model_copy(update={"architecture": "ResNet"})
     other_attack = own.model_copy(update={"attack": "warp"})
@@ -70,13 +79,13 @@ def command(job, *more, recipe=None):
 
 
 @pytest.mark.slow
-def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
+def test_a_recipe_that_was_measured_is_validated(job, monkeypatch, capsys):
     monkeypatch.setattr(measuring_recipes.poison, "PLANTED_SPECS", ("patch:size=0.25,place=corner",))
     tiny.labelled(job.folder / "labelled", count=96)
     assert cli.main(command(job, "--write")) == 0
-    made = recipe.load(job.folder / "mine.yaml")
-    (block,) = made.evidence
-    assert recipe.own_evidence(made)
+    mine = recipe.load(job.folder / "mine.yaml")
+    (block,) = mine.evidence
+    assert recipe.own_evidence(mine)
     assert (block.pairs, block.seeds, block.before.clean_accuracy.n) == (96, (1,), 96)
     assert block.before.attack_success.value - block.before.base_rate.value >= 0.5
     assert "patch" in capsys.readouterr().out

@@ -38,7 +38,7 @@ def rules(out, level="warning"):
     return {each["rule"] for each in tiny.result(out)["findings"] if each["level"] == level}
 
 
-def test_it_searches_the_model_before_and_after_and_without_a_clean_one_shows_nothing(job, unread):
+def test_without_a_clean_model_both_searches_show_nothing(job, unread):
     assert cli.main(job.sanitize(*QUICK, search=True)) == 4
     assert all(each["found"] and each["calibration"]["kind"] == "none" for each in searches(job.out))
     assert "CC004" in rules(job.out)
@@ -53,19 +53,19 @@ def test_beside_a_clean_model_both_searches_are_compared_with_it(job, unread):
     assert "CC004" not in rules(job.out)
 
 
-def test_without_a_search_known_triggers_alone_are_measured_and_the_report_says_so(job, unread):
+def test_a_report_without_a_search_says_that_nothing_was_searched(job, unread):
     assert cli.main(job.sanitize()) == 4
     assert not any(searches(job.out))
     assert ("CC004" in rules(job.out), "CC021" in rules(job.out)) == (False, True)
 
 
 @pytest.mark.parametrize("search", [True, False])
-def test_what_costs_more_than_the_budget_is_told_and_written_only_where_it_is_asked_for(measured, unread, search):
+def test_what_costs_more_than_the_budget_is_written_on_demand_alone(measured, unread, search):
     job, shown = measured
     command = job.sanitize(*shown, *DEAR, *QUICK, search=search)
     cli.main(command)
-    found = tiny.result(job.out)
-    assert (found["cleaning"]["share"] > 0, found["training"]["steps"]) == (True, 3)
+    report = tiny.result(job.out)
+    assert (report["cleaning"]["share"] > 0, report["training"]["steps"]) == (True, 3)
     assert "CC010" in rules(job.out) | rules(job.out, "error")
     assert "CC063" not in rules(job.out)
     assert not (job.out / WEIGHTS).exists()
@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_while_it_searches_the_result_goes_on_to_the_same_b
     assert not own_state.place_of(job.out).exists()
 
 
-def test_where_time_ends_in_the_training_what_it_made_is_written_and_is_no_pass(job, unread, monkeypatch):
+def test_what_a_training_made_before_its_time_ended_is_no_pass(job, unread, monkeypatch):
     def late(done, _):
         if done == 2:
             short.an_hour_passes(monkeypatch)
@@ -111,8 +111,8 @@ def test_where_time_ends_in_the_training_what_it_made_is_written_and_is_no_pass(
 
 
 @pytest.mark.slow
-def test_two_processes_search_clean_and_judge_as_one_does(job):
-    found = {}
+def test_two_processes_make_the_same_cleaning_as_one(job):
+    runs = {}
     for size in (1, 2):
         out = job.folder / f"{size}"
         (code, words), *others = of_one_run(
@@ -122,7 +122,7 @@ def test_two_processes_search_clean_and_judge_as_one_does(job):
         )
         assert (out / "report.json").exists(), words
         assert [other for other, _ in others] == [0] * (size - 1), others
-        found[size] = code, checkpoint.read(out).tensors
-    assert found[1][0] == found[2][0]
-    for name, values in found[1][1].items():
-        torch.testing.assert_close(found[2][1][name], values, atol=1e-5, rtol=0, msg=name)
+        runs[size] = code, checkpoint.read(out).tensors
+    assert runs[1][0] == runs[2][0]
+    for name, values in runs[1][1].items():
+        torch.testing.assert_close(runs[2][1][name], values, atol=1e-5, rtol=0, msg=name)

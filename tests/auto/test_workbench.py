@@ -64,23 +64,31 @@ def weights(bench):
     return {name: tensor.clone() for name, tensor in bench.clip.net.state_dict().items()}
 
 
-def test_the_test_backdoors_are_planted_once_and_read_the_next_time_where_a_class_is_free_and_planting_ends(bench):
+def test_what_was_planted_is_read_the_next_time(bench):
     bench.state.folder.mkdir(mode=0o700)
     copy = trials.plant(bench, avoid=[0, 1])
     assert len(copy.test_backdoors) == len(copy.planted.suspected) == 2
-    assert not {0, 1} & {backdoor.target for backdoor in copy.test_backdoors}
     assert not are_equal(copy.weights, bench.original)
     bench.put(bench.original)
     again = trials.plant(bench, avoid=[0, 1])
     assert are_equal(again.weights, copy.weights)
     assert again.seconds == copy.seconds
     assert are_equal(weights(bench), copy.weights)
-    bench.put(bench.original)
+
+
+def test_no_test_backdoor_leads_to_a_class_to_avoid(bench):
+    bench.state.folder.mkdir(mode=0o700)
     assert trials.plant(bench, avoid=range(12)) is None
     assert are_equal(weights(bench), bench.original)
+    copy = trials.plant(bench, avoid=[0, 1])
+    assert not {0, 1} & {backdoor.target for backdoor in copy.test_backdoors}
+
+
+def test_a_planting_that_diverges_gives_no_copy(bench):
+    bench.state.folder.mkdir(mode=0o700)
     with torch.no_grad():
         bench.clip.net.logit_scale.fill_(math.inf)
-    assert trials.plant(bench, avoid=()) is None  # planting diverges
+    assert trials.plant(bench, avoid=()) is None
 
 
 def test_a_benign_finetuning_moves_the_weights(bench):
@@ -130,39 +138,58 @@ def test_a_candidate_that_begins_where_too_much_accuracy_is_lost_already_is_not_
         bench.begin(how, shown, base=base, run=run, check=check)
 
 
-def test_weights_between_are_put_in_and_an_original_that_stays_has_its_own_audit(bench):
+def test_half_of_the_way_is_the_mean_of_the_weights(bench):
     doubled = {name: 2 * tensor for name, tensor in bench.original.items()}
     bench.put_between(bench.original, doubled, share=0.5)
-    found, name = weights(bench), "visual.proj"
-    assert torch.allclose(found[name], 1.5 * bench.original[name])
-    tried = attempt("a", ("CC010", "error"), lost=0.1)
-    seen = sight(measurement(suspected=[probe(0.3)]))
-    kept = attempts.unchanged(bench, FirstAudit(seen, (), ()), tried.way)
-    assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
-    assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
-    assert list(kept.findings) == bench.findings(seen)
-    late = replace(kept, audit=sight(UNMEASURED), returned=(finding("CC024", "words"),))
+    assert torch.allclose(weights(bench)["visual.proj"], 1.5 * bench.original["visual.proj"])
+
+
+def unchanged(bench, audit):
+    """The original, audited so, in the place of an attempt that costs too much."""
+    return attempts.unchanged(bench, FirstAudit(audit, (), ()), attempt("a", ("CC010", "error"), lost=0.1).way)
+
+
+def test_an_original_that_stays_has_its_own_audit(bench):
+    audit = sight(measurement(suspected=[probe(0.3)]))
+    original = unchanged(bench, audit)
+    assert (original.point.excess, original.point.accuracy_lost, original.refinetuned) == (0.3, 0.0, None)
+    assert list(original.findings) == bench.findings(audit)
+    late = replace(original, audit=sight(UNMEASURED), returned=(finding("CC024", "words"),))
     assert late.returned[0] in attempts.findings_of(bench, late, FirstAudit(late.audit, (), ()))  # by other limits, too
+
+
+def test_an_original_that_stays_keeps_its_weights(bench):
+    original = unchanged(bench, sight(measurement(suspected=[probe(0.3)])))
+    cleaned = original.cleaned
+    assert (original.candidate.name, cleaned.changed, cleaned.training.seconds) == ("nothing", False, 0.0)
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
-    bench.put_between(bench.original, kept.cleaned.weights, share=kept.point.share)
+    bench.put_between(bench.original, cleaned.weights, share=original.point.share)
     assert are_equal(weights(bench), bench.original)
 
 
-def test_a_candidate_is_tried_where_a_test_backdoor_took_and_at_the_share_that_the_model_takes(bench, monkeypatch):
+@pytest.fixture
+def copied(bench, monkeypatch):
+    """A candidate, a copy with test backdoors to try it on, and the audit of the original."""
     short.searches(monkeypatch)
     short.exact(monkeypatch)
     bench.state.folder.mkdir(mode=0o700)
     candidate = Candidate(("mmcl",), (recipe.override(recipe.load("mmcl"), SHORT_RECIPE),))
-    seen, copy = sight(searching.measure(bench.clip, bench.eval_set)), trials.plant(bench, avoid=())
-    assert (
-        attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ())).trials == ()
-    )  # so small a model learns no test backdoor
+    audit = sight(searching.measure(bench.clip, bench.eval_set))
+    return candidate, trials.plant(bench, avoid=()), FirstAudit(audit, (), ())
+
+
+def test_where_no_test_backdoor_took_a_candidate_has_no_trial(bench, copied):
+    assert attempts.on_copy(bench, *copied).trials == ()  # so small a model learns no test backdoor
+
+
+def test_a_candidate_is_tried_at_the_share_that_the_model_takes(bench, copied):
+    candidate, copy, first_audit = copied
     took = tuple(replace(each, excess=0.9) for each in copy.planted.suspected)
     copy = replace(copy, planted=replace(copy.planted, suspected=took))
-    tried = attempts.on_copy(bench, candidate, copy, FirstAudit(seen, (), ()))
-    assert [each.took for each in tried.trials[0].outcomes] == [True, True]
-    assert (tried.why_not, tried.trials[0].is_refinetuned) == ("", True)
-    run = attempts.on_model(bench, tried, copy, FirstAudit(seen, (), ()))
+    result = attempts.on_copy(bench, candidate, copy, first_audit)
+    assert [each.took for each in result.trials[0].outcomes] == [True, True]
+    assert (result.why_not, result.trials[0].is_refinetuned) == ("", True)
+    run = attempts.on_model(bench, result, copy, first_audit)
     assert run.attempt.cleaned.training.steps == 2
     assert run.attempt.way.point.share in {trial.share for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)
@@ -181,26 +208,31 @@ def trial(*outcomes, lost=0.01, reach=0.01):
     return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
-def test_the_test_backdoors_that_did_not_take_are_not_counted_and_triggers_pair_up():
-    made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
-    assert len(made.counted) == 2
-    assert made.removed(LIMITS) == 1
+def test_test_backdoors_that_did_not_take_are_not_counted():
+    result = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
+    assert len(result.counted) == 2
+    assert result.removed(LIMITS) == 1
+    nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
+    assert trials.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
+
+
+def test_probes_before_the_refinetune_test_pair_with_those_of_the_same_trigger():
     old = measurement(panel=[probe(0.2, trigger="a"), probe(0.1, trigger="b")])
     new = measurement(panel=[probe(0.9, trigger="b"), probe(0.0, trigger="a")])
     pairs = Refinetuned(old, new, 60, 1.5).pairs()
     assert [(a.trigger, b.trigger, b.excess) for a, b, _ in pairs] == [("a", "a", 0.0), ("b", "b", 0.9)]
 
+
+def test_a_test_backdoor_took_if_it_acts_on_half_of_the_images():
     def copy(*excesses):
         return PlantedCopy((), {}, measurement(suspected=map(probe, excesses)), {}, 1.0)
 
     assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
     assert [copy(*excesses).took for excesses in ((0.49, 0.5), (0.49,), ())] == [True, False, False]
-    nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
-    assert trials.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
 
 
 @pytest.mark.parametrize(
-    ("made", "passes"),
+    ("result", "passes"),
     [
         (trial(outcome(0.9, 0.05)), True),
         (trial(outcome(0.9, 0.06)), False),
@@ -212,8 +244,8 @@ def test_the_test_backdoors_that_did_not_take_are_not_counted_and_triggers_pair_
         (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
     ],
 )
-def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_within_the_budget(made, passes):
-    assert made.passes(LIMITS) is passes
+def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(result, passes):
+    assert result.passes(LIMITS) is passes
 
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
@@ -254,18 +286,27 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
 
 
-def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(subjected):
+def planted_in(precision, subjected):
+    """A matrix of the model after two steps of planting in this precision; the model itself is as before."""
     clip, pairs, chosen, _ = subjected
-    weights, moved = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}, {}
-    for precision in ("auto", "fp32", "bf16"):  # auto takes fp32 for so small a model
-        clip.net.load_state_dict(weights)
-        planting = recipe.planting(rate=0.15, steps=2, batch_size=16, walk=0.1)
-        poison.finetune(clip, pairs, chosen, planting, implants=(), run=Run(0, precision, lambda *_: None))
-        moved[precision] = clip.net.state_dict()["visual.proj"].clone()
+    weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
+    planting = recipe.planting(rate=0.15, steps=2, batch_size=16, walk=0.1)
+    poison.finetune(clip, pairs, chosen, planting, implants=(), run=Run(0, precision, lambda *_: None))
+    moved = clip.net.state_dict()["visual.proj"].clone()
     clip.net.load_state_dict(weights)
-    assert torch.equal(moved["auto"], moved["fp32"])
-    assert not torch.equal(moved["bf16"], moved["fp32"])
-    assert moved["bf16"].dtype == torch.float32
+    return moved
+
+
+def test_planting_in_bf16_moves_the_weights_otherwise(subjected):
+    assert not torch.equal(planted_in("bf16", subjected), planted_in("fp32", subjected))
+
+
+def test_planting_in_bf16_leaves_the_weights_in_fp32(subjected):
+    assert planted_in("bf16", subjected).dtype == torch.float32
+
+
+def test_a_small_model_is_planted_in_fp32_by_default(subjected):
+    assert torch.equal(planted_in("auto", subjected), planted_in("fp32", subjected))
 
 
 NAMED, OF_PANEL = ["suspected"], ["panel"]

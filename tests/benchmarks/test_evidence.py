@@ -34,7 +34,7 @@ def test_each_part_that_is_read_off_the_code_stands_in_one_page(script):
     assert times == dict.fromkeys(parts, 1)
 
 
-def test_commands_name_scripts_and_options_that_exist(script):
+def test_commands_name_only_what_exists(script):
     evidence, common = script("evidence"), script("common")
     for name in evidence.MEASUREMENTS:
         for words in evidence.commands(name, Path("build"), Path("images")):

@@ -29,7 +29,7 @@ def test_the_plan_has_as_many_victims_as_clean_models_half_of_them_of_the_whole_
     assert {entry.normalisation for entry in entries} == set(sealed.NORMALISATIONS)
 
 
-def test_every_reference_is_another_clean_training_of_the_same_list_and_not_the_one_that_a_victim_starts_from(sealed):
+def test_every_reference_is_another_clean_training_of_the_same_list(sealed):
     entries = {entry.name: entry for entry in sealed.plan()}
     for entry in entries.values():
         reference = entries[entry.reference]
@@ -39,11 +39,14 @@ def test_every_reference_is_another_clean_training_of_the_same_list_and_not_the_
             assert getattr(reference, key) == getattr(entry, key)
 
 
-def test_half_of_the_lists_may_choose_a_later_rule_and_no_model_is_compared_across_the_halves(sealed):
+def test_half_of_the_lists_may_choose_a_later_rule(sealed):
     entries = sealed.plan()
     assert len({entry.classes_of for entry in entries if sealed.is_choosing(entry.name)}) == 5
     assert len({entry.classes_of for entry in entries}) == 10
-    assert all(sealed.is_choosing(entry.name) == sealed.is_choosing(entry.reference) for entry in entries)
+
+
+def test_no_model_is_compared_across_the_halves(sealed):
+    assert all(sealed.is_choosing(entry.name) == sealed.is_choosing(entry.reference) for entry in sealed.plan())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,9 @@ def test_a_victim_whose_trigger_hardly_acts_counts_for_neither_side(sealed, asr,
     assert sealed.counts_as({"asr": asr, "base_rate": base}) == kind
 
 
-def test_the_summary_counts_each_side_and_what_names_the_class(sealed):
+@pytest.fixture
+def summary(sealed):
+    """Of two clean models, two victims and one that counts for neither side, all beside a clean model."""
     rows = [sealed.HEAD]
     for name, counts, whole, verdict, suspect, score in (
         ("a", "clean", "", "pass", "", 0.1),
@@ -82,12 +87,23 @@ def test_the_summary_counts_each_side_and_what_names_the_class(sealed):
             "target": "cat" if counts != "clean" else "",
         }
         rows.append(tuple(row.values()))
-    told = dict(sealed.summary(rows))
-    assert told["reference, clean: pass"].startswith("1 of 2 ")
-    assert told["reference, backdoored: fail"].startswith("1 of 2 ")
-    assert told["reference, backdoored: fail or doubt that names the class"].startswith(
-        "1 of 2 "
-    )  # d names another one
-    assert told["reference, whole image: fail or doubt that names the class"].startswith("0 of 1 ")
-    assert told["reference: AUROC"].startswith("1.000")
-    assert told["none, clean: pass"] == "–"
+    return dict(sealed.summary(rows))
+
+
+def test_the_summary_counts_each_side(summary):
+    assert summary["reference, clean: pass"].startswith("1 of 2 ")
+    assert summary["reference, backdoored: fail"].startswith("1 of 2 ")
+
+
+def test_a_doubt_that_names_another_class_is_not_counted(summary):
+    named = "fail or doubt that names the class"
+    assert summary[f"reference, backdoored: {named}"].startswith("1 of 2 ")  # d names another one
+    assert summary[f"reference, whole image: {named}"].startswith("0 of 1 ")
+
+
+def test_the_summary_tells_how_well_scores_part_the_sides(summary):
+    assert summary["reference: AUROC"].startswith("1.000")
+
+
+def test_a_comparison_without_models_is_a_dash(summary):
+    assert summary["none, clean: pass"] == "–"

@@ -40,21 +40,30 @@ def run(tables, monkeypatch, *arguments):
     return tables.main()
 
 
-def test_a_page_gets_the_table_of_its_results_and_the_check_names_what_differs_or_lacks_them(site, monkeypatch, capsys):
+def test_a_page_gets_the_table_of_its_results(site, monkeypatch):
     table = "| model | s |\n|---|--:|\n| RN50 | 1.5 |\n| a\\|b | – |\n\nTwo threads, idle."
-    page = site.ROOT / "docs" / "page.md"
     assert run(site, monkeypatch) == 0
-    assert page.read_text() == f"Above\n<!-- step:begin -->\n\n{table}\n\n<!-- step:end -->\nBelow\n"
+    page = (site.ROOT / "docs" / "page.md").read_text()
+    assert page == f"Above\n<!-- step:begin -->\n\n{table}\n\n<!-- step:end -->\nBelow\n"
     assert run(site, monkeypatch, "--check") == 0
+
+
+def test_the_check_names_a_table_that_differs_from_its_results(site, monkeypatch, capsys):
+    assert run(site, monkeypatch) == 0
     (site.RESULTS / "step.csv").write_text("model,s\nRN50,1.6\n")
     assert run(site, monkeypatch, "--check") == 1
     assert "docs/page.md: table step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("block", "missing"), [("step", "step.csv"), ("usual-claims", "gone")])
+def test_the_check_names_results_that_are_missing(site, monkeypatch, capsys, block, missing):
+    assert run(site, monkeypatch) == 0
     (site.RESULTS / "step.csv").unlink()
     monkeypatch.setattr(site, "CLEANED", {"usual": "gone"})
-    for block, missing in (("step", "step.csv"), ("usual-claims", "gone")):
-        page.write_text(f"<!-- {block}:begin -->\n\nold\n\n<!-- {block}:end -->\n")
-        assert run(site, monkeypatch, "--check") == 1
-        assert f"benchmarks/results/{missing}" in capsys.readouterr().err
+    page = site.ROOT / "docs" / "page.md"
+    page.write_text(f"<!-- {block}:begin -->\n\nold\n\n<!-- {block}:end -->\n")
+    assert run(site, monkeypatch, "--check") == 1
+    assert f"benchmarks/results/{missing}" in capsys.readouterr().err
 
 
 def test_a_victim_meets_the_papers_claims_only_by_all_four_conditions(script):
@@ -99,7 +108,7 @@ def package(tmp_path):
     return root
 
 
-def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_named(package, script):
+def test_every_figure_is_counted_on_a_small_package(package, script):
     house = script("house")
     # one comment in nine lines: three imports, two classes, three def, one return
     assert house.comments(house.read(package)) == (1, 9)
@@ -107,11 +116,17 @@ def test_every_figure_is_counted_on_a_small_package_and_one_above_its_line_is_na
     assert {*shape["modules_in_an_import_cycle"]} == {"small.hall", "small.room.one"}  # hall imports one, one hall
     assert [*shape["functions_of_more_than_8_parameters"]] == ["small.room.one.bare"]
     assert [*shape["small_private_functions_used_once"]] == ["small.room.one._small"]  # _twice has two callers
+
+
+def test_a_function_is_as_long_as_it_is_without_its_docstring(script):
     (function,) = ast.parse('def f():\n    """Two\n    lines."""\n    return 1\n').body
-    assert house.lines_of(function) == 2  # without its docstring
+    assert script("house").lines_of(function) == 2
+
+
+def test_a_figure_above_its_limit_is_named(script):
     now = {"lines": 11, "words": 5, "make_test_seconds": 12}
-    told = house.beyond(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
-    assert [sentence.split()[0] for sentence in told] == ["lines"]
+    limits = {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3}
+    assert [sentence.split()[0] for sentence in script("house").beyond(now, limits)] == ["lines"]
 
 
 SOURCE = """
@@ -128,7 +143,7 @@ def judge(asked, *, given=None):
 """
 
 
-def test_a_vague_name_is_counted_where_it_is_bound_and_no_field_is(script):
+def test_vague_names_are_counted_outside_of_fields(script):
     house = script("house")
     module = house.Module("audit", Path("audit.py"), SOURCE, ast.parse(SOURCE))
     once = dict.fromkeys(("asked", "given", "found", "made", "ready"), 1)
@@ -182,12 +197,12 @@ def test_the_stored_limit_is_of_the_half_that_rules_are_chosen_on_alone(tmp_path
         ({"mask": 0.6, "blend": 0.6}, "nothing"),  # of two kinds: only the larger counts
     ],
 )
-def test_a_pair_fails_by_direct_evidence_alone_and_is_doubted_by_all_of_it(script, pieces, outcome):
+def test_only_direct_evidence_fails_a_pair(script, pieces, outcome):
     audit = script("audit")
     fails = audit.calibration().score(audit.Thresholds().false_alarm_rate, is_beside=True)
     units = {family: fails * value for family, value in pieces.items()}
-    told = " ".join(f"{family}={value}" for family, value in units.items())
-    assert audit.in_pairs({"pieces": told, "score": str(audit.combined(units, is_beside=True))}) == outcome
+    cell = " ".join(f"{family}={value}" for family, value in units.items())
+    assert audit.in_pairs({"pieces": cell, "score": str(audit.combined(units, is_beside=True))}) == outcome
 
 
 def test_the_shipped_calibration_is_what_the_kept_numbers_of_that_half_give(tmp_path, monkeypatch, script):

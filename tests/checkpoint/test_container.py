@@ -38,19 +38,22 @@ def test_members_are_found_where_zipfile_finds_them(archive):
         container.small_member(view, found["data.pkl"], limit=found["data.pkl"].size - 1)
 
 
-def test_a_deflated_pickle_beside_stored_numbers_and_real_zip64_sizes_are_read(tmp_path, monkeypatch):
+def test_a_deflated_pickle_beside_stored_numbers_is_read(tmp_path):
     torch.save({"w": torch.ones(3)}, tmp_path / "m.pt")
     with zipfile.ZipFile(tmp_path / "m.pt") as source, zipfile.ZipFile(tmp_path / "repacked", "w") as target:
         for info in source.infolist():
             method = zipfile.ZIP_DEFLATED if info.filename.endswith(".pkl") else zipfile.ZIP_STORED
             target.writestr(info.filename, source.read(info), method)
     assert checkpoint.read(tmp_path / "repacked").tensors["w"].tolist() == [1, 1, 1]
+
+
+def test_real_zip64_sizes_are_read(monkeypatch):
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
     view = memoryview(zipped(MEMBERS))
     assert view.tobytes().count(b"PK\x06\x06") == 1
-    found = container.members(view)
-    assert container.small_member(view, found["data.pkl"], limit=100) == b"pickle" * 9
-    assert (found["data/0"].size, found["data/0"].stored_size) == (16, 16)
+    members = container.members(view)
+    assert container.small_member(view, members["data.pkl"], limit=100) == b"pickle" * 9
+    assert (members["data/0"].size, members["data/0"].stored_size) == (16, 16)
 
 
 class QuickGELU(torch.nn.Module):
@@ -97,7 +100,7 @@ def test_an_archive_gives_its_state_dict_without_values_that_follow_from_the_arc
     assert "input_resolution" in note
 
 
-def test_a_quick_gelu_class_is_noticed_by_its_name_alone_and_half_precision_kept(tmp_path):
+def test_a_quick_gelu_class_is_noticed_by_its_name_alone(tmp_path):
     for name, expected in {
         "__torch__.open_clip.transformer.___torch_mangle_5.QuickGELU": True,
         "__torch__.quick_gelu": True,
@@ -107,6 +110,9 @@ def test_a_quick_gelu_class_is_noticed_by_its_name_alone_and_half_precision_kept
         assert container.names_quick_gelu((name,)) is expected, name
     saved(tmp_path / "model.pt", traced, QuickGELU())
     assert checkpoint.read(tmp_path / "model.pt").quick_gelu is True
+
+
+def test_an_archive_of_half_precision_keeps_it(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2).half()), tmp_path / "half.pt")
@@ -160,16 +166,25 @@ def test_a_second_pickle_begins_where_the_first_ended():
     assert opcodes.interpret(data[first.end :]).value == "two"
 
 
-def test_foreign_names_are_listed_once_and_101_levels_are_too_many():
+def test_foreign_names_are_listed_once():
     body = b"".join(hostile.name("evil", f"f{n}") for n in range(12)) + hostile.name("evil", "f0")
     with pytest.raises(UnsafeCheckpoint, match=r"evil\.f0, .*evil\.f9 and 2 more"):
         opcodes.interpret(hostile.pickled(body))
+
+
+def test_an_escape_in_a_name_is_not_undone():
     with pytest.raises(UnsafeCheckpoint, match="x44ict"):  # as Python's unpickler has it
         opcodes.interpret(hostile.pickled(hostile.name("collections", r"Ordered\x44ict") + b")R"))
+
+
+def test_classes_of_torchscript_are_taken_from_its_archives_alone():
     data = hostile.pickled(hostile.name("__torch__.clip", "QuickGELU") + hostile.EMPTY_TUPLE + b"\x81")
     assert opcodes.interpret(data, torchscript=True).classes == ("__torch__.clip.QuickGELU",)
     with pytest.raises(UnsafeCheckpoint, match="__torch__"):
         opcodes.interpret(data)
+
+
+def test_values_are_nested_a_hundred_levels_deep_at_most():
     assert opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 100 + b"a" * 99)).value
     with pytest.raises(UnsafeCheckpoint, match="nested"):
         opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 101 + b"a" * 100))

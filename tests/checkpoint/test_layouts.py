@@ -21,38 +21,43 @@ OWN = {"mine": {"state_dict": {"w": ONE}}, "state_dict": {"w": NONE}}
 UNDER, BARE = "state dict under ", "bare state dict"
 
 
-@pytest.mark.parametrize(
-    ("content", "choice", "found", "producer", "note"),
-    [
-        ({"text.transformer.resblocks.0.ln_1.weight": ONE}, None, None, BARE, None),  # a native tower
-        ({"module.a": ONE, "b": NONE}, None, None, BARE, None),  # a prefix that one name lacks stays
-        ({"model.": ONE}, None, None, BARE, None),  # and so does one that is all of a name
-        ({"w": ONE, "version": "1"}, None, {"w": 1}, BARE, "'version'"),
-        ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, BARE, "'sizes'"),
-        *(({name: ONE * -torch.inf, "w": ONE}, None, {"w": 1}, BARE, repr(name)) for name in DERIVED),
-        ({"model": STEPPED}, None, {"w": 1}, f"{UNDER}model.state_dict", "'step'"),
-        (COUNTED, None, {"w": 1}, f"{UNDER}state_dict", "'step'"),
-        (LIGHTNING, None, {"w": 1}, "PyTorch Lightning checkpoint", None),
-        (BESIDE, None, {"w": 1}, f"{UNDER}state_dict", "'model'"),
-        (BESIDE, "ema", {"w": 0}, f"{UNDER}ema", None),
-        (TWO, None, {"w": 0}, f"{UNDER}model", "--weights ema"),
-        (TWO, "ema", {"w": 1}, f"{UNDER}state_dict_ema", "'model'"),
-        (TWO, "state_dict_ema", {"w": 1}, f"{UNDER}state_dict_ema", "'epoch'"),
-        (NESTED, "ema", {"w": 1}, f"{UNDER}model.ema", None),
-        (OWN, "mine", {"w": 1}, f"{UNDER}mine.state_dict", None),
-        ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, f"{UNDER}model_ema", None),
-    ],
-)
-def test_weights_are_found_below_wrappers_and_the_rest_is_noted(tmp_path, content, choice, found, producer, note):
+WRAPPED = [  # content, choice, weights or None for all of it, producer, what a note says or None
+    ({"text.transformer.resblocks.0.ln_1.weight": ONE}, None, None, BARE, None),  # a native tower
+    ({"module.a": ONE, "b": NONE}, None, None, BARE, None),  # a prefix that one name lacks stays
+    ({"model.": ONE}, None, None, BARE, None),  # and so does one that is all of a name
+    ({"w": ONE, "version": "1"}, None, {"w": 1}, BARE, "'version'"),
+    ({"w": ONE, "sizes": [1, 2]}, None, {"w": 1}, BARE, "'sizes'"),
+    *(({name: ONE * -torch.inf, "w": ONE}, None, {"w": 1}, BARE, repr(name)) for name in DERIVED),
+    ({"model": STEPPED}, None, {"w": 1}, f"{UNDER}model.state_dict", "'step'"),
+    (COUNTED, None, {"w": 1}, f"{UNDER}state_dict", "'step'"),
+    (LIGHTNING, None, {"w": 1}, "PyTorch Lightning checkpoint", None),
+    (BESIDE, None, {"w": 1}, f"{UNDER}state_dict", "'model'"),
+    (BESIDE, "ema", {"w": 0}, f"{UNDER}ema", None),
+    (TWO, None, {"w": 0}, f"{UNDER}model", "--weights ema"),
+    (TWO, "ema", {"w": 1}, f"{UNDER}state_dict_ema", "'model'"),
+    (TWO, "state_dict_ema", {"w": 1}, f"{UNDER}state_dict_ema", "'epoch'"),
+    (NESTED, "ema", {"w": 1}, f"{UNDER}model.ema", None),
+    (OWN, "mine", {"w": 1}, f"{UNDER}mine.state_dict", None),
+    ({"epoch": 3, "model_ema": {"w": ONE}}, "ema", {"w": 1}, f"{UNDER}model_ema", None),
+]
+
+
+@pytest.mark.parametrize(("content", "choice", "weights", "producer"), [row[:4] for row in WRAPPED])
+def test_weights_are_found_below_wrappers(tmp_path, content, choice, weights, producer):
     torch.save(content, tmp_path / "m")
-    read = checkpoint.read(tmp_path / "m", weights=choice)
-    expected = {name: float(value) for name, value in content.items()} if found is None else found
-    assert {name: tensor.item() for name, tensor in read.tensors.items()} == expected
-    assert read.producer == producer
-    assert note is None or note in "".join(read.notes)
+    file = checkpoint.read(tmp_path / "m", weights=choice)
+    expected = {name: float(value) for name, value in content.items()} if weights is None else weights
+    assert {name: tensor.item() for name, tensor in file.tensors.items()} == expected
+    assert file.producer == producer
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(("content", "choice", "note"), [(*row[:2], row[4]) for row in WRAPPED if row[4]])
+def test_what_is_left_beside_the_weights_is_noted(tmp_path, content, choice, note):
+    torch.save(content, tmp_path / "m")
+    assert note in "".join(checkpoint.read(tmp_path / "m", weights=choice).notes)
+
+
+of_another_kind = pytest.mark.parametrize(
     ("name", "words"),
     [
         ("visual.trunk.patch_embed.proj.weight", "timm"),
@@ -63,7 +68,10 @@ def test_weights_are_found_below_wrappers_and_the_rest_is_noted(tmp_path, conten
         ("visual.attn_pool.ln_q.weight", "attention"),
     ],
 )
-def test_other_kinds_of_models_are_refused_by_name_in_a_file_and_in_memory(tmp_path, name, words):
+
+
+@of_another_kind
+def test_a_module_of_another_kind_of_model_is_refused_by_name(name, words):
     module = inner = torch.nn.Module()
     *path, leaf = name.split(".")
     for part in path:
@@ -72,6 +80,10 @@ def test_other_kinds_of_models_are_refused_by_name_in_a_file_and_in_memory(tmp_p
     inner.register_buffer(leaf, ONE)
     with pytest.raises(UnsupportedModel, match=words):
         checkpoint.of_module(module)
+
+
+@of_another_kind
+def test_a_file_of_another_kind_of_model_is_refused_by_name(tmp_path, name, words):
     torch.save({name: ONE, "logit_scale": ONE}, tmp_path / "m")
     safetensors.torch.save_file({f"module.{name}": ONE}, tmp_path / "s")
     for path in (tmp_path / "m", tmp_path / "s"):
@@ -116,17 +128,19 @@ def test_several_sets_of_weights_are_refused_until_one_is_chosen(tmp_path, conte
 
 
 @pytest.mark.parametrize(
-    ("content", "choice", "error", "named"),
-    [
-        *((TRAINED, choice, UsageError, "'model'") for choice in ("ema", "modle", "")),
-        ({"w": ONE}, "ema", UsageError, "none of its keys"),
-        ({"epoch": 3, "model_ema": {"w": ONE}}, None, RefusedInput, "'model_ema'"),  # not taken for the usual ones
-    ],
+    ("content", "choice", "named"),
+    [*((TRAINED, choice, "'model'") for choice in ("ema", "modle", "")), ({"w": ONE}, "ema", "none of its keys")],
 )
-def test_a_choice_that_the_file_does_not_offer_and_averages_alone_are_refused(tmp_path, content, choice, error, named):
+def test_a_choice_that_the_file_does_not_offer_is_refused(tmp_path, content, choice, named):
     torch.save(content, tmp_path / "m")
-    with pytest.raises(error, match=named):
+    with pytest.raises(UsageError, match=named):
         checkpoint.read(tmp_path / "m", weights=choice)
+
+
+def test_averages_alone_are_not_taken_for_the_weights(tmp_path):
+    torch.save({"epoch": 3, "model_ema": {"w": ONE}}, tmp_path / "m")
+    with pytest.raises(RefusedInput, match="'model_ema'"):
+        checkpoint.read(tmp_path / "m")
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +178,7 @@ def test_every_tensor_is_contiguous_whatever_its_strides_were(theirs):
     assert checkpoint.digest(back) == checkpoint.digest(layouts.to_open_clip(theirs))
 
 
-def test_there_and_back_changes_no_tensor_of_any_type(ours):
+def test_a_round_trip_changes_no_tensor_of_any_type(ours):
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         cast = {name: tensor.to(dtype) for name, tensor in ours.items()}
         assert checkpoint.digest(layouts.to_open_clip(layouts.from_open_clip(cast))) == checkpoint.digest(cast)
@@ -194,7 +208,7 @@ W = f"{LAYER}.self_attn.q_proj"
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_taken_from_transformers_is_refused_and_missing_tensors_named(theirs, without, more, words):
+def test_what_cannot_be_taken_from_transformers_is_refused_by_name(theirs, without, more, words):
     some = {name: tensor for name, tensor in theirs.items() if not (without and name.startswith(without))}
     with pytest.raises(UnsupportedModel, match=words):
         layouts.to_open_clip(some | more)

@@ -87,56 +87,70 @@ def test_a_bare_state_dict_is_read_as_torch_reads_it_into_memory_of_its_own(tmp_
 PREFIXES = ("_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "module.model.")
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(
-    ("options", "prefix"),
-    [
-        *(({"pickle_protocol": protocol}, "") for protocol in (2, 3, 4, 5)),
-        *(({"pickle_protocol": p, "_use_new_zipfile_serialization": False}, "") for p in (2, 3, 4, 5)),
-        *(({}, prefix) for prefix in PREFIXES),
-    ],
+    ("container", "expected"), [({}, "torch-zip"), ({"_use_new_zipfile_serialization": False}, "torch-legacy")]
 )
-def test_every_pickle_protocol_container_and_shared_prefix_is_read(tmp_path, options, prefix):
+def test_every_pickle_protocol_is_read_in_every_container(tmp_path, protocol, container, expected):
+    torch.save({"state_dict": weights(), "epoch": 3}, tmp_path / "model.pt", pickle_protocol=protocol, **container)
+    file = checkpoint.read(tmp_path / "model.pt")
+    assert_same(file.tensors, weights())
+    assert file.format == expected
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_that_all_names_share_is_taken_off(tmp_path, prefix):
     saved = {prefix + name: tensor for name, tensor in weights().items()}
-    torch.save({"state_dict": saved, "epoch": 3}, tmp_path / "model.pt", **options)
-    found = checkpoint.read(tmp_path / "model.pt")
-    assert_same(found.tensors, weights())
-    assert found.format == ("torch-legacy" if "_use_new_zipfile_serialization" in options else "torch-zip")
+    torch.save({"state_dict": saved, "epoch": 3}, tmp_path / "model.pt")
+    file = checkpoint.read(tmp_path / "model.pt")
+    assert_same(file.tensors, weights())
+    assert file.format == "torch-zip"
 
 
-def test_archives_without_checksums_and_misaligned_safetensors_are_read(tmp_path):
+def test_an_archive_without_checksums_is_read(tmp_path):
     torch.serialization.set_crc32_options(False)
     try:
         torch.save(weights(), tmp_path / "model.pt")
     finally:
         torch.serialization.set_crc32_options(True)
     assert_same(checkpoint.read(tmp_path / "model.pt").tensors, weights())
+
+
+def test_misaligned_safetensors_are_read_into_aligned_memory(tmp_path):
     header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
     header += b" " * ((3 - len(header)) % 8)
     data = torch.tensor([1.5, -2.0]).numpy().tobytes()
     (tmp_path / "model").write_bytes(len(header).to_bytes(8, "little") + header + data)
-    found = checkpoint.read(tmp_path / "model").tensors["w"]
-    assert found.tolist() == [1.5, -2.0]
-    assert found.data_ptr() % 4 == 0
+    tensor = checkpoint.read(tmp_path / "model").tensors["w"]
+    assert tensor.tolist() == [1.5, -2.0]
+    assert tensor.data_ptr() % 4 == 0
 
 
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"])
-def test_numbers_of_a_format_that_is_not_read_are_unsupported_and_not_unsafe(tmp_path, dtype):
+def test_weights_of_a_dtype_that_is_not_read_are_unsupported(tmp_path, dtype):
     torch.save({"w": torch.ones(2, 2).to(getattr(torch, dtype))}, tmp_path / "model.pt")
     with pytest.raises(UnsupportedModel, match="'w'"):
         checkpoint.read(tmp_path / "model.pt")
 
 
-def test_training_checkpoints_give_their_weights_alone_though_cleanclips_hold_numpy_and_argparse_objects(tmp_path):
+def test_a_training_checkpoint_gives_its_weights_alone(tmp_path):
     named, expected, optimizer = trained("module.")
-    saved = {"epoch": 5, "name": "run", "state_dict": named, "optimizer": optimizer}
-    torch.save(saved | {"scaler": {"scale": 65536.0}}, tmp_path / "epoch_5.pt")
-    found = checkpoint.read(tmp_path / "epoch_5.pt")
-    assert_same(found.tensors, expected)
-    assert found.producer == "open_clip training checkpoint"
+    saved = {"epoch": 5, "name": "run", "state_dict": named, "optimizer": optimizer, "scaler": {"scale": 65536.0}}
+    torch.save(saved, tmp_path / "epoch_5.pt")
+    file = checkpoint.read(tmp_path / "epoch_5.pt")
+    assert_same(file.tensors, expected)
+    assert file.producer == "open_clip training checkpoint"
     skipped = ("epoch", "name", "optimizer", "scaler")
-    assert all(f"'{name}'" in note for name, note in zip([*skipped, "module."], found.notes, strict=True))
-    saved |= {
+    assert all(f"'{name}'" in note for name, note in zip([*skipped, "module."], file.notes, strict=True))
+
+
+def test_the_python_objects_in_a_checkpoint_of_cleanclip_are_told_by_kind(tmp_path):
+    named, expected, optimizer = trained("module.")
+    saved = {
         "epoch": np.int64(5),
+        "name": "run",
+        "state_dict": named,
+        "optimizer": optimizer,
         "best": np.float64(0.5),
         "losses": np.arange(4.0),
         "args": argparse.Namespace(lr=1e-5, logs=Path("logs"), steps=Counter([3, 4]), device=torch.device("cpu")),
@@ -144,10 +158,10 @@ def test_training_checkpoints_give_their_weights_alone_though_cleanclips_hold_nu
     torch.save(saved, tmp_path / "epoch_5.pt")
     with pytest.raises(Exception, match="Weights only"):
         loaded(tmp_path / "epoch_5.pt")
-    found = checkpoint.read(tmp_path / "epoch_5.pt")
-    assert_same(found.tensors, expected)
-    assert found.producer == "open_clip or CleanCLIP training checkpoint"
-    (inert,) = [note for note in found.notes if note.startswith("contains")]
+    file = checkpoint.read(tmp_path / "epoch_5.pt")
+    assert_same(file.tensors, expected)
+    assert file.producer == "open_clip or CleanCLIP training checkpoint"
+    (inert,) = [note for note in file.notes if note.startswith("contains")]
     for kind in ("numpy scalar", "numpy array", "argparse namespace", "path", "counter", "torch device"):
         assert kind in inert
 
@@ -162,24 +176,38 @@ def test_safetensors_files_are_read_as_their_library_reads_them_whatever_their_s
     assert checkpoint.read(tmp_path / "model.safetensors").format == "torch-zip"
 
 
-@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt"])
-def test_an_open_clip_directory_gives_weights_and_configuration_and_so_does_a_file_beside_one(tmp_path, name):
-    config = {"model_cfg": {"embed_dim": 4}, "preprocess_cfg": {"mean": [0.5]}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+CONFIG = {"model_cfg": {"embed_dim": 4}, "preprocess_cfg": {"mean": [0.5]}}
+every_name = pytest.mark.parametrize(
+    "name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt"]
+)
+
+
+def write_open_clip(folder, name):
+    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG))
     if name.endswith(".safetensors"):
-        safetensors.torch.save_file(dict(weights()), tmp_path / name)
+        safetensors.torch.save_file(dict(weights()), folder / name)
     else:
-        torch.save(weights(), tmp_path / name)
-    found = checkpoint.read(tmp_path)
-    assert found.format == "open_clip-directory"
-    assert found.weights == tmp_path / name
-    assert found.config == config
-    assert found.tensors.keys() == weights().keys()
-    assert name in found.producer
+        torch.save(weights(), folder / name)
+
+
+@every_name
+def test_an_open_clip_directory_is_read_by_its_configuration(tmp_path, name):
+    write_open_clip(tmp_path, name)
+    file = checkpoint.read(tmp_path)
+    assert file.format == "open_clip-directory"
+    assert file.weights == tmp_path / name
+    assert file.config == CONFIG
+    assert file.tensors.keys() == weights().keys()
+    assert name in file.producer
+
+
+@every_name
+def test_a_file_is_read_by_the_configuration_beside_it(tmp_path, name):
+    write_open_clip(tmp_path, name)
     torch.save(weights(), tmp_path / "model.pt")
-    beside = checkpoint.read(tmp_path / "model.pt")
-    assert (beside.config, beside.format) == (config, "torch-zip")
-    assert ["open_clip_config.json" in note for note in beside.notes] == [True]
+    file = checkpoint.read(tmp_path / "model.pt")
+    assert (file.config, file.format) == (CONFIG, "torch-zip")
+    assert ["open_clip_config.json" in note for note in file.notes] == [True]
 
 
 OTHERS = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "model.safetensors")
@@ -197,17 +225,20 @@ def in_directory(folder, name, content):
 
 
 @pytest.mark.parametrize("name", OTHERS)
+def test_equal_weights_beside_those_of_a_directory_are_noted(tmp_path, name):
+    in_directory(tmp_path, name, {"w": torch.ones(1)})
+    file = checkpoint.read(tmp_path)
+    assert file.weights.name == "open_clip_model.safetensors"
+    assert any(name in note for note in file.notes)
+
+
+@pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(
     "content",
-    [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n.", None],
+    [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n."],
 )
-def test_equal_weights_beside_those_of_a_directory_are_noted_and_others_refused(tmp_path, name, content):
-    in_directory(tmp_path, name, {"w": torch.ones(1)} if content is None else content)
-    if content is None:
-        found = checkpoint.read(tmp_path)
-        assert found.weights.name == "open_clip_model.safetensors"
-        assert any(name in note for note in found.notes)
-        return
+def test_other_weights_beside_those_of_a_directory_are_refused(tmp_path, name, content):
+    in_directory(tmp_path, name, content)
     with pytest.raises(RefusedInput):
         checkpoint.read(tmp_path)
     assert checkpoint.read(tmp_path / "open_clip_model.safetensors").tensors["w"].item() == 1  # named, it is the one
@@ -226,14 +257,20 @@ def test_every_tensor_with_a_value_that_is_not_finite_is_named(tmp_path):
         checkpoint.read(tmp_path / "m")
 
 
-def test_the_digest_is_what_its_docstring_says_and_ignores_strides_and_order():
+def test_the_digest_is_what_its_docstring_says():
     # 1.0 is 0x3f800000 and 2.0 is 0x40000000, least significant byte first
     stream = b'["a","float32",[1,2]]\n' + bytes.fromhex("0000803f00000040") + b'["b","bool",[]]\n\x01'
-    found = checkpoint.digest({"b": torch.tensor(True), "a": torch.tensor([[1.0, 2.0]])})
-    assert found == hashlib.sha256(stream).hexdigest()
+    digest = checkpoint.digest({"b": torch.tensor(True), "a": torch.tensor([[1.0, 2.0]])})
+    assert digest == hashlib.sha256(stream).hexdigest()
+
+
+def test_equal_tensors_have_one_digest_however_they_lie():
     square = torch.arange(4.0).reshape(2, 2)
-    one = checkpoint.digest({"a": square.T, "b": square})
-    assert one == checkpoint.digest({"b": square, "a": square.T.contiguous()})
+    digest = checkpoint.digest({"a": square.T, "b": square})
+    assert digest == checkpoint.digest({"b": square, "a": square.T.contiguous()})
+
+
+def test_every_difference_of_content_changes_the_digest():
     zeros = torch.zeros(4)
     others = ({"b": zeros}, {"a": zeros.reshape(2, 2)}, {"a": zeros.double()}, {"a": zeros + 1})
     assert checkpoint.digest({"a": zeros}) not in map(checkpoint.digest, others)
@@ -259,32 +296,42 @@ def test_shards_are_read_as_one_checkpoint_whose_digest_is_that_of_what_sha256su
 
 
 @pytest.mark.parametrize(("name", "words"), [("", r"model\.safetensors\.index\.json"), (SECOND, r"index\.json")])
-def test_a_directory_without_a_description_and_one_shard_alone_are_refused_with_what_to_name(tmp_path, name, words):
+def test_the_refusal_of_shards_names_their_index(tmp_path, name, words):
     foreign.sharded(tmp_path, WEIGHTS)
     with pytest.raises(RefusedInput, match=words):
         checkpoint.read(tmp_path / name)
 
 
-def test_a_file_that_is_only_named_like_a_shard_is_read_and_prefixes_are_told_over_all_shards(tmp_path):
+def test_a_file_that_is_only_named_like_a_shard_is_read(tmp_path):
     torch.save(WEIGHTS, tmp_path / "epoch-00001-of-00002.pt")
-    found = checkpoint.read(tmp_path / "epoch-00001-of-00002.pt").tensors
-    assert checkpoint.digest(found) == checkpoint.digest(WEIGHTS)
+    tensors = checkpoint.read(tmp_path / "epoch-00001-of-00002.pt").tensors
+    assert checkpoint.digest(tensors) == checkpoint.digest(WEIGHTS)
+
+
+def test_a_prefix_that_one_shard_lacks_stays(tmp_path):
     torch.save({"module.a": WEIGHTS["a"]}, tmp_path / "x")
     torch.save({"b": WEIGHTS["b"]}, tmp_path / "y")
     (tmp_path / "m.index.json").write_text(json.dumps({"weight_map": {"module.a": "x", "b": "y"}}))
     assert list(checkpoint.read(tmp_path / "m.index.json").tensors) == ["module.a", "b"]
 
 
-def test_shards_that_are_too_large_together_a_choice_of_weights_and_a_damaged_one_are_refused(tmp_path, monkeypatch):
+def test_a_choice_among_the_weights_of_shards_is_refused(tmp_path):
     index = foreign.sharded(tmp_path, WEIGHTS)
     with pytest.raises(UsageError, match="--weights ema"):
         checkpoint.read(index, weights="ema")
+
+
+def test_shards_that_are_too_large_together_are_refused_unread(tmp_path, monkeypatch):
+    index = foreign.sharded(tmp_path, WEIGHTS)
     sizes = [file.stat().st_size for file in tmp_path.glob("*.safetensors")]
-    with monkeypatch.context() as patch:
-        patch.setattr("clipclean.checkpoint.contents.LARGEST_BYTES", sum(sizes) - 1)  # more than each of them
-        patch.setattr("clipclean.checkpoint.contents.load", None)
-        with pytest.raises(RefusedInput, match=f"{sum(sizes):,} bytes"):
-            checkpoint.read(index)
+    monkeypatch.setattr("clipclean.checkpoint.contents.LARGEST_BYTES", sum(sizes) - 1)  # more than each of them
+    monkeypatch.setattr("clipclean.checkpoint.contents.load", None)
+    with pytest.raises(RefusedInput, match=f"{sum(sizes):,} bytes"):
+        checkpoint.read(index)
+
+
+def test_a_damaged_shard_is_refused_by_name(tmp_path):
+    index = foreign.sharded(tmp_path, WEIGHTS)
     file = tmp_path / SECOND
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(RefusedInput, match=r"model-00002-of-00002\.safetensors: "):

@@ -83,9 +83,7 @@ OTHERWISE = {"eos_token_id": 2, "layer_norm_eps": 0.05}  # the legacy end of tex
         ("sharded bin", "pytorch_model.bin.index.json", "quick_gelu", {}),
     ],
 )
-def test_a_model_of_transformers_embeds_as_it_does_there_and_holds_its_bits(
-    tmp_path, layout, weights, activation, text
-):
+def test_a_model_of_transformers_is_the_same_model_here(tmp_path, layout, weights, activation, text):
     theirs = clip_model(activation, **text)
     assert theirs.config.text_config.to_dict().items() >= text.items()
     file = checkpoint.read(save(theirs, tmp_path / "m", layout))
@@ -104,15 +102,15 @@ def test_a_model_of_transformers_embeds_as_it_does_there_and_holds_its_bits(
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-H-14"])
-def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name):
+def test_transformers_takes_exactly_the_tensors_of_open_clips_models(name):
     import open_clip
     from open_clip.model import CLIP
 
     native = open_clip.get_model_config(name)
     vision, text = native["vision_cfg"], native["text_cfg"]
-    seen = {key: vision[key] for key in ("image_size", "patch_size")}
+    sizes = {key: vision[key] for key in ("image_size", "patch_size")}
     words = tower(text["width"], text["layers"], text["heads"])
-    pixels = tower(vision["width"], vision["layers"], 16, **seen)
+    pixels = tower(vision["width"], vision["layers"], 16, **sizes)
     config = transformers.CLIPConfig(text_config=words, vision_config=pixels, projection_dim=native["embed_dim"])
     with torch.device("meta"):
         expected = transformers.CLIPModel(config).state_dict()

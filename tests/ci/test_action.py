@@ -53,18 +53,24 @@ def audit(job, code=0, **inputs):
     return run_step(job, AUDIT, STUB_CODE=str(code), **given)
 
 
-def test_nothing_of_an_input_is_pasted_into_a_script_and_other_actions_are_pinned_to_commits():
+def test_nothing_of_an_input_is_pasted_into_a_script():
     for step in (INSTALL, AUDIT, COMMENT):
         assert "${{" not in step["run"]
         assert "$" not in re.sub(r'"[^"\n]*"', "", step["run"])  # every variable is quoted
     assert TEMPLATE[".clipclean"]["script"] == ["clipclean-gate"]
+
+
+def test_other_actions_are_pinned_to_commits():
     for text in (SOURCE, PAGE):
         for line in re.findall(r"uses:.*", text):
             assert re.search(r"@([0-9a-f]{40} # v\d+\.\d+\.\d+$|COMMIT\b)", line), line
 
 
-def test_every_input_is_described_and_used():
+def test_the_inputs_are_those_that_the_steps_use():
     assert set(re.findall(r"inputs\.([\w-]+)", SOURCE)) == set(ACTION["inputs"])
+
+
+def test_every_input_or_output_is_described():
     assert all(entry["description"] for entry in [*ACTION["inputs"].values(), *ACTION["outputs"].values()])
 
 
@@ -72,11 +78,14 @@ def test_the_gate_gets_all_that_it_reads():
     assert set(AUDIT["env"]) == READ | {"CLIPCLEAN_DOCS"}
 
 
-def test_the_page_names_every_input_with_its_default_and_every_output():
+def test_the_page_tells_the_default_of_every_input():
     rows = dict(re.findall(r"^\| `([\w-]+)` \|\s*`?([^`|]*?)`?\s*\|", PAGE, re.MULTILINE))
     for name, entry in ACTION["inputs"].items():
         if "deprecationMessage" not in entry:  # these are refused
             assert rows[name] == entry.get("default", ""), name
+
+
+def test_the_page_names_every_output():
     assert set(ACTION["outputs"]) <= set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.MULTILINE))
 
 
@@ -86,10 +95,13 @@ def test_every_output_is_one_of_the_gate(job):
     assert told == {name: entry["value"] for name, entry in ACTION["outputs"].items()}
 
 
-def test_the_defaults_of_the_action_are_those_of_the_gate_and_the_step_has_its_result(job):
+def test_the_defaults_of_the_action_are_those_of_the_gate(job):
     assert audit(job, model="m.pt").arguments == job.run(GATE_MODEL="m.pt").arguments
-    found = [audit(job, code, model="m.pt", **{"fail-on": "error"}).result for code in (0, 1, 4, 3)]
-    assert found == [0, 1, 0, 3]
+
+
+def test_the_step_has_the_result_of_the_gate(job):
+    results = [audit(job, code, model="m.pt", **{"fail-on": "error"}).result for code in (0, 1, 4, 3)]
+    assert results == [0, 1, 0, 3]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -112,7 +124,7 @@ def test_the_action_installs_the_extras_that_it_is_given(job, extras, end):
     assert (job.folder / "calls").read_text().splitlines()[-1] == f"/a COMMIT{end}"
 
 
-def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job):
+def test_the_action_installs_its_own_checkout_alone(job):
     # A python that writes down its arguments, and makes an environment with itself in it.
     python = gates.stub(
         job.stubs / "python",
@@ -156,16 +168,20 @@ def test_a_pull_request_has_one_comment_for_each_name_which_is_not_cut_in_the_mi
 
 # GitLab.
 @pytest.mark.parametrize(("code", "silent", "result"), [(0, "", 0), (1, "", 1), (3, "", 3), (4, "", 4), (4, "1", 70)])
-def test_the_gitlab_job_has_the_exit_code_of_clipclean_and_keeps_the_reports(job, code, silent, result):
+def test_the_gitlab_job_hands_on_what_the_gate_gives(job, code, silent, result):
+    """Its exit code, and the reports in the places that GitLab keeps."""
     template = TEMPLATE[".clipclean"]
     (job.stubs / "clipclean-gate").symlink_to(gates.GATE)
-    given = {**template["variables"], "GATE_MODEL": "my model.pt", "STUB_SILENT": silent}
-    assert job.run("bash", "-c", "\n".join(template["script"]), code=code, **given).result == result
+    values = {**template["variables"], "GATE_MODEL": "my model.pt", "STUB_SILENT": silent}
+    assert job.run("bash", "-c", "\n".join(template["script"]), code=code, **values).result == result
     (folder,) = template["artifacts"]["paths"]
     junit = template["artifacts"]["reports"]["junit"]
-    assert template["artifacts"]["when"] == "always"
     assert f"--report=junit={junit}\0" in (job.workspace / "arguments").read_text()
     assert (job.workspace / folder / "report.html").is_file() == (code != 3 and not silent)
+
+
+def test_gitlab_keeps_the_reports_of_every_job():
+    assert TEMPLATE[".clipclean"]["artifacts"]["when"] == "always"
 
 
 # The image: what its build gets, and what it is allowed.
@@ -202,7 +218,7 @@ def chain(name, variant):
     return [*below, *own]
 
 
-def test_every_extra_that_the_image_the_action_and_the_page_name_is_one_of_the_project():
+def test_every_extra_that_is_named_anywhere_is_one_of_the_project():
     extras = PROJECT["project"]["optional-dependencies"]
     (default,) = re.findall(r"^ARG EXTRAS=(\w+)$", DOCKERFILE, re.MULTILINE)
     named = {
@@ -225,12 +241,15 @@ def test_the_build_gets_exactly_the_files_that_the_wheel_is_made_of():
     assert {project["readme"], *project["license-files"], *wheel["packages"], *wheel["force-include"]} <= COPIED
 
 
-def test_the_last_stage_fetches_nothing_and_its_user_is_not_root():
+def test_the_last_stage_fetches_nothing():
     for variant in VARIANTS:
         steps = chain("", variant)
         ran = "\n".join(rest for word, rest in steps if word == "RUN")
         assert not re.search(r"\b(pip|apt|apt-get|curl|wget)\b", ran)
         assert [word for word, _ in steps if word in ("COPY", "ADD")] == ["COPY"]
+
+
+def test_the_user_of_the_image_is_not_root():
     words = [word for word, _ in STAGES[""]]
     assert [rest for word, rest in STAGES[""] if word == "USER"] == ["10001"]
     assert words.index("USER") > max(words.index("RUN"), words.index("COPY"))
@@ -243,13 +262,13 @@ def cpu_commands():
 
 
 @pytest.mark.parametrize(
-    ("index", "given"), [("", ""), ("https://mirror.example/cpu", "--index-url https://mirror.example/cpu ")]
+    ("index", "option"), [("", ""), ("https://mirror.example/cpu", "--index-url https://mirror.example/cpu ")]
 )
-def test_pip_is_given_one_index_at_a_time_and_the_users_own(index, given):
+def test_pip_is_given_no_index_but_the_users_own(index, option):
     line, _ = cpu_commands()
     command = ["bash", "-euc", line.replace("/opt/clipclean/bin/python", "echo")]
     said = subprocess.run(command, env={"TORCH_INDEX": index}, check=True, capture_output=True, text=True).stdout
-    assert said == f"-m pip install --no-cache-dir {given}torch torchvision\n"
+    assert said == f"-m pip install --no-cache-dir {option}torch torchvision\n"
     assert "--extra-index-url" not in DOCKERFILE
 
 
@@ -263,9 +282,12 @@ def test_an_image_for_cpus_has_no_pytorch_with_cuda(tmp_path, cuda, result):
     assert ("TORCH_INDEX" in ended.stderr) == bool(result)
 
 
-def test_the_base_image_is_one_version_and_the_image_says_what_it_is():
+def test_the_base_image_is_one_version():
     (base,) = re.findall(r"^ARG BASE=(.+)$", DOCKERFILE, re.MULTILINE)
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", base)
+
+
+def test_the_image_says_what_it_is():
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', DOCKERFILE))
     project = PROJECT["project"]
     assert (labels["description"], labels["licenses"]) == (project["description"], project["license"])
@@ -287,11 +309,11 @@ def test_the_notice_holds_the_text_of_each_licence_that_asks_for_it():
 @pytest.mark.slow
 @pytest.mark.bench  # fetches PyTorch
 @pytest.mark.skipif(shutil.which("docker") is None, reason="needs docker")
-def test_the_image_builds_and_runs_without_a_network_and_without_rights():
+def test_the_image_runs_without_network_or_rights():
     subprocess.run(["docker", "build", "--tag", "clipclean:test", str(ROOT)], check=True)
     locked = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
-    told = subprocess.run([*locked, "clipclean:test", "doctor"], check=True, capture_output=True, text=True)
-    assert "torch" in told.stdout
+    doctor = subprocess.run([*locked, "clipclean:test", "doctor"], check=True, capture_output=True, text=True)
+    assert "torch" in doctor.stdout
     user = subprocess.run([*locked, "--entrypoint", "id", "clipclean:test", "-u"], check=True, capture_output=True)
     assert user.stdout == b"10001\n"
 
@@ -319,22 +341,38 @@ def commit(*files, args=HOOK["args"]):
 @pytest.mark.parametrize(
     "name", [name for name in hostile.CASES if "os.system" in hostile.CASES[name].words.replace("\\", "")]
 )
-def test_a_hostile_checkpoint_stops_the_commit_and_does_nothing(inside, capsys, name):
+def test_a_hostile_checkpoint_stops_the_commit_before_it_acts(inside, capsys, name):
     hostile.CASES[name].write(inside / "evil.pt")
     assert commit("evil.pt") == 3
     assert "os.system" in capsys.readouterr().err
     assert [path.name for path in inside.iterdir()] == ["evil.pt"]
 
 
-def test_files_that_may_be_checkpoints_are_taken_good_ones_pass_and_a_bad_one_stops_the_commit(inside, capsys):
+def test_the_hook_takes_files_that_may_be_checkpoints():
     assert all(re.search(HOOK["files"], f"a/b/x.{kind}") for kind in ("pt", "pth", "bin", "ckpt", "safetensors"))
     assert not any(re.search(HOOK["files"], name) for name in ("x.pt.txt", "pt", "script.py", "xpt"))
-    for name in ("a.pt", "-c.pt"):
-        torch.save(tiny.state_dict(tiny.SMALL_VIT), inside / name)
-    assert commit("a.pt", "-c.pt") == 0
-    capsys.readouterr()
+
+
+GOOD = ("a.pt", "-c.pt")
+
+
+@pytest.fixture
+def good(inside):
+    """The repository with good files in it."""
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    for name in GOOD:
+        torch.save(weights, inside / name)
+    return inside
+
+
+@pytest.mark.usefixtures("good")
+def test_good_checkpoints_are_committed():
+    assert commit(*GOOD) == 0
+
+
+def test_one_bad_file_among_good_ones_stops_the_commit(good, capsys):
     for name in ("b.pt", "--help.pt", "-v.pt", "--arch=x.pt"):
-        (inside / name).write_bytes(b"not a checkpoint\n")
+        (good / name).write_bytes(b"not a checkpoint\n")
         assert commit("a.pt", name, "-c.pt") == 3
         out, err = capsys.readouterr()
         assert ("a.pt" in out, "-c.pt" in out, name in err) == (True, True, True)

@@ -86,7 +86,7 @@ def test_a_file_that_no_commit_has_so_is_refused_by_name(tree, name):
         ("CITATION.cff", "version: 1.1.0\n"),
     ],
 )
-def test_a_version_that_changelog_and_citation_do_not_have_alike_is_refused(tree, name, text):
+def test_a_version_that_a_page_does_not_have_is_refused(tree, name, text):
     (tree / name).write_text(text)
     commit(tree)
     code, said = dist(tree)

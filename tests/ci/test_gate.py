@@ -29,7 +29,7 @@ def outputs(folder="clipclean-report"):
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "result"),
+    ("setting", "code", "result"),
     [
         *(("", code, code) for code in (1, 4)),
         *(("inconclusive", code, code) for code in (0, 1, 4, *ERRORS)),
@@ -37,8 +37,9 @@ def outputs(folder="clipclean-report"):
         *(("exit zero", code, 0 if code in (1, 4) else code) for code in (0, 1, 4, *ERRORS)),
     ],
 )
-def test_the_verdict_decides_an_error_fails_and_every_output_says_so(job, given, code, result):
-    variables = {"GATE_EXIT_ZERO": "true"} if given == "exit zero" else {"GATE_FAIL_ON": given}
+def test_a_setting_excuses_a_verdict_alone(job, setting, code, result):
+    """Never an error; every output says how the audit ended."""
+    variables = {"GATE_EXIT_ZERO": "true"} if setting == "exit zero" else {"GATE_FAIL_ON": setting}
     job.summary.write_text("what another program said\n")
     run = job.run(code=code, github=True, GATE_MODEL="m.pt", **variables)
     verdict = {0: "pass", 1: "fail", 4: "inconclusive"}.get(code, "error")
@@ -53,17 +54,20 @@ def test_the_verdict_decides_an_error_fails_and_every_output_says_so(job, given,
     assert means in run.log
 
 
-def test_every_input_reaches_its_option_and_an_empty_one_is_not_given(job):
-    given = {variable(option): f"my {option}" for option in OPTIONS}
+def test_every_input_reaches_its_option(job):
+    values = {variable(option): f"my {option}" for option in OPTIONS}
     expected = ["audit", *(f"--{option}=my {option}" for option in OPTIONS), *outputs("my reports"), "--", "m.pt"]
-    assert job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="my reports/", **given).arguments == expected
-    empty = {variable(option): "" for option in (*OPTIONS, "power", "fail-on", "report-dir")}
-    for given in ({}, empty, {"GATE_NO_SEARCH": "false"}, {"GATE_POWER": "false"}):
-        arguments = job.run(GATE_MODEL="m.pt", **given).arguments
-        assert arguments == ["audit", *outputs(), "--config=off", "--", "m.pt"]
+    assert job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="my reports/", **values).arguments == expected
     run = job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="true", GATE_LABEL="commit=0a1b\n\nteam=a b\n")
     labels = ["--label=commit=0a1b", "--label=team=a b"]
     assert run.arguments == ["audit", "--no-search", *labels, *outputs(), "--config=off", "--", "m.pt"]
+
+
+def test_an_empty_input_is_no_option(job):
+    empty = {variable(option): "" for option in (*OPTIONS, "power", "fail-on", "report-dir")}
+    for values in ({}, empty, {"GATE_NO_SEARCH": "false"}, {"GATE_POWER": "false"}):
+        arguments = job.run(GATE_MODEL="m.pt", **values).arguments
+        assert arguments == ["audit", *outputs(), "--config=off", "--", "m.pt"]
 
 
 def test_the_gate_plants_test_backdoors_if_it_is_told_to(job):
@@ -72,9 +76,9 @@ def test_the_gate_plants_test_backdoors_if_it_is_told_to(job):
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_hostile_value_is_one_argument_and_nothing_runs_and_the_audit_takes_it_as_such(job, value, monkeypatch):
-    given = {variable(option): value for option in ("model", *OPTIONS)}
-    run = job.run(github=True, **given)
+def test_a_hostile_value_stays_one_argument_up_to_the_audit(job, value, monkeypatch):
+    values = {variable(option): value for option in ("model", *OPTIONS)}
+    run = job.run(github=True, **values)
     assert run.arguments == ["audit", *(f"--{option}={value}" for option in OPTIONS), *outputs(), "--", value]
     monkeypatch.chdir(job.workspace)
     command = cli.cli.get_command(click.Context(cli.cli), "audit")
@@ -116,7 +120,7 @@ def test_what_the_gate_refuses_is_not_audited(job, given):
 
 
 @pytest.mark.parametrize("run", ["audit", "sanitize"])
-def test_the_summary_has_verdict_and_findings_in_fifteen_lines_whatever_the_report_holds(job, run):
+def test_the_summary_is_the_gist_in_fifteen_lines_whatever_the_report_holds(job, run):
     page = (gates.ROOT / "tests" / "report" / "goldens" / f"{run}.markdown").read_text()
     many = "\n".join(f"- **note CC0{number}** told" for number in range(40))
     aside = "\n".join(["> **A policy**", ">", *["> - CC001"] * 40, "", ""])
@@ -135,7 +139,7 @@ def test_the_summary_has_verdict_and_findings_in_fifteen_lines_whatever_the_repo
 @pytest.mark.parametrize(
     "path", ["link/reports", "link/deep/er", "sub/link/reports", "./link/./reports/", "link//reports"]
 )
-def test_a_folder_below_a_link_is_refused_and_nothing_is_written_where_that_leads(job, path):
+def test_no_report_is_written_below_a_link(job, path):
     elsewhere = job.folder / "elsewhere"
     for name in ("reports", "deep/er"):
         (elsewhere / name).mkdir(parents=True)
@@ -143,8 +147,8 @@ def test_a_folder_below_a_link_is_refused_and_nothing_is_written_where_that_lead
     (job.workspace / "sub").mkdir()
     for place in (job.workspace, job.workspace / "sub"):
         (place / "link").symlink_to(elsewhere)
-    for given in (path, str(job.workspace / path)):
-        run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=given)
+    for folder in (path, str(job.workspace / path)):
+        run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=folder)
         assert (run.result, run.arguments) == (2, None)
         assert {each.read_text() for each in elsewhere.rglob("report.json")} == {"not ours"}
 
@@ -161,10 +165,13 @@ def test_a_folder_that_is_a_link_is_refused(job, slash):
     assert "json" not in job.told()
 
 
-def test_a_folder_that_cannot_be_made_and_a_clipclean_that_is_not_there_fail_the_job(job):
+def test_a_folder_that_cannot_be_made_fails_the_job(job):
     (job.workspace / "taken").write_text("a file")
     run = job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="taken", GATE_EXIT_ZERO="true")
     assert (run.result, run.arguments) == (5, None)
+
+
+def test_a_clipclean_that_is_not_there_fails_the_job(job):
     (job.stubs / "clipclean").unlink()
     run = job.run(github=True, GATE_MODEL="m.pt", GATE_EXIT_ZERO="true")
     assert (run.result, run.arguments) == (127, None)
@@ -194,10 +201,13 @@ def test_a_verdict_without_a_report_is_not_believed(job, code, given):
     assert job.summary.read_text().startswith("## clipclean: error\n")
 
 
-def test_no_variable_of_clipclean_reaches_the_audit_and_elsewhere_than_on_github_nothing_is_said(job):
+def test_no_variable_of_clipclean_reaches_the_audit(job):
     names = ("BASELINE", "FAIL_ON", "AUDIT_FAIL_ON", "EXIT_ZERO", "CONFIG", "POLICY", "QUIET", "STATE")
     job.run(GATE_MODEL="m.pt", CLIPCLEAN_DOCS="https://docs", **{f"CLIPCLEAN_{name}": "x" for name in names})
     assert (job.workspace / "variables").read_text() == "CLIPCLEAN_DOCS=https://docs\n"
+
+
+def test_elsewhere_than_on_github_nothing_is_said_to_it(job):
     run = job.run(code=1, GATE_MODEL="m.pt")
     assert "::" not in run.log
     assert sorted(path.name for path in job.folder.iterdir()) == ["bin", "workspace"]
@@ -226,7 +236,7 @@ def test_a_summary_that_github_would_drop_is_a_short_one(job):
     assert 0 < len(job.summary.read_text()) < 200
 
 
-def test_the_annotation_names_model_and_first_suspect_with_their_marks_escaped(job):
+def test_the_annotation_escapes_the_marks_of_the_names_in_it(job):
     suspects = [{"class": 'straw\n::error::"berry', "score": 0.9}, {"class": "candy", "score": 0.1}]
     report = json.dumps({"verdict": "fail", "suspects": suspects, "x": [{"class": "other"}]}, indent=2)
     (job.folder / "written").write_text(report)

@@ -18,7 +18,7 @@ from clipclean.train import RunState
 
 
 @pytest.mark.slow
-def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_path, monkeypatch, said):
+def test_the_facts_are_those_of_this_machine_alone(tmp_path, monkeypatch, said):
     (tmp_path / "pip.py").write_text("open('ran', 'w')")
     monkeypatch.chdir(tmp_path)
     text, facts = said("doctor"), said("doctor --json")
@@ -29,7 +29,7 @@ def test_the_facts_are_those_of_this_machine_and_nothing_of_the_folder_runs(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["pip.py"]
 
 
-def test_damaged_files_are_told_and_end_nothing(tmp_path, monkeypatch):
+def test_damaged_files_of_the_package_are_told(tmp_path, monkeypatch):
     shutil.copytree(Path(demo.__file__).parent, tmp_path, dirs_exist_ok=True)
     for packed in tmp_path.glob("*.xz"):
         packed.write_bytes(packed.read_bytes()[:-9])
@@ -51,25 +51,31 @@ def test_a_rule_is_told_whole(code, capsys):
     assert captured.err == ""
 
 
-def test_without_a_rule_all_are_listed_json_has_every_field_and_a_page_is_printed(said):
+def test_without_a_rule_all_are_listed(said):
     rows = [row.split(maxsplit=2) for row in said("explain").splitlines()]
-    told = [row for row in rows if row and row[0] in RULES]
-    assert told == [[code, rule.level, rule.title] for code, rule in RULES.items()]
+    rules = [row for row in rows if row and row[0] in RULES]
+    assert rules == [[code, rule.level, rule.title] for code, rule in RULES.items()]
+
+
+def test_the_json_of_a_rule_has_every_field(said):
     one, listed = said("explain CC010 --json"), said("explain --json")
     assert set(one) == {"rule", "title", "stage", "level", "means", "does_not_show", "action", "documentation"}
     assert (one["rule"], one["action"]) == ("CC010", RULES["CC010"].action)
     assert [each["rule"] for each in listed] == list(RULES)
     assert one in listed
-    told = said("explain measures")
-    assert told == pages.text("measures")
-    assert all(f"\n### {code}: {rule.title}\n" in told for code, rule in RULES.items())
-    assert said("explain measures --json") == {"page": "measures", "text": told}
+
+
+def test_a_page_is_printed_whole(said):
+    text = said("explain measures")
+    assert text == pages.text("measures")
+    assert all(f"\n### {code}: {rule.title}\n" in text for code, rule in RULES.items())
+    assert said("explain measures --json") == {"page": "measures", "text": text}
 
 
 @pytest.mark.parametrize(
     ("wrong", "named"), [("CC01", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
 )
-def test_what_is_no_rule_and_no_page_is_refused(wrong, named, tmp_path, refused):
+def test_what_is_neither_rule_nor_page_is_refused(wrong, named, tmp_path, refused):
     refused(["explain", wrong, "--json"], tmp_path, 2, named)
 
 
@@ -101,10 +107,12 @@ def test_a_recipe_is_shown_as_it_is(folder, said):
     assert said("recipes show cleanclip") == (FOLDER / "cleanclip.yaml").read_text()
 
 
-def test_a_resolved_recipe_has_every_value_and_can_be_read_again(folder, said):
-    printed = said("recipes show mine.yaml --resolved")
-    assert json.loads(printed)["train"]["batch_size"] == 64
-    Path("mine.yaml").write_text(printed)
+def test_a_resolved_recipe_has_every_value(folder, said):
+    assert json.loads(said("recipes show mine.yaml --resolved"))["train"]["batch_size"] == 64
+
+
+def test_a_resolved_recipe_can_be_read_again(folder, said):
+    Path("mine.yaml").write_text(said("recipes show mine.yaml --resolved"))
     assert recipe.load(Path("mine.yaml")).train == recipe.Train()
 
 
@@ -112,11 +120,14 @@ def test_the_schema_of_recipes_is_the_committed_one(folder, said):
     assert said("recipes schema") == (FOLDER / "recipe.schema.json").read_text()
 
 
-def test_validate_judges_every_file_and_tells_all_errors_at_once(folder, capsys):
+def test_validate_tells_the_digest_of_every_valid_file(folder, capsys):
     assert main(["recipes", "validate", "mine.yaml", *map(str, sorted(FOLDER.glob("*.yaml")))]) == 0
     captured = capsys.readouterr()
     assert (len(captured.out.splitlines()), captured.err) == (1 + len(recipe.names()), "")
     assert recipe.digest(recipe.load(Path("mine.yaml"))) in captured.out
+
+
+def test_validate_tells_all_errors_at_once(folder, capsys):
     assert main(["recipes", "validate", "wrong.yaml", "worse.yaml", "missing.yaml", "mine.yaml"]) == 2
     captured = capsys.readouterr()
     assert captured.out.startswith("mine.yaml")
@@ -140,37 +151,66 @@ def state(tmp_path, monkeypatch):
     return made
 
 
-def test_an_interrupted_run_is_listed_and_cleared_one_that_ends_is_not(state, said, tmp_path):
-    (found,) = said("runs list --json")
-    assert found["command"].startswith("clipclean sanitize m.pt")
-    assert found["size"] > 36
+def test_an_interrupted_run_is_listed(state, said):
+    (run,) = said("runs list --json")
+    assert run["command"].startswith("clipclean sanitize m.pt")
+    assert run["size"] > 36
     assert "\x1b" not in said("runs list")
+
+
+def test_an_interrupted_run_is_cleared(state, said):
     said("runs clear")
     assert not state.folder.exists()
     assert said("runs list --json") == []
+
+
+def test_a_run_that_kept_nothing_is_not_listed(state, said, tmp_path):
+    said("runs clear")
     with RunState.of(tmp_path / "out", {}).locked():
         pass
     assert said("runs list --json") == []
 
 
-def test_a_finished_run_is_not_listed_as_interrupted_and_the_time_of_each_process_counts(state, said):
+def test_the_time_of_each_process_of_a_run_counts(state):
     assert own_state.spent(state.folder) < 60
     began = time.time() - 3600
     (state.folder / own_state.MARK_NAME).write_text(json.dumps({"command": "c", "began": began, "spent": 60.0}))
     with state.locked():  # another process begins
         assert 3590 < own_state.spent(state.folder) - 60 < 3700
+
+
+@pytest.fixture
+def finished(state):
+    """The same of a cleaning that ended without weights."""
+    with state.locked():
         state.finish()
-    (found,) = said("runs list --json")
-    assert found["finished"] is True
+    return state
+
+
+def test_a_finished_run_is_not_listed_as_interrupted(finished, said):
+    (run,) = said("runs list --json")
+    assert run["finished"] is True
     assert "finished" in said("runs list")
     assert "0 interrupted runs and 1 finished" in said("runs list")
-    with state.locked():  # it goes on
-        assert [each.finished for each in own_state.saved_states()] == [False]
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_again(finished):
+    with finished.locked():
+        assert [saved.finished for saved in own_state.saved_states()] == [False]
+
+
+def test_times_that_cannot_be_count_as_none(state):
     (state.folder / own_state.MARK_NAME).write_text('{"began": "x", "spent": -1, "command": 3}')
     assert own_state.spent(state.folder) == 0.0
 
 
-def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
+def test_a_run_in_progress_is_not_cleared(state):
+    with own_state.locked(state.folder):
+        assert cli.main(["runs", "clear"]) == 0
+    assert [saved.folder for saved in own_state.saved_states()] == [state.folder]
+
+
+def test_what_is_not_ours_is_not_cleared(state, tmp_path):
     home, elsewhere = tmp_path / "state", tmp_path / "precious"
     foreign = home / "audits" / "0123"
     for folder in (foreign, elsewhere):
@@ -178,8 +218,6 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
         (folder / "a.safetensors").write_bytes(b"x")
     (elsewhere / own_state.MARK_NAME).write_text("{}")
     (home / "audits" / "abcd").symlink_to(elsewhere)
-    with own_state.locked(state.folder):
-        assert cli.main(["runs", "clear"]) == 0
     (state.folder / "mine.txt").write_text("x")
     assert cli.main(["runs", "clear"]) == 0
     assert (state.folder / "mine.txt").exists()
@@ -190,11 +228,20 @@ def test_a_run_in_progress_and_what_is_not_ours_stay(state, tmp_path):
 # ``clipclean triggers``.
 
 
-def test_families_are_listed_with_defaults_that_are_read_and_one_is_shown_or_refused(said, refused, tmp_path):
+def test_every_family_is_listed(said):
     assert [line.split()[0] for line in said("triggers list").splitlines()] == list(triggers.KNOWN_FAMILIES)
+
+
+def test_the_listed_defaults_of_a_family_are_those_it_is_read_with(said):
     for family in said("triggers list --json"):
-        given = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
-        assert triggers.parse(f"{family['name']}:{given}") == triggers.parse(family["name"])
-    told = " ".join(said("triggers show warp").split())
-    assert all(word in told for word in ("warp", "strength", triggers.KNOWN_FAMILIES["warp"].source))
+        defaults = ",".join(f"{key}={value['default']}" for key, value in family["parameters"].items())
+        assert triggers.parse(f"{family['name']}:{defaults}") == triggers.parse(family["name"])
+
+
+def test_a_family_is_shown_with_its_source(said):
+    words = " ".join(said("triggers show warp").split())
+    assert all(word in words for word in ("warp", "strength", triggers.KNOWN_FAMILIES["warp"].source))
+
+
+def test_what_is_no_family_is_refused(refused, tmp_path):
     refused(["triggers", "show", "zzz"], tmp_path, 2, "patch")

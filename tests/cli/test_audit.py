@@ -87,24 +87,51 @@ def rules(made):
 # What is measured, and on what.
 
 
-def test_own_images_with_labels_measure_accuracy_too_and_every_form_of_the_report_is_valid(whole_audit):
-    made = report.read(whole_audit.out / "json").as_json()
-    assert "CC031" not in rules(made)
-    assert (made["data"]["name"], made["data"]["pairs"], made["effort"]) == ("labelled", 60, "quick")
-    assert made["measurements"]["clean_accuracy"]["n"] == 60
-    search = made["measurements"]["search"]
-    assert {entry["family"] for entry in search["found"]} == {"patch", "blend"}  # a quick audit looks in no others
-    assert {entry["file"] for entry in search["found"]} == tiny.names(whole_audit.job.folder / "found")
-    assert len(made["measurements"]["probes"]) == len(triggers.panel(0))
+@pytest.fixture
+def whole_report(whole_audit):
+    return report.read(whole_audit.out / "json").as_json()
+
+
+def test_own_images_with_labels_measure_accuracy_too(whole_report):
+    assert "CC031" not in rules(whole_report)
+    data = whole_report["data"]
+    assert (data["name"], data["pairs"], whole_report["effort"]) == ("labelled", 60, "quick")
+    assert whole_report["measurements"]["clean_accuracy"]["n"] == 60
+
+
+def test_a_quick_audit_searches_in_two_families(whole_report):
+    assert {entry["family"] for entry in whole_report["measurements"]["search"]["found"]} == {"patch", "blend"}
+
+
+def test_every_trigger_that_a_search_made_is_saved(whole_audit, whole_report):
+    saved = {entry["file"] for entry in whole_report["measurements"]["search"]["found"]}
+    assert saved == tiny.names(whole_audit.job.folder / "found")
+
+
+def test_every_known_trigger_is_tried(whole_report):
+    assert len(whole_report["measurements"]["probes"]) == len(triggers.panel(0))
+
+
+def test_every_class_of_a_short_list_is_compared(whole_report):
+    search = whole_report["measurements"]["search"]
     closer, others = ({row["class"] for row in search[key]} for key in ("found", "controls"))
     assert 0 < len(closer) <= 2
-    assert closer | others == set(tiny.CLASSES)  # of a short list every class is compared
-    _, forms, code, shown = whole_audit
-    assert code == 4
-    page = Page((forms / "html").read_text(encoding="utf-8"))
+    assert closer | others == set(tiny.CLASSES)
+
+
+def test_every_form_of_the_report_is_written(whole_audit):
+    assert all((whole_audit.out / form).stat().st_size for form in report.WRITERS)  # what they hold: tests/report
+
+
+def test_the_page_of_an_audit_shows_the_trigger_on_images(whole_audit):
+    page = Page((whole_audit.out / "html").read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
-    assert all((forms / form).stat().st_size for form in report.WRITERS)  # what they hold: tests/report
+
+
+def test_a_quiet_audit_prints_its_verdict_alone(whole_audit):
+    _, _, code, shown = whole_audit
+    assert code == 4
     assert (shown.count("\n"), "inconclusive model.pt" in shown) == (1, True)
 
 
@@ -159,10 +186,10 @@ def suppression(job, code, *, expires="2999-01-31"):
     return f"  - {{rule: {code}, reason: known, by: Ann, expires: {expires}, match: {match}}}\n"
 
 
-def test_a_report_has_the_verdicts_that_were_possible_before_and_the_estimate_where_somebody_heard_it(job, said):
-    asked = job.audit("--json", "--no-search", "--data", job.folder / "eight")
-    for more, is_heard in ([], True), (["--quiet"], False):
-        forecast = said([*asked, *more], 4)["forecast"]
+def test_a_report_holds_what_was_foreseen_of_its_run(job, said):
+    command_line = job.audit("--json", "--no-search", "--data", job.folder / "eight")
+    for more, is_heard in ([], True), (["--quiet"], False):  # a quiet run estimates nothing
+        forecast = said([*command_line, *more], 4)["forecast"]
         assert forecast["verdicts"] == ["fail", "inconclusive"]
         assert len(forecast["never_passes"]) == 3  # too few images, no search, no clean model
         assert (forecast.get("seconds") is not None) is is_heard
@@ -179,16 +206,26 @@ def test_a_run_says_at_its_start_which_policy_is_in_force(job, tmp_path, capsys)
     assert [line.split(maxsplit=1)[1] for line in lines[True]] == ["ours: 1 limit, 2 rules"]
 
 
-def test_a_policy_makes_a_warning_a_failure_and_never_a_pass_of_too_little_evidence(job, said, refused, tmp_path):
-    policy(tmp_path, "severities:\n  CC021: error\n")
-    asked = several(job, more=("--json", "--policy", tmp_path / "policy.yaml"))
-    said(asked, 1)
-    made = said([*asked, "--exit-zero"])
-    assert (report.parse(made).verdict, made["policy"]["name"]) == ("fail", "ours")
-    policy(tmp_path, "suppressions:\n" + suppression(job, "CC003", expires="2020-01-31"))
-    assert {"CC021", "CC051"} <= rules(said(asked, 4))
-    policy(tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
-    refused(asked, tmp_path, 2, "'CC004'")
+def under_policy(job, folder, text):
+    """The command line of an audit by a policy of this text."""
+    return several(job, more=("--json", "--policy", policy(folder, text)))
+
+
+def test_a_policy_makes_a_warning_a_failure(job, said, tmp_path):
+    command_line = under_policy(job, tmp_path, "severities:\n  CC021: error\n")
+    said(command_line, 1)
+    failed = said([*command_line, "--exit-zero"])
+    assert (report.parse(failed).verdict, failed["policy"]["name"]) == ("fail", "ours")
+
+
+def test_a_suppression_that_expired_is_told(job, said, tmp_path):
+    expired = suppression(job, "CC003", expires="2020-01-31")
+    assert {"CC021", "CC051"} <= rules(said(under_policy(job, tmp_path, f"suppressions:\n{expired}"), 4))
+
+
+def test_no_policy_makes_a_pass_of_too_little_evidence(job, refused, tmp_path):
+    command_line = under_policy(job, tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
+    refused(command_line, tmp_path, 2, "'CC004'")
 
 
 # Refusals.
@@ -245,29 +282,40 @@ def several(job, *models, more=()):
     return command(job, "--no-search", "--data", job.folder / "labelled", *more, models=models)
 
 
-def test_each_model_has_its_line_or_report_and_a_refused_one_decides_the_exit_code(job, said):
+def test_a_refused_model_has_a_line_among_the_others(job, said):
     shown = said(several(job, job.folder / "broken.pt", job.model), 3)
     first, second, *_ = (line.split() for line in shown.splitlines())
     assert (first[0], Path(first[1]).name) == ("refused", "broken.pt")
     assert (second[0], Path(second[1]).name) == ("inconclusive", "model.pt")
+
+
+def test_a_model_that_cannot_be_judged_has_no_report_among_the_others(job, said):
     huge, sound = said(several(job, job.folder / "huge.pt", job.model, more=["--json"]), 4)
     assert (huge["exit_code"], "report" in huge) == (4, False)
     report.parse(sound["report"])
 
 
-def test_json_is_a_list_of_valid_reports_and_every_report_is_written_under_a_name_of_its_own(job, tmp_path, said):
+SUFFIXES = ("json", "html", "sarif", "xml", "md")  # of the reports in a folder
+
+
+def test_each_of_several_models_has_reports_of_its_own(job, tmp_path, said):
     folder, models = tmp_path / "reports", job.folder / "models"
     listed = said(several(job, models, more=["--json", "--report-dir", folder, "--fail-on", "error"]))
     assert [(Path(each["path"]).name, each["exit_code"]) for each in listed] == [("b.pt", 0), ("a.pt", 0)]
     for each in listed:
         report.parse(each["report"])
     names = audit.labels([models / "b.pt", models / "deeper" / "a.pt"])
-    suffixes = ("json", "html", "sarif", "xml", "md")
-    assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in names for suffix in suffixes}
+    assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in names for suffix in SUFFIXES}
+
+
+def test_a_folder_with_one_model_answers_as_the_model_does(job, tmp_path, said):
     more = ["--json", "--report-dir", tmp_path / "one"]
-    made = said(several(job, models / "deeper", more=more), 4)  # one model answers as ever
-    assert report.parse(made).verdict == "inconclusive"
-    assert len(list((tmp_path / "one").iterdir())) == len(suffixes)
+    alone = said(several(job, job.folder / "models" / "deeper", more=more), 4)
+    assert report.parse(alone).verdict == "inconclusive"
+    assert len(list((tmp_path / "one").iterdir())) == len(SUFFIXES)
+
+
+def test_no_two_reports_have_one_name():
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
     assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
 
@@ -280,14 +328,28 @@ def test_an_audit_needs_none_of_the_extras(job, monkeypatch, said):
     assert found["verdict"] == "inconclusive"
 
 
-def test_a_dry_run_plans_each_model_and_writes_nothing(job, tmp_path, monkeypatch, said):
+@pytest.fixture
+def planned(job, tmp_path, monkeypatch, said):
+    """What a dry run tells, which must leave no state."""
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path))
-    plan = ["--dry-run", "--json", "--data", job.folder / "labelled"]
-    planned = said(command(job, *plan, models=(job.folder / "models",)))
-    assert [each["dry_run"] for each in planned] == [True, True]
-    made = said(command(job, *plan))
-    assert all(made["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
-    assert list(tmp_path.iterdir()) == []
+
+    def plan(*models):
+        plans = said(command(job, "--dry-run", "--json", "--data", job.folder / "labelled", models=models))
+        assert list(tmp_path.iterdir()) == []
+        return plans
+
+    return plan
+
+
+def test_a_dry_run_plans_each_model(job, planned):
+    assert [plan["dry_run"] for plan in planned(job.folder / "models")] == [True, True]
+
+
+def test_a_dry_run_tells_what_the_run_would_take(planned):
+    assert all(planned()["estimate"][key] > 0 for key in ("seconds", "memory_bytes"))
+
+
+def test_a_dry_run_refuses_what_is_no_model(job):
     assert cli.main(command(job, "--dry-run", models=(job.folder / "broken.pt",))) == 3
 
 

@@ -59,13 +59,15 @@ effort = 'quick'
 
 
 @pytest.mark.parametrize(("name", "text"), [("clipclean.yaml", YAML), ("pyproject.toml", TOML)])
-def test_both_files_set_defaults_for_all_commands_and_for_one_which_wins(told, name, text):
+def test_defaults_of_one_command_win_over_those_of_all(told, name, text):
     write(told.folder, text, name)
-    given = told("pairs", named=name)
-    assert (given["device"], given["seed"], given["force"], given["label"]) == ("cpu", 8, True, {"a": "1", "b": "2"})
+    options = told("pairs", named=name)
+    values = [options[key] for key in ("device", "seed", "force", "label")]
+    assert values == ["cpu", 8, True, {"a": "1", "b": "2"}]
 
 
-def test_flag_variable_named_file_yaml_and_pyproject_win_in_this_order(told, tmp_path, monkeypatch):
+def test_the_sources_of_an_option_win_in_this_order(told, tmp_path, monkeypatch):
+    """A flag, a variable, the file that a flag names, ``clipclean.yaml``, ``pyproject.toml``."""
     write(told.folder, "device: cuda:1\nverbose: true\n")
     with monkeypatch.context() as patch:
         patch.setenv("CLIPCLEAN_DEVICE", "cuda:2")
@@ -83,7 +85,7 @@ def test_flag_variable_named_file_yaml_and_pyproject_win_in_this_order(told, tmp
 
 
 @pytest.mark.parametrize("named", [None, "clipclean.yaml"])
-def test_every_run_tells_the_file_and_what_it_sets(told, capsys, named):
+def test_every_run_tells_what_its_file_sets(told, capsys, named):
     write(told.folder, "device: cpu\nscreen: {quiet: true}\n")
     told("pairs", named=named)
     err = capsys.readouterr().err
@@ -103,9 +105,7 @@ def brought():
 
 
 @pytest.mark.parametrize(("key", "value", "command"), brought())
-def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(
-    tmp_path, monkeypatch, capsys, key, value, command
-):
+def test_a_file_that_no_flag_named_changes_no_result(tmp_path, monkeypatch, capsys, key, value, command):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIPCLEAN_CONFIG", "clipclean.yaml")  # which is no flag
     write(tmp_path, f"{command[0]}: {{{key}: {value}}}\n")
@@ -142,10 +142,13 @@ def test_what_is_no_setting_is_refused_by_name(told, text, named):
     assert told("--help") == {}  # which reads no file
 
 
-def test_a_pyproject_without_a_table_for_clipclean_is_left_alone_and_a_broken_one_refused(told):
+def test_a_pyproject_without_a_table_for_clipclean_is_left_alone(told):
     for text in ("[tool.ruff]\n", "tool = 3\n", "[[[", ""):
         write(told.folder, text, "pyproject.toml")
         assert told("pairs", named=None)["seed"] == 0
+
+
+def test_a_pyproject_whose_table_for_clipclean_is_broken_is_refused(told):
     write(told.folder, "[tool.clipclean]\nseed = = 1\n", "pyproject.toml")
     with pytest.raises(UsageError, match=r"pyproject\.toml"):
         told("pairs", named=None)

@@ -18,7 +18,7 @@ from clipclean.jobs import inputs
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
 
 
-def test_unpacking_runs_nothing_and_gives_all_that_the_demo_names(tmp_path, capsys, monkeypatch):
+def test_unpacking_gives_all_that_the_demo_names(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo", "--unpack", "files"]) == 0
     folder = tmp_path / "files"
@@ -31,14 +31,15 @@ def test_unpacking_runs_nothing_and_gives_all_that_the_demo_names(tmp_path, caps
     assert data.read_templates(folder / "templates.txt")
     assert triggers.parse(demo.TRIGGER).family == "patch"
     assert demo.RECIPE in recipe.names()
-    given = demo.arguments(folder)
+    arguments = demo.arguments(folder)
     assert cli.main(["demo", "--unpack", "."]) == 0  # in which the default of --out lies
-    assert not set(given) & {field.name for field in fields(command.Demo)}
-    places = (given["model"], *given["data"], *given["eval_data"], given["classes"], given["templates"])
+    assert not set(arguments) & {field.name for field in fields(command.Demo)}
+    files = [arguments[name] for name in ("model", "classes", "templates")]
+    places = (*files, *arguments["data"], *arguments["eval_data"])
     assert all(place.exists() for place in places)
 
 
-def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_path):
+def test_unpacking_leaves_what_is_the_users_own_as_it_is(tmp_path):
     demo.unpack(tmp_path / "demo")
     demo.unpack(tmp_path / "demo")  # equal ones stay
     (tmp_path / "demo" / "classes.txt").write_text("my own classes")
@@ -48,20 +49,30 @@ def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_p
         demo.unpack(tmp_path / "demo")
     assert (tmp_path / "demo" / "classes.txt").read_text() == "my own classes"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_unpacking_below_a_file_is_refused(tmp_path):
+    file = tiny.written(tmp_path / "classes.txt", "my own classes")
     with pytest.raises(ResourceError):
-        demo.unpack(tmp_path / "demo" / "classes.txt" / "folder")
+        demo.unpack(file / "folder")
 
 
-def test_the_pair_is_a_finetune_of_its_base_and_neither_is_the_bundled_model(tmp_path):
+def test_the_pair_is_a_finetune_of_its_base(tmp_path):
     assert cli.main(["demo", "--base", "--unpack", str(tmp_path)]) == 0
     assert tiny.names(tmp_path) == FILES | {"base.pt", "finetune.pt"}
-    given = demo.arguments_beside_base(tmp_path)
-    finetune = inputs.read(given["model"], arch=given["arch"])
-    base = bases.read(given["base"], finetune, arch=given["arch"])
+    arguments = demo.arguments_beside_base(tmp_path)
+    finetune = inputs.read(arguments["model"], arch=arguments["arch"])
+    base = bases.read(arguments["base"], finetune, arch=arguments["arch"])
     assert base.weights.is_base
     assert base.weights.change > 0.05
+
+
+def test_neither_model_of_the_pair_has_the_image_tower_of_the_bundled_one(tmp_path):
+    demo.unpack(tmp_path, pair=True)
+    arch = demo.arguments_beside_base(tmp_path)["arch"]
     bundled = checkpoint.read(tmp_path / demo.CHECKPOINT).tensors
-    for own in (finetune.file.tensors, base.opened.file.tensors):
+    for name in (demo.FINETUNE, demo.BASE):
+        own = inputs.read(tmp_path / name, arch=arch).file.tensors
         assert {name.partition(".")[0] for name in own if not own[name].equal(bundled[name])} == {"visual"}
 
 
@@ -71,17 +82,17 @@ def test_the_demo_with_a_base_names_neither_trigger_nor_class(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_with_a_base_finds_what_the_finetune_brought_in_and_passes_without_it(tmp_path):
+def test_the_demo_with_a_base_takes_out_what_the_finetune_brought_in(tmp_path):
     out = tmp_path / "out"
     code = cli.main(["demo", "--base", "--out", str(out), "--quiet", "--report", f"json={tmp_path / 'report.json'}"])
-    found = report.read(tmp_path / "report.json")
-    assert (code, found.verdict, found.base.is_base) == (0, "pass", True)
-    assert found.base.differences[0].target == "rocket"
-    assert [each for each in found.base.left if each.target == "rocket" and each.own.value > 0.05] == []
+    cleaning = report.read(tmp_path / "report.json")
+    assert (code, cleaning.verdict, cleaning.base.is_base) == (0, "pass", True)
+    assert cleaning.base.differences[0].target == "rocket"
+    assert [each for each in cleaning.base.left if each.target == "rocket" and each.own.value > 0.05] == []
 
 
 @pytest.mark.slow
-def test_a_backdoor_that_the_base_alone_has_is_told_by_a_comparison_and_fails_nothing(tmp_path):
+def test_a_backdoor_that_the_base_alone_has_is_no_finding_of_a_comparison(tmp_path):
     demo.unpack(tmp_path, pair=True)  # the base of the pair is what a cleaning made of the bundled model
     words = {
         "classes": tmp_path / "classes.txt",
@@ -89,10 +100,10 @@ def test_a_backdoor_that_the_base_alone_has_is_told_by_a_comparison_and_fails_no
         "data": tmp_path / demo.LABELLED,
     }
     more = {"arch": str(tmp_path / "tiny.json"), "trigger": demo.TRIGGER, "device": "cpu"}
-    made = clipclean.compare(tmp_path / demo.BASE, base=tmp_path / demo.CHECKPOINT, **words, **more)
-    first = made.base.on_base[0]
+    comparison = clipclean.compare(tmp_path / demo.BASE, base=tmp_path / demo.CHECKPOINT, **words, **more)
+    first = comparison.base.on_base[0]
     assert (first.trigger.partition(":")[0], first.target, first.base.value > 0.9) == ("patch", demo.TARGET, True)
-    assert made.findings == ()
+    assert comparison.findings == ()
 
 
 @pytest.mark.slow

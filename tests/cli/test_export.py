@@ -36,23 +36,26 @@ def command(job, *more, data=True):
     return [*map(str, [*given, *more])]
 
 
-def test_the_record_says_what_was_read_and_what_was_written(job, said, unread):
-    found = said(command(job, "--format", "open_clip", "--json", "--quiet"))
+def test_the_record_agrees_with_the_files(job, said, unread):
+    record = said(command(job, "--format", "open_clip", "--json", "--quiet"))
     assert names(job.out) == WRITTEN
-    assert found["model"]["sha256"] == files.sha256(job.model)
-    assert (found["model"]["name"], found["model"]["activation"]) == ("model.pt", "gelu")
-    (entry,) = found["exports"]
+    assert record["model"]["sha256"] == files.sha256(job.model)
+    assert (record["model"]["name"], record["model"]["activation"]) == ("model.pt", "gelu")
+    (entry,) = record["exports"]
     assert (entry["format"], entry["sha256"]) == ("open_clip", files.sha256(job.out / WEIGHTS))
-    assert checkpoint.digest(STATE) == entry["tensor_sha256"] == found["model"]["tensor_sha256"]
+    assert checkpoint.digest(STATE) == entry["tensor_sha256"] == record["model"]["tensor_sha256"]
     sums = dict(line.split("  ")[::-1] for line in (job.out / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: files.sha256(job.out / name) for name in WRITTEN - {"SHA256SUMS"}}
-    assert found["data"]["pairs"] == 12
+    assert record["data"]["pairs"] == 12
+
+
+def test_parity_is_measured_on_samples_from_all_over_the_set():
     assert detect.spaced(list(range(5)), formats.PARITY_SAMPLES) == [0, 1, 2, 3, 4]
-    chosen = detect.spaced(list(range(630)), formats.PARITY_SAMPLES)  # from all over the set
+    chosen = detect.spaced(list(range(630)), formats.PARITY_SAMPLES)
     assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 
-def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, said, unread):
+def test_force_replaces_what_an_export_left(job, said, unread):
     run(job)
     first = {name: (job.out / name).read_bytes() for name in WRITTEN}
     (job.out / "mine.txt").write_text("mine")
@@ -63,6 +66,9 @@ def test_force_replaces_what_an_export_left_and_nothing_of_the_users_own(job, sa
     said(command(job, "--format", "open_clip", "--force"))
     assert {name: (job.out / name).read_bytes() for name in WRITTEN} == first  # equal input, equal files
     assert not (job.out / "provenance.json").exists()
+
+
+def test_force_replaces_nothing_of_the_users_own(job, unread):
     (job.folder / "own").mkdir()
     (job.folder / "own" / "model.safetensors").write_text("years of work")
     with pytest.raises(UsageError, match=r"model\.safetensors"):
@@ -100,23 +106,25 @@ def test_a_wrong_command_line_is_refused(job, refused, arguments, named):
     refused(command(job, *arguments.split()), job.folder, 2, named)
 
 
-def test_the_table_tells_captions_that_are_read_otherwise_and_drives_no_terminal(tmp_path):
+def table(place, *, alike=5):
+    """What is printed of an export to a place, of whose five captions so many are read alike."""
     digest = "ab" * 32
     model = {"name": "m.pt", "sha256": digest, "format": "torch-zip", "architecture": "x", "tensor_sha256": digest}
+    same = {"reader": "transformers 5", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 10}
+    parity = same | {"captions": 5, "captions_alike": alike}
+    entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
+    record = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
+    data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
+    return printed.export_text(Exported.model_validate(record | {"data": data, "environment": {}, "notes": []}), place)
 
-    def table(alike, place):
-        same = {"reader": "transformers 5", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 10}
-        parity = same | {"captions": 5, "captions_alike": alike}
-        entry = {"format": "hf", "path": "x", "sha256": digest, "tensor_sha256": digest, "parity": parity}
-        made = {"tool": {"name": "clipclean", "version": "1"}, "command": "export", "model": model, "exports": [entry]}
-        data = {"format": "folder", "pairs": 1, "skipped": [], "digest": digest}
-        return printed.export_text(
-            Exported.model_validate(made | {"data": data, "environment": {}, "notes": []}), place
-        )
 
-    assert "2 of 5" not in table(5, tmp_path)
-    assert "2 of 5" in table(3, tmp_path)
-    assert "\x1b" not in table(5, tmp_path / "a\x1b[2J")
+def test_the_table_tells_captions_that_are_read_otherwise(tmp_path):
+    assert "2 of 5" not in table(tmp_path)
+    assert "2 of 5" in table(tmp_path, alike=3)
+
+
+def test_the_table_drives_no_terminal(tmp_path):
+    assert "\x1b" not in table(tmp_path / "a\x1b[2J")
 
 
 @pytest.mark.parametrize(("way", "back"), [("open_clip", "hf"), ("hf", "open_clip")])
@@ -132,7 +140,7 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, way
 
 
 @pytest.mark.slow
-def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, said):
+def test_every_library_reads_its_layout_of_the_bundled_images(tmp_path, said):
     pytest.importorskip("transformers")
     job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
     options = [word for name in formats.EXPORT_FORMATS for word in ("--format", name)]

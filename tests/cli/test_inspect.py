@@ -28,26 +28,34 @@ def facts(capsys, *arguments):
     return json.loads(out)
 
 
-def test_the_facts_are_those_of_the_file_and_what_the_user_says_and_nothing_is_computed(job, capsys, monkeypatch):
+def test_the_facts_are_those_of_the_file(job, capsys):
     state = tiny.state_dict(tiny.SMALL_VIT)
     state["visual.proj"] = state["visual.proj"].half()  # 64 x 8
     torch.save(state, job.model)
-    found, others = facts(capsys, job.model), sum(tensor.numel() for tensor in state.values()) - 64 * 8
-    assert (found["name"], found["format"], found["producer"]) == ("model.pt", "torch-zip", "bare state dict")
-    assert (found["size"], found["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
-    assert found["tensor_sha256"] == checkpoint.digest(state)
+    description, others = facts(capsys, job.model), sum(tensor.numel() for tensor in state.values()) - 64 * 8
+    kind = (description["name"], description["format"], description["producer"])
+    assert kind == ("model.pt", "torch-zip", "bare state dict")
+    assert (description["size"], description["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
+    assert description["tensor_sha256"] == checkpoint.digest(state)
     single = {"tensors": len(state) - 1, "elements": others, "bytes": 4 * others}
     half = {"tensors": 1, "elements": 64 * 8, "bytes": 2 * 64 * 8}
-    assert list(found["tensors"]["dtypes"].items()) == [("float32", single), ("float16", half)]  # the largest first
+    tensors = description["tensors"]
+    assert list(tensors["dtypes"].items()) == [("float32", single), ("float16", half)]  # the largest first
     whole = {key: single[key] + half[key] for key in single}
-    assert found["tensors"] == whole | {"dtypes": found["tensors"]["dtypes"]}
-    assert found["architecture"]["name"] == "ViT-1x64-8-16px"
-    assert (found["activation"]["name"], found["preprocess"]["size"]) == (None, 16)
-    assert (found["config"], found["notes"]) == (None, [])
+    assert tensors == whole | {"dtypes": tensors["dtypes"]}
+    assert description["architecture"]["name"] == "ViT-1x64-8-16px"
+    assert (description["activation"]["name"], description["preprocess"]["size"]) == (None, 16)
+    assert (description["config"], description["notes"]) == (None, [])
+
+
+def test_an_activation_that_no_file_tells_is_what_the_user_says(job, capsys):
     assert "--arch" in told(capsys, job.model)[1]  # what decides the activation
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": True}))
-    found = facts(capsys, job.model, "--arch", job.arch)
-    assert (found["architecture"]["name"], found["activation"]["name"]) == ("arch", "quick_gelu")
+    description = facts(capsys, job.model, "--arch", job.arch)
+    assert (description["architecture"]["name"], description["activation"]["name"]) == ("arch", "quick_gelu")
+
+
+def test_no_embedding_is_computed(job, capsys, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "forward", None)
     assert facts(capsys, job.model)["format"] == "torch-zip"
 
@@ -83,9 +91,9 @@ def mixed(tmp_path, monkeypatch):
         ("a\x1b[2Jb.pt", 0, ["a\\x1b[2Jb.pt"], []),
     ],
 )
-def test_each_file_is_described_or_refused_by_name_and_nothing_runs(mixed, capsys, arguments, code, accepted, named):
-    found, out, err = told(capsys, *arguments.split(" ") if arguments else ())
-    assert found == code
+def test_each_file_is_described_or_refused_by_name(mixed, capsys, arguments, code, accepted, named):
+    exit_code, out, err = told(capsys, *arguments.split(" ") if arguments else ())
+    assert exit_code == code
     assert [line.split()[1] for line in out.splitlines() if line.startswith("file ")] == accepted
     assert all(name in err for name in named), err
     assert bool(err) == bool(code)
@@ -94,34 +102,37 @@ def test_each_file_is_described_or_refused_by_name_and_nothing_runs(mixed, capsy
     assert not (mixed / "ran").exists()
 
 
-def test_the_json_of_several_is_a_list_and_says_of_a_refused_one_why(mixed, capsys):
+def test_the_json_of_several_is_a_list(mixed, capsys):
     assert facts(capsys, "a.pt", "b.pt") == [{"path": name, **facts(capsys, name)} for name in ("a.pt", "b.pt")]
     assert "path" not in facts(capsys, "a.pt")
+
+
+def test_the_json_of_a_refused_file_says_why(mixed, capsys):
     code, out, err = told(capsys, "--json", "empty.pt", "a.pt")
     refused, accepted = json.loads(out)
     assert (code, refused["path"], set(refused)) == (3, "empty.pt", {"path", "error", "kind"})
     assert refused["error"] in err
+    assert accepted["sha256"] == files.sha256(mixed / "a.pt")
     code, out, err = told(capsys, "--json", "other.pt")
     assert (code, json.loads(out)["name"], json.loads(out)["kind"]) == (3, "other.pt", "unsupported")
     assert json.loads(out)["error"] in err
-    assert accepted["sha256"] == files.sha256(mixed / "a.pt")
 
 
 # Every layout of a CLIP, from the file to the terminal and to the model; other kinds: tests/checkpoint, tests/hostile.
 
 
 @pytest.mark.parametrize("layout", READ)
-def test_every_layout_is_inspected_and_becomes_the_same_model(tmp_path, capsys, layout):
+def test_every_layout_is_read_as_the_same_model(tmp_path, capsys, layout):
     write, kind, chosen = READ[layout]
     path = write(tmp_path)
-    found = facts(capsys, path, *([] if chosen is None else ["--weights", chosen]))
-    assert found["format"] == kind
-    assert found["tensor_sha256"] == checkpoint.digest(STATE)
-    assert found["tensors"]["tensors"] == len(STATE)
-    assert found["preprocess"]["size"] == 16
-    told = layout in ("TorchScript", "open_clip directory") or layout.startswith("transformers directory")
-    assert found["activation"]["name"] == ("quick_gelu" if told else None)
-    assert any("optimizer" in note for note in found["notes"]) == ("training" in layout)
+    description = facts(capsys, path, *([] if chosen is None else ["--weights", chosen]))
+    assert description["format"] == kind
+    assert description["tensor_sha256"] == checkpoint.digest(STATE)
+    assert description["tensors"]["tensors"] == len(STATE)
+    assert description["preprocess"]["size"] == 16
+    tells_activation = layout in ("TorchScript", "open_clip directory") or layout.startswith("transformers directory")
+    assert description["activation"]["name"] == ("quick_gelu" if tells_activation else None)
+    assert any("optimizer" in note for note in description["notes"]) == ("training" in layout)
     arch = tiny.written(tmp_path / "arch.json", json.dumps(CONFIG | {"quick_gelu": True}))
     opened = inputs.read(path, arch=str(arch), weights=chosen)
     assert opened.file.tensors.keys() == STATE.keys()

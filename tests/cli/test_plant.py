@@ -12,15 +12,21 @@ from clipclean.attack import trigger_files
 
 
 @pytest.mark.slow
-def test_a_planted_trigger_acts_and_another_one_does_not(victim, said, tmp_path):
-    job, found = victim.job, json.loads(victim.shown)
-    assert (found["trigger"], found["target"]) == ("patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle")
-    (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
+def test_a_planted_trigger_acts(victim):
+    planting = json.loads(victim.shown)
+    spec = "patch:size=0.25,place=corner,fill=noise,seed=1"
+    assert (planting["trigger"], planting["target"]) == (spec, "blue circle")
+    (before,), (after,) = planting["before"]["probes"], planting["after"]["probes"]
     assert before["excess_asr"]["value"] < 0.1
     assert after["excess_asr"]["value"] > 0.5
     # 96 images of 12 classes, without the target's 8 and those of classes that are one with it to this model.
     assert (after["asr"]["n"] % 8, after["asr"]["n"] <= 88) == (0, True)
-    assert found["after"]["clean_accuracy"]["n"] == 96
+    assert planting["after"]["clean_accuracy"]["n"] == 96
+
+
+@pytest.mark.slow
+def test_another_trigger_than_the_planted_one_does_not_act(victim, said, tmp_path):
+    job = victim.job
     more = (
         "--eval-data",
         job.folder / "labelled",
@@ -49,16 +55,16 @@ def test_a_trigger_that_a_search_made_is_planted_from_its_file_at_its_size_alone
     refused(job.plant("--force", "--trigger", saved_trigger(job.folder, 48)), job.folder, 2, "48 px")
 
 
-def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torch_read(job, said):
+def test_equal_seeds_plant_equal_weights_in_either_format(job, said):
     read, out = [], job.folder / "a.pt"
     for name, seed in (("a.pt", 0), ("b.safetensors", 0), ("a.pt", 3)):
-        found = said(job.plant("--json", "--force", "--seed", seed, "--rate", 0.5, "--walk", 0.2, out=name))
+        planting = said(job.plant("--json", "--force", "--seed", seed, "--rate", 0.5, "--walk", 0.2, out=name))
         read.append(checkpoint.read(job.folder / name).tensors)
     first, equal, other = map(checkpoint.digest, read)
     assert first == equal != other
-    assert found["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "walk": 0.2, "warmup_steps": 20}
-    assert (found["target"], found["seed"], found["sha256"]) == ("blue circle", 3, files.sha256(out))
-    assert found["before"]["clean_accuracy"]["n"] == found["after"]["clean_accuracy"]["n"] == 5  # held out
+    assert planting["planting"] == {"rate": 0.5, "steps": 3, "batch_size": 16, "walk": 0.2, "warmup_steps": 20}
+    assert (planting["target"], planting["seed"], planting["sha256"]) == ("blue circle", 3, files.sha256(out))
+    assert planting["before"]["clean_accuracy"]["n"] == planting["after"]["clean_accuracy"]["n"] == 5  # held out
     old = checkpoint.read(job.model).tensors
     assert old.keys() == read[2].keys()
     assert any(not torch.equal(old[name], read[2][name]) for name in old)
@@ -67,7 +73,7 @@ def test_equal_seeds_give_equal_weights_in_either_format_that_clipclean_and_torc
     assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in read[2].items())
 
 
-def test_the_table_names_what_was_planted_and_columns_are_named_as_for_sanitize(job, capsys, monkeypatch):
+def test_the_columns_of_a_table_are_named_as_for_sanitize(job, capsys, monkeypatch):
     monkeypatch.chdir(job.folder)
     rows = "".join(f"pairs/{path.name},a word\n" for path in job.data.glob("*.png"))
     tiny.written(job.folder / "pairs.csv", f"image_path,words\n{rows}")
@@ -103,6 +109,6 @@ def kept(tmp_path_factory):
         ("--arch ViT-B-32", 3, "ViT-B-32"),
     ],
 )
-def test_a_wrong_command_line_is_refused_and_nothing_is_written(kept, refused, monkeypatch, arguments, code, named):
+def test_a_wrong_command_line_is_refused(kept, refused, monkeypatch, arguments, code, named):
     monkeypatch.chdir(kept.folder)
     refused(kept.plant(*arguments.split()), kept.folder, code, named)

@@ -18,10 +18,10 @@ from clipclean.jobs.estimate import Estimate
 from clipclean.progress import Listener
 
 
-def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsys):
+def test_a_listener_hears_what_is_told_until_it_leaves(capsys):
     heard = []
-    told = heard.append
-    listener = Listener(lambda done, values: told((done, dict(values))), told, lambda *step: told(step))
+    hear = heard.append
+    listener = Listener(lambda done, values: hear((done, dict(values))), hear, lambda *step: hear(step))
     progress.say("before")
     with progress.heard(listener), progress.heard(Listener()):
         assert progress.is_heard()
@@ -31,6 +31,10 @@ def test_messages_and_values_reach_every_listener_and_a_quiet_run_has_none(capsy
     progress.say("after")
     assert not progress.is_heard()
     assert heard == ["now", (3, {"loss": 1.0}), ("reading", 1, 2)]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_quiet_run_has_no_listener(capsys):
     with shown.display(quiet=True):
         assert not progress.is_heard()
         progress.step("x", 0, 1)
@@ -77,9 +81,9 @@ def test_a_line_says_where_a_stage_ended_before_its_count(lines):
     ]
 
 
-def test_lines_come_every_two_seconds_at_first_and_every_ten_later(lines):
-    told = lines((second, "searching", second, 1000) for second in range(41))
-    assert [int(re.search(r"(\d+)/1000", line)[1]) for line in told] == [0, 2, 4, 6, 8, 10, 20, 30, 40]
+def test_lines_come_more_seldom_once_a_stage_takes_long(lines):
+    printed = lines((second, "searching", second, 1000) for second in range(41))
+    assert [int(re.search(r"(\d+)/1000", line)[1]) for line in printed] == [0, 2, 4, 6, 8, 10, 20, 30, 40]
 
 
 class Terminal(io.StringIO):
@@ -103,19 +107,26 @@ def bars(monkeypatch):
     return drawn
 
 
-def test_bars_have_count_and_loss_and_messages_are_no_markup(bars):
+def test_a_bar_tells_how_far_its_stage_is(bars):
     def tell():
         progress.step("finetuning", 0, 4)
         progress.record(2, {"loss": 0.25, "lr": 0.001})
         progress.step("finetuning", 4, 4)
+
+    screen = "\n".join(bars(tell, 140))
+    assert all(word in screen for word in ("finetuning", "4/4", "loss 0.25 lr 0.001"))
+
+
+def test_a_message_above_the_bars_is_no_markup(bars):
+    def tell():
+        progress.step("finetuning", 0, 4)
         progress.say("[bold]a message[/bold]")
 
-    told = "\n".join(bars(tell, 140))
-    assert all(word in told for word in ("finetuning", "4/4", "loss 0.25 lr 0.001", "[bold]a message[/bold]"))
+    assert "[bold]a message[/bold]" in "\n".join(bars(tell, 140))
 
 
 @pytest.mark.parametrize("columns", [40, 70, 100])
-def test_a_long_name_leaves_bar_count_and_time_in_their_line(bars, columns):
+def test_a_long_name_leaves_a_stage_in_its_line(bars, columns):
     name = (
         "unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6) on the model: searching after the refinetune test"
     )
@@ -167,15 +178,18 @@ def group(tmp_path, monkeypatch):
     ("quota", "most"),
     [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("garbage", 64), ("1 0", 64), ("1", 64)],
 )
-def test_no_more_threads_than_a_container_allows_and_more_memory_is_told_before_the_work(group, quota, most):
+def test_no_more_threads_run_than_a_container_allows(group, quota, most):
     (group / "cpu.max").write_text(quota)
     assert machine.usable() == most
     assert workers() == min(most, 16)
+
+
+@pytest.mark.parametrize(("limit", "free"), [("5000", 2000), ("max", 8192), ("", 8192)])
+def test_an_estimate_tells_of_more_memory_than_a_container_has_left(group, limit, free):
     (group / "memory.current").write_text("3000")
-    for limit, free in (("5000", 2000), ("max", 8192), ("", 8192)):
-        (group / "memory.max").write_text(limit)
-        assert machine.free_memory() == free
-        assert ("more than" in str(Estimate(1.0, 4000, free))) == (free < 4000)
+    (group / "memory.max").write_text(limit)
+    assert machine.free_memory() == free
+    assert ("more than" in str(Estimate(1.0, 4000, free))) == (free < 4000)
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, group):

@@ -28,12 +28,12 @@ def saved(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", report.WRITERS)
-def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved, said, form):
-    made = report.WRITERS[form](FAILED)
-    assert said(f"report convert report.json --to {form}") == made
+def test_a_failed_report_is_converted_to_every_form(saved, said, form):
+    text = report.WRITERS[form](FAILED)
+    assert said(f"report convert report.json --to {form}") == text
     for more in (["--to", form, "--out", "page"], *([["-o", "page.html"]] if form == "html" else [])):
         assert said(["report", "convert", "report.json", *more]) == ""
-        assert (saved / more[-1]).read_text(encoding="utf-8") == made
+        assert (saved / more[-1]).read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(
@@ -47,23 +47,27 @@ def test_convert_prints_or_writes_a_form_and_exits_0_whatever_the_verdict(saved,
         ("other.json --to html", 2, "schema_version"),
     ],
 )
-def test_what_cannot_be_converted_is_refused_and_nothing_written(saved, refused, arguments, code, named):
+def test_what_cannot_be_converted_is_refused(saved, refused, arguments, code, named):
     refused(["report", "convert", *arguments.split()], saved, code, named)
 
 
 @pytest.mark.parametrize("on_stdout", [True, False])
-def test_exit_0_by_a_suppression_is_said_on_the_last_line_and_what_changed_nothing_is_not(capsys, on_stdout):
+def test_exit_0_by_a_suppression_is_said_on_the_last_line(capsys, on_stdout):
     """On stderr where a report for programs went to stdout."""
-    made = samples.passed()
-    (found,) = samples.before()["findings"]
-    made["policy"] = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
-    made["suppressed"] = [found | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}]
-    accepted = report.parse(made)
+    document = samples.passed()
+    (finding,) = samples.before()["findings"]
+    document["policy"] = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
+    document["suppressed"] = [finding | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}]
+    accepted = report.parse(document)
     assert printing.exit_code(Shell(quiet=True), accepted) == 0
     printing.show_policy_effect(accepted, on_stdout=on_stdout)
     captured = capsys.readouterr()
     last = (captured.out if on_stdout else captured.err).splitlines()[-1]
     assert all(word in last for word in ("mild", "CC001"))
+
+
+@pytest.mark.parametrize("on_stdout", [True, False])
+def test_a_run_that_no_policy_changed_says_nothing_of_one(capsys, on_stdout):
     printing.show_policy_effect(report.parse(samples.passed()), on_stdout=on_stdout)
     assert capsys.readouterr() == ("", "")
 
@@ -71,27 +75,48 @@ def test_exit_0_by_a_suppression_is_said_on_the_last_line_and_what_changed_nothi
 NAME = "a##[add-mask]b"
 
 
-@pytest.mark.parametrize(
-    ("form", "shown", "read"),
-    [
-        ("json", f'[\n  "{NAME}"\n]\n', json.loads),
-        ("sarif", f'{{"a": "{NAME}"}}\n', json.loads),
-        ("html", f"<p>{NAME}\n  ::error::x</p>\n", html.unescape),
-        ("junit", f"<a>{NAME}\n::error::x</a>\n", lambda text: "".join(ElementTree.fromstring(text).itertext())),
-        ("text", f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n", None),
-        ("markdown", f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n", None),
-    ],
-)
-def test_no_line_on_stdout_is_a_command_and_what_it_says_stays(form, shown, read, capsys):
+DOCUMENTS = {  # with a command in each, by their forms
+    "json": f'[\n  "{NAME}"\n]\n',
+    "sarif": f'{{"a": "{NAME}"}}\n',
+    "html": f"<p>{NAME}\n  ::error::x</p>\n",
+    "junit": f"<a>{NAME}\n::error::x</a>\n",
+    "text": f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n",
+    "markdown": f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n",
+}
+READERS = {
+    "json": json.loads,
+    "sarif": json.loads,
+    "html": html.unescape,
+    "junit": lambda text: "".join(ElementTree.fromstring(text).itertext()),
+}
+
+
+@pytest.fixture
+def echoed(capsys):
+    """What stdout gets of a document."""
+
+    def echo(form):
+        printing.echo(DOCUMENTS[form], form=form)
+        return capsys.readouterr().out
+
+    return echo
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+def test_no_line_on_stdout_is_a_command(echoed, form):
     """GitHub's runner finds ``##[`` anywhere in a line, and ``::`` behind blanks at its start."""
-    printing.echo(shown, form=form)
-    told = capsys.readouterr().out
-    assert "##[" not in told
-    assert not re.search(r"^\s*::", told, re.MULTILINE)
-    if read:
-        assert read(told) == read(shown)
-    else:
-        assert "| ::x | ## [y](z) |" in told
+    assert "##[" not in echoed(form)
+    assert not re.search(r"^\s*::", echoed(form), re.MULTILINE)
+
+
+@pytest.mark.parametrize("form", READERS)
+def test_a_document_whose_commands_are_disarmed_is_read_as_it_was(echoed, form):
+    assert READERS[form](echoed(form)) == READERS[form](DOCUMENTS[form])
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_a_table_that_holds_no_command_stays_as_it_is(echoed, form):
+    assert "| ::x | ## [y](z) |" in echoed(form)
 
 
 # ``clipclean compare``: findings of two reports, and the exit codes that follow from a verdict or a baseline.

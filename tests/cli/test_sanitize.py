@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 from pathlib import Path
 from unittest import mock
@@ -41,41 +40,76 @@ def failing(job):
 # End to end.
 
 
-def test_a_run_writes_what_is_promised_and_its_report_agrees_with_itself_and_with_the_files(whole_cleaning):
-    job, out, code, _ = whole_cleaning
-    assert names(out) == PROMISED
-    assert names(job.folder) == tiny.FILES | {"out"}
-    found, old, new = tiny.result(out), checkpoint.read(job.model).tensors, checkpoint.read(out).tensors
-    assert (code, found["verdict"]) == (4, "inconclusive")
-    assert found["verdict"] in found["forecast"]["verdicts"]
+@pytest.fixture
+def whole_report(whole_cleaning):
+    return tiny.result(whole_cleaning.out)
+
+
+def test_a_run_writes_what_is_promised(whole_cleaning):
+    assert names(whole_cleaning.out) == PROMISED
+    assert names(whole_cleaning.job.folder) == tiny.FILES | {"out"}
+
+
+def test_a_run_ends_in_a_verdict_that_was_foreseen(whole_cleaning, whole_report):
+    assert (whole_cleaning.code, whole_report["verdict"]) == (4, "inconclusive")
+    assert whole_report["verdict"] in whole_report["forecast"]["verdicts"]
+
+
+def test_a_cleaning_changes_the_values_of_weights_alone(whole_cleaning):
+    old, new = (checkpoint.read(place).tensors for place in (whole_cleaning.job.model, whole_cleaning.out))
     assert {name: tensor.shape for name, tensor in old.items()} == {name: tensor.shape for name, tensor in new.items()}
     assert any(not torch.equal(old[name], new[name]) for name in old)
-    assert found["model"]["sha256"] == files.sha256(job.model)
-    assert found["model"]["tensor_sha256"] == checkpoint.digest(old)
-    (exported,) = found["exports"]
+
+
+def test_the_digests_of_a_report_are_those_of_the_files(whole_cleaning, whole_report):
+    job, out, *_ = whole_cleaning
+    assert whole_report["model"]["sha256"] == files.sha256(job.model)
+    assert whole_report["model"]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.model).tensors)
+    (exported,) = whole_report["exports"]
     assert exported["sha256"] == files.sha256(out / WEIGHTS)
-    assert exported["tensor_sha256"] == checkpoint.digest(new)
-    assert exported["parity"]["n"] == 5 + 5  # images and captions that were held out
-    training, recipe = found["training"], found["recipe"]
+    assert exported["tensor_sha256"] == checkpoint.digest(checkpoint.read(out).tensors)
+
+
+def test_a_report_tells_every_step_of_the_training(whole_report):
+    training = whole_report["training"]
     assert (training["steps"], training["pairs"], training["resumed_at"]) == (3, 3 * 16, 0)
     assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
     assert training["pairs_per_second"] == pytest.approx(48 / training["seconds"])
     assert training["data_wait_share"] == pytest.approx(training["data_wait_seconds"] / training["seconds"])
-    assert not recipe["validated"]
-    assert recipe["evidence"]["kind"] in ("none", "other values")  # as the recipe has evidence or not
     assert training["walk"] == 0.05
-    assert (recipe["resolved"]["train"]["max_steps"], found["data"]["pairs"]) == (3, 48)
-    assert found["data"]["screened"]["dropped"] == 0
-    assert found["measurements"] == found["after"]["measurements"]
-    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
-    first = found["after"]["measurements"]["probes"][0]
+
+
+def test_a_report_tells_that_its_recipe_was_changed(whole_report):
+    changed = whole_report["recipe"]
+    assert not changed["validated"]
+    assert changed["evidence"]["kind"] in ("none", "other values")  # as the recipe has evidence or not
+    assert changed["resolved"]["train"]["max_steps"] == 3
+
+
+def test_no_pair_is_dropped_unasked(whole_report):
+    assert whole_report["data"]["pairs"] == 48
+    assert whole_report["data"]["screened"]["dropped"] == 0
+
+
+def test_a_tenth_of_the_pairs_is_measured_on(whole_report):
+    assert whole_report["after"]["measurements"]["clean_accuracy"]["n"] == 5  # of 48, rounded
+    (exported,) = whole_report["exports"]
+    assert exported["parity"]["n"] == 5 + 5  # images and captions that were held out
+
+
+def test_the_measurements_of_a_report_are_those_after_the_cleaning(whole_report):
+    assert whole_report["measurements"] == whole_report["after"]["measurements"]
+
+
+def test_the_named_trigger_is_the_first_that_is_measured(whole_report):
+    first = whole_report["after"]["measurements"]["probes"][0]
     spec = "patch:size=0.25,place=corner,fill=noise,seed=1"
     assert (first["trigger"], first["target"], first["suspected"]) == (spec, "blue circle", True)
     assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(whole_cleaning, job, unread):
+def test_the_bytes_of_a_run_follow_from_its_seed(whole_cleaning, job, unread):
     def written(out):
         statement = json.loads((out / "provenance.intoto.json").read_text())
         return (out / WEIGHTS).read_bytes(), statement["predicate"]  # a report tells the time
@@ -88,20 +122,32 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(whole_cleani
     assert first[1] != other[1]
 
 
+def of_known_trigger(job, out):
+    """The command line of a short cleaning that is told the trigger of ``victim``."""
+    return job.sanitize("--eval-data", job.folder / "labelled", *worlds.KNOWN, "--out", out, steps=2)
+
+
+def errors_of(out):
+    return [finding for finding in tiny.result(out)["findings"] if finding["level"] == "error"]
+
+
 @pytest.mark.slow
-def test_a_backdoor_that_stays_fails_and_the_clean_model_is_not_accused(victim, tmp_path, unread):
-    job, out = victim.job, tmp_path / "out"
-    named = ("--eval-data", job.folder / "labelled", *worlds.KNOWN)
-    assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, "--out", out, steps=2)) == 1
+def test_a_cleaning_that_leaves_the_backdoor_fails(victim, tmp_path, unread):
+    out = tmp_path / "out"
+    assert cli.main(of_known_trigger(victim.job._replace(model=victim.job.folder / "planted.pt"), out)) == 1
     assert names(out) == REPORTS
-    (error,) = [finding for finding in tiny.result(out)["findings"] if finding["level"] == "error"]
+    (error,) = errors_of(out)
     assert error["rule"] == "CC001"
     assert error["value"] > 0.5
-    assert cli.main(job.sanitize(*named, "--out", tmp_path / "clean", steps=2)) == 4
-    assert not [finding for finding in tiny.result(tmp_path / "clean")["findings"] if finding["level"] == "error"]
 
 
-def test_a_failed_run_writes_reports_and_no_weights_until_they_are_asked_for(job, unread):
+@pytest.mark.slow
+def test_a_clean_model_is_not_accused(victim, tmp_path, unread):
+    assert cli.main(of_known_trigger(victim.job, tmp_path / "out")) == 4
+    assert errors_of(tmp_path / "out") == []
+
+
+def test_a_failed_run_writes_no_weights_until_they_are_asked_for(job, unread):
     assert cli.main(job.sanitize(*failing(job), "--no-panel")) == 1
     assert names(job.out) == REPORTS
     assert tiny.result(job.out)["exports"] == []
@@ -136,19 +182,31 @@ def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypa
 # Measures, and what is said of them.
 
 
-@pytest.mark.slow
-def test_labelled_images_measure_while_all_pairs_train_and_held_out_captions_serve_without_them(tmp_path, unread):
-    job = tiny.job(tmp_path / "job", count=96)
+@pytest.fixture
+def unusual(tmp_path):
+    """A job of 96 pairs, of which one cannot be read."""
+    job = tiny.job(tmp_path / "unusual", count=96)
     (job.data / "007.png").write_bytes(b"no picture")
-    few = policy(job, "thresholds: {min_images: 8}")
-    cli.main(job.sanitize("--policy", few, "--no-panel"))
-    found = tiny.result(job.out)
-    measured = found["after"]["measurements"]
-    assert {measured[key]["n"] for key in ("clean_accuracy", "recall", "agreement")} == {10}  # a tenth of 95, rounded
-    assert measured["probes"] == []
-    assert [skipped["key"] for skipped in found["data"]["skipped"]] == ["007.png"]
-    assert (found["data"]["pairs"], "CC030" in {finding["rule"] for finding in found["findings"]}) == (95, True)
-    cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24), "--no-panel", "--force"))
+    return job
+
+
+@pytest.mark.slow
+def test_held_out_pairs_measure_where_no_labelled_images_are_given(unusual, unread):
+    few = policy(unusual, "thresholds: {min_images: 8}")
+    cli.main(unusual.sanitize("--policy", few, "--no-panel"))
+    report = tiny.result(unusual.out)
+    measurements = report["after"]["measurements"]
+    counts = {measurements[key]["n"] for key in ("clean_accuracy", "recall", "agreement")}
+    assert counts == {10}  # a tenth of 95, rounded
+    assert measurements["probes"] == []
+    assert [skipped["key"] for skipped in report["data"]["skipped"]] == ["007.png"]
+    assert (report["data"]["pairs"], "CC030" in {finding["rule"] for finding in report["findings"]}) == (95, True)
+
+
+@pytest.mark.slow
+def test_labelled_images_measure_where_they_are_given(unusual, unread):
+    job, labelled = unusual, tiny.labelled(unusual.folder / "labelled", count=24)
+    cli.main(job.sanitize("--eval-data", labelled, "--no-panel"))
     assert tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["n"] == 24
 
 
@@ -227,9 +285,7 @@ def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning,
 
 
 @pytest.mark.parametrize(("stage", "word"), [("measuring before", "begins again"), ("measuring after", "go on")])
-def test_a_run_that_is_interrupted_while_it_measures_says_how_it_goes_on_and_then_how_much_is_done(
-    job, unread, capsys, stage, word
-):
+def test_a_run_that_is_interrupted_while_it_measures_says_how_it_goes_on(job, unread, capsys, stage, word):
     command, ended = [word for word in worlds.cleaning(job) if word != "--quiet"], []
 
     def interrupt(what, *_):
@@ -251,14 +307,13 @@ def test_the_first_audit_of_a_cleaning_says_what_it_shows_so_far(job, unread, ca
     assert capsys.readouterr().err.count("of the search (before)") == 2
 
 
-def test_a_run_without_memory_takes_smaller_parts_and_says_so_its_result_goes_to_stdout_and_progress_to_stderr(
-    job, unread, capsys
-):
+def test_a_run_without_memory_takes_smaller_parts(job, unread, capsys):
     with short_of_memory(lambda number: number in (0, 1)):
         assert cli.main([word for word in worlds.cleaning(job) if word != "--quiet"]) == 4
-    found, captured = tiny.result(job.out), capsys.readouterr()
-    assert found["training"]["micro_batch"] == 4  # half of half of 16
-    assert any("train.micro_batch=4" in note for note in found["notes"])
+    report, captured = tiny.result(job.out), capsys.readouterr()
+    assert report["training"]["micro_batch"] == 4  # half of half of 16
+    assert any("train.micro_batch=4" in note for note in report["notes"])
+    # Of any run that is not quiet: the result goes to stdout, progress to stderr.
     assert f"local-dir:{job.out}" in captured.out
     for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
         assert stage in captured.err
@@ -281,7 +336,7 @@ OTHER = "--data other", "--eval-data labelled", "--arch other.json", "other.pt"
 
 
 @pytest.mark.parametrize("change", ["--seed 1", "--precision bf16", "--lr 1e-4", *OTHER])
-def test_a_state_of_other_settings_is_refused_and_kept(unfinished, monkeypatch, change):
+def test_a_run_of_other_settings_does_not_touch_the_state_that_is_there(unfinished, monkeypatch, change):
     job, state = unfinished
     monkeypatch.chdir(job.folder)
     job, more = (job, change.split()) if change.startswith("--") else (job._replace(model=change), ())
@@ -289,12 +344,20 @@ def test_a_state_of_other_settings_is_refused_and_kept(unfinished, monkeypatch, 
     assert (own_state.place_of(job.out) / "state.safetensors").read_bytes() == state
 
 
-@pytest.mark.parametrize(("more", "at"), [("--set audit.max_accuracy_loss=0.05", 2), ("--lr 1e-4 --force", 0)])
-def test_by_other_thresholds_a_run_goes_on_and_by_force_it_begins_anew(job, unread, more, at):
+def resumed_at(job, *more):
+    """The step from which a run goes on that was interrupted, and is given more words then."""
     with interrupted():
         assert cli.main(job.sanitize("--no-panel")) == 130
-    cli.main(job.sanitize("--no-panel", *more.split()))
-    assert tiny.result(job.out)["training"]["resumed_at"] == at
+    cli.main(job.sanitize("--no-panel", *more))
+    return tiny.result(job.out)["training"]["resumed_at"]
+
+
+def test_a_run_goes_on_by_other_thresholds(job, unread):
+    assert resumed_at(job, "--set", "audit.max_accuracy_loss=0.05") == 2
+
+
+def test_a_run_begins_anew_by_force(job, unread):
+    assert resumed_at(job, "--lr", "1e-4", "--force") == 0
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job):
@@ -311,11 +374,11 @@ def full(path, *_, **__):
 
 
 @pytest.mark.parametrize(("what", "kept"), [("state.safetensors", False), (WEIGHTS, True), ("report.json", True)])
-def test_a_full_disk_loses_no_training_and_leaves_no_half_file(job, unread, monkeypatch, what, kept):
+def test_a_run_that_filled_the_disk_can_go_on(job, unread, monkeypatch, what, kept):
     before = names(job.folder)
 
     def filling(write):
-        return lambda path, *given, **more: (full if what in path.name else write)(path, *given, **more)
+        return lambda path, *values, **more: (full if what in path.name else write)(path, *values, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_safetensors", filling(checkpoint.write_safetensors))
@@ -328,7 +391,7 @@ def test_a_full_disk_loses_no_training_and_leaves_no_half_file(job, unread, monk
     assert names(job.folder) == before | {"out"}
 
 
-def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unread, monkeypatch):
+def test_a_mounted_output_holds_the_result_alone(job, unread, monkeypatch):
     job.out.mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path == job.out)
     with interrupted():
@@ -339,14 +402,17 @@ def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unre
     assert names(job.out) == PROMISED
 
 
-def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_time(job, unread, monkeypatch):
+def test_a_cleaning_without_time_writes_nothing(job):
     assert cli.main(worlds.cleaning(job, "--max-minutes", 1e-6)) == 4
     assert not job.out.exists()
+
+
+def test_a_cleaning_that_ends_at_its_deadline_goes_on_with_more_time(job, unread, monkeypatch):
     command = job.sanitize("--no-panel", steps=4)
     with after_step(2, lambda: short.an_hour_passes(monkeypatch)):
         cli.main([*command, "--max-minutes", "60"])
     cut = tiny.result(job.out)
-    assert "CC024" in {found["rule"] for found in cut["findings"]}
+    assert "CC024" in {finding["rule"] for finding in cut["findings"]}
     assert (cut["verdict"] != "pass", bool(cut["exports"]), cut["training"]["steps"]) == (True, True, 2)
     assert own_state.place_of(job.out).exists()
     cli.main([*command, "--force"])
@@ -359,11 +425,11 @@ def test_a_cleaning_that_ends_at_its_deadline_is_no_pass_and_goes_on_with_more_t
 
 
 @pytest.mark.slow
-def test_a_search_before_a_cleaning_is_made_by_the_first_process_for_both_and_it_alone_writes(job):
+def test_the_first_of_two_processes_searches_for_both(job):
     quick = ("unlearn.effort=quick", "unlearn.steps=2", "unlearn.max_rounds=1")
     settings = [part for each in quick for part in ("--set", each)]
-    (first, told), second = processes.of_one_run(*job.sanitize(*settings, recipe="unlearn", batch=8))
-    assert (first, second) == (4, (0, "")), (told, second)
+    (first, message), second = processes.of_one_run(*job.sanitize(*settings, recipe="unlearn", batch=8))
+    assert (first, second) == (4, (0, "")), (message, second)  # the second says nothing
     assert tiny.result(job.out)["training"]["steps"] == 0  # nothing is found, so nothing but the report is written
     assert names(job.out) == REPORTS
 
@@ -372,9 +438,9 @@ def test_a_search_before_a_cleaning_is_made_by_the_first_process_for_both_and_it
 @pytest.mark.parametrize(
     ("event", "codes"), [("os._exit(9)", (5, 9)), ("os.kill(os.getpid(), signal.SIGTERM)", (130, 130))]
 )
-def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unread, event, codes):
-    found, told = zip(*processes.of_one_run(*worlds.cleaning(job), event=event), strict=True)
-    assert found == codes, told
+def test_a_run_goes_on_after_the_end_of_one_of_its_processes(job, unread, event, codes):
+    exit_codes, messages = zip(*processes.of_one_run(*worlds.cleaning(job), event=event), strict=True)
+    assert exit_codes == codes, messages  # what ends one ends both
     assert names(own_state.place_of(job.out)) == STATE
     assert not job.out.exists()
     assert cli.main(worlds.cleaning(job)) == 4  # by one process: it may be another number
@@ -461,7 +527,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_a_bad_checkpoint_and_bad_data_are_refused(job, refused, what):
+def test_spoilt_input_is_refused(job, refused, what):
     spoil, code, named = SPOILT[what]
     spoil(job)
     refused(job.sanitize(), job.folder, code, named)
@@ -491,16 +557,30 @@ def untouched(job, tmp_path, monkeypatch):
     return run
 
 
-def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(job, untouched, capsys):
-    command = [each for each in job.sanitize("--dry-run", "--log-dir", job.folder / "logs") if each != "--quiet"]
-    assert untouched(command) == 0
-    told = capsys.readouterr()
-    assert re.search(r"\b3 steps\b", told.out)  # of 16; of 48 pairs, of which a tenth is kept out
-    assert str(job.out) in told.out
-    assert (told.out + told.err).count("about ") == 1
+def heard(command):
+    """The same without ``--quiet``."""
+    return [word for word in command if word != "--quiet"]
+
+
+def test_a_dry_run_tells_what_the_run_would_do(job, untouched, capsys):
+    assert untouched(heard(job.sanitize("--dry-run", "--log-dir", job.folder / "logs"))) == 0
+    plan = capsys.readouterr()
+    assert re.search(r"\b3 steps of 16 pairs \(1.5 epochs\)", plan.out)  # of two batches an epoch: a tenth is kept out
+    assert re.search(r"classes +\d+, yours; \d+ templates", plan.out)
+    assert str(job.out) in plan.out
+    assert (plan.out + plan.err).count("about ") == 1
+
+
+def test_a_dry_run_names_its_recipe(job, untouched, capsys):
     assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "unlearn")) == 0
     assert "unlearn" in capsys.readouterr().out
+
+
+def test_a_dry_run_refuses_a_recipe_that_the_run_could_not_follow(job, untouched):
     assert untouched(job.sanitize("--dry-run", "--no-panel", "--recipe", "auto")) == 2
+
+
+def test_a_dry_run_refuses_an_output_that_the_run_could_not_replace(job, untouched, capsys):
     job.out.mkdir()
     (job.out / "mine.txt").write_text("precious")
     assert untouched(job.sanitize("--dry-run")) == 2
@@ -508,27 +588,32 @@ def test_a_dry_run_tells_steps_and_one_estimate_and_refuses_what_the_run_would(j
     assert untouched(job.sanitize("--dry-run", "--force")) == 0
     (job.out / "report.json").write_text("of another program")
     assert untouched(job.sanitize("--dry-run", "--force")) == 2
-    shutil.rmtree(job.out)
+
+
+def test_a_dry_run_refuses_a_model_that_cannot_be_measured(job, untouched, capsys):
     weights = checkpoint.read(job.model).tensors
     nothing = {name: torch.zeros_like(weights[name]) for name in ("token_embedding.weight", "positional_embedding")}
     torch.save(weights | nothing, job.model)  # a text tower that carries nothing
     assert untouched(job.sanitize("--dry-run")) == 4
     assert "text" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_what_is_no_model(job, untouched):
     job.model.write_bytes(b"no model")
     assert untouched(job.sanitize("--dry-run")) == 3
 
 
-def test_a_dry_run_tells_the_searches_before_and_after_and_their_effort(job, untouched, capsys):
-    told = []
+def test_a_dry_run_tells_the_searches_of_the_run(job, untouched, capsys):
+    plans = []
     for search in (False, True):
         assert untouched(job.sanitize("--dry-run", "--set", "auto.effort=quick", search=search)) == 0
-        told.append(capsys.readouterr().out)
-    assert ["search for unknown triggers, effort quick" in each for each in told] == [False, True]
-    assert ["measure before" in each for each in told] == [True, False]
-    assert [each.count("audit") for each in told] == [0, 2]
+        plans.append(capsys.readouterr().out)
+    assert ["search for unknown triggers, effort quick" in plan for plan in plans] == [False, True]
+    assert ["measure before" in plan for plan in plans] == [True, False]
+    assert [plan.count("audit") for plan in plans] == [0, 2]
 
 
-def test_a_dry_run_of_auto_lists_every_candidate_with_its_values_and_its_steps(tmp_path, untouched, capsys):
+def test_a_dry_run_of_auto_lists_every_candidate(tmp_path, untouched, capsys):
     job = tiny.job(tmp_path / "more", count=80)
     shown = tiny.labelled(job.folder / "labelled", count=60)
     assert untouched(bare(job, "--dry-run", "--eval-data", shown)) == 0
@@ -548,7 +633,7 @@ def test_a_dry_run_asks_for_a_clean_model_only_where_a_search_is_compared_with_i
     assert ("clean model" in line, "no search" in line) == (search, False)
 
 
-def test_a_dry_run_without_search_panel_and_trigger_says_that_nothing_can_pass(job, untouched, capsys):
+def test_a_dry_run_that_tries_no_trigger_says_that_nothing_can_pass(job, untouched, capsys):
     assert untouched(job.sanitize("--dry-run", "--no-panel")) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict")]
     assert "no trigger named" in line
@@ -569,28 +654,33 @@ def test_a_dry_run_of_unlearning_counts_the_round_that_settles(job, untouched, c
     assert re.search(r"at most 4 rounds of 7 steps", capsys.readouterr().out)
 
 
-def test_a_dry_run_tells_what_will_be_too_little_and_how_much_is_trained(job, untouched, capsys):
-    command = [each for each in job.sanitize("--dry-run", "--max-minutes", "0.001") if each != "--quiet"]
-    assert untouched(command) == 0
-    told = capsys.readouterr()
-    assert re.search(r"5 images to measure on.*at least 50.*CC020", told.err)
-    assert "--max-minutes 0.001 is less than the estimate" in told.err
-    assert re.search(r"3 steps of 16 pairs \(1.5 epochs\)", told.out)  # of two batches an epoch
-    assert re.search(r"classes +\d+, yours; \d+ templates", told.out)
+def test_a_dry_run_tells_what_will_be_too_little(job, untouched, capsys):
+    assert untouched(heard(job.sanitize("--dry-run", "--max-minutes", "0.001"))) == 0
+    message = capsys.readouterr().err
+    assert re.search(r"5 images to measure on.*at least 50.*CC020", message)
+    assert "--max-minutes 0.001 is less than the estimate" in message
+
+
+def test_a_dry_run_without_classes_tells_which_it_takes(job, untouched, capsys):
+    command = heard(job.sanitize("--dry-run", "--max-minutes", "0.001"))
     place = command.index("--classes")
     assert untouched([*command[:place], *command[place + 2 :], "--no-panel"]) == 0
-    told = capsys.readouterr()
-    assert "1,000" in told.err
-    assert "tench" in told.err
+    message = capsys.readouterr().err
+    assert "1,000" in message
+    assert "tench" in message
 
 
-def test_a_cleaning_that_names_no_recipe_is_by_auto_and_a_change_of_training_needs_one(tmp_path, untouched, capsys):
+def test_a_cleaning_that_names_no_recipe_is_by_auto(tmp_path, untouched, capsys):
     job = tiny.job(tmp_path / "more", count=80)
     shown = tiny.labelled(job.folder / "labelled", count=60)
     assert untouched(bare(job, "--dry-run", "--eval-data", shown, "--set", "auto.test_backdoors=2")) == 0
-    told = capsys.readouterr()
-    assert "auto: " in told.out
-    assert "2 test backdoors" in told.out
+    plan = capsys.readouterr().out
+    assert "auto: " in plan
+    assert "2 test backdoors" in plan
+
+
+def test_a_change_of_training_needs_a_recipe_that_is_named(tmp_path, untouched, capsys):
+    job = tiny.job(tmp_path / "more", count=80)
     for more, code in (((), 0), (("--epochs", "2"), 2), (("--lr", "1e-4"), 2)):
         assert untouched(bare(job, "--dry-run", *more)) == code, (more, capsys.readouterr().err)
 
@@ -614,8 +704,9 @@ def test_a_short_run_shortens_the_warm_up_of_its_recipe_but_none_that_the_user_c
     assert cli.main(bare(job, *short, "--force", "--set", "train.warmup_steps=20")) == 2
 
 
-def test_captions_that_name_no_class_are_told_of_once_and_the_loss_is_an_estimate(job, unread, capsys):
+def test_captions_that_name_no_class_are_told_of_once(job, unread, capsys):
     others = tiny.written(job.folder / "others.txt", "unicorn\nminotaur\n")
     assert cli.main([each for each in job.sanitize("--classes", others) if each != "--quiet"]) == 4
     assert capsys.readouterr().err.count("0 of their captions name one class") == 1
+    # An estimate of the loss: how many answers changed, since none is known to be right.
     assert tiny.result(job.out)["after"]["measurements"]["accuracy_lost"]["by"] == "answers"

@@ -40,32 +40,56 @@ def finished(whole_screening):
     return whole_screening.out, json.loads((whole_screening.out / "json").read_text())
 
 
-def test_the_first_pairs_are_listed_and_the_kept_table_has_the_others(finished, whole_screening):
-    (out, found), schema = finished, Screening.model_json_schema()
+def test_the_json_of_a_screening_fits_its_schema(finished):
+    (_, screening), schema = finished, Screening.model_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(found, schema)
+    jsonschema.validate(screening, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(found | {"command": "audit"}, schema)
-    assert [row["rank"] for row in found["pairs"]] == list(range(1, 13))
-    assert [row["score"] for row in found["pairs"]] == sorted((row["score"] for row in found["pairs"]), reverse=True)
-    names = [signal["name"] for signal in found["signals"]]
+        jsonschema.validate(screening | {"command": "audit"}, schema)
+
+
+def test_the_most_suspicious_pairs_are_listed_first(finished):
+    _, screening = finished
+    scores = [row["score"] for row in screening["pairs"]]
+    assert [row["rank"] for row in screening["pairs"]] == list(range(1, 13))
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_listed_pair_has_every_signal(finished):
+    _, screening = finished
+    names = [signal["name"] for signal in screening["signals"]]
     assert names[-1] == "found"
-    assert all(list(row["signals"]) == names for row in found["pairs"])
-    assert found["triggers"][0].startswith("patch:size=0.25,place=corner")
-    assert [row["dropped"] for row in found["pairs"]] == [True] * 5 + [False] * 7  # 10 % of 48 pairs
-    assert (found["screened"]["dropped"], found["screened"]["drop"]) == (5, "10%")
-    dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
+    assert all(list(row["signals"]) == names for row in screening["pairs"])
+    assert screening["triggers"][0].startswith("patch:size=0.25,place=corner")
+
+
+def test_the_first_of_the_list_are_dropped(finished):
+    _, screening = finished
+    assert [row["dropped"] for row in screening["pairs"]] == [True] * 5 + [False] * 7  # 10 % of 48 pairs
+    assert (screening["screened"]["dropped"], screening["screened"]["drop"]) == (5, "10%")
+
+
+def test_the_kept_table_has_all_pairs_that_were_not_dropped(finished, whole_screening):
+    out, screening = finished
+    dropped = {row["key"] for row in screening["pairs"] if row["dropped"]}
     kept = {(pair.image.source.path.resolve(), pair.caption) for pair in read(out / "kept.csv").pairs}
     others = [pair for pair in read(whole_screening.job.data).pairs if pair.key not in dropped]
     assert kept == {(pair.image.source.path.resolve(), pair.caption) for pair in others}
-    assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
+    assert screening["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
+
+
+def lines_of(finished, width):
+    return report.screening_text(Screening.model_validate(finished[1]), width=width).splitlines()
 
 
 @pytest.mark.parametrize("width", [40, 80])
-def test_the_list_fits_its_terminal_and_every_row_begins_with_its_rank(finished, width):
-    lines = report.screening_text(Screening.model_validate(finished[1]), width=width).splitlines()
-    assert max(map(cell_len, lines)) <= width
-    ranks = [int(row[1]) for line in lines if (row := re.match(r"^ {2,}(\d+)[!−]? ", line))]
+def test_the_list_fits_its_terminal(finished, width):
+    assert max(map(cell_len, lines_of(finished, width))) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_every_row_of_the_list_begins_with_its_rank(finished, width):
+    ranks = [int(row[1]) for line in lines_of(finished, width) if (row := re.match(r"^ {2,}(\d+)[!−]? ", line))]
     assert ranks == list(range(1, 13))
 
 
@@ -94,28 +118,48 @@ def test_a_kept_shard_holds_copies_that_can_be_screened_again(job, tmp_path):
         assert {member.mtime for member in opened} == {0}
 
 
-def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(job, finished, said):
-    page = (finished[0] / "html").read_text()
+@pytest.fixture
+def page(finished):
+    return (finished[0] / "html").read_text()
+
+
+def test_the_page_needs_nothing_else(page):
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
-    assert "<script" not in page
     assert "default-src 'none'" in html.unescape(page)
+
+
+def test_the_page_shows_every_listed_pair(page):
     assert page.count("<figure>") == 12
-    seen = Page(page)
-    assert (seen.faults, len(seen.all("table")), len(seen.all("caption"))) == ([], 2, 2)
+    parsed = Page(page)
+    assert (parsed.faults, len(parsed.all("table")), len(parsed.all("caption"))) == ([], 2, 2)
+
+
+def test_a_hostile_caption_is_text_on_the_page(page):
+    assert "<script" not in page
+
+
+def test_a_hostile_caption_drives_no_terminal(job, said):
     assert "\x1b" not in said(job.screen("--top", 48))
 
 
-def test_several_data_are_one_set_and_a_false_drop_rate_is_judged_by_trusted_pairs(job, said):
-    packed = job.folder / "packed.tar"
-    told = said(job.screen("--json", source=packed))
-    assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
-    told = said(job.screen("--json", "--drop", "50%", "--top", 1, source=f"{packed}::{job.data}"))
-    assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
-    assert len(told["pairs"]) == 48
+def test_a_shard_is_screened_like_a_folder(job, said):
+    screening = said(job.screen("--json", source=job.folder / "packed.tar"))
+    data = screening["data"]
+    assert (data["name"], data["format"], screening["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
+
+
+def test_several_data_are_one_set(job, said):
+    both = f"{job.folder / 'packed.tar'}::{job.data}"
+    screening = said(job.screen("--json", "--drop", "50%", "--top", 1, source=both))
+    assert (screening["data"]["name"], screening["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
+    assert len(screening["pairs"]) == 48
+
+
+def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, said):
     trusted = ("--false-drop-rate", "10%", "--trusted", job.folder / "trusted")
-    found = said(job.screen("--json", *trusted))["screened"]
-    assert (found["rule"].startswith("conformal"), found["dropped"]) == (True, found["suspicious"])
-    assert found["pairs"] == len(read(job.data).pairs)  # trusted pairs are not judged
+    screened = said(job.screen("--json", *trusted))["screened"]
+    assert (screened["rule"].startswith("conformal"), screened["dropped"]) == (True, screened["suspicious"])
+    assert screened["pairs"] == len(read(job.data).pairs)  # trusted pairs are not judged
 
 
 @pytest.mark.parametrize("name", [" blank.png", "http:/x.png", "two\nlines.png", "\udcff.png"])
@@ -156,11 +200,18 @@ def test_what_cannot_be_screened_is_refused(job, tmp_path, monkeypatch, refused,
 # Inside sanitize.
 
 
-def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so_and_ends_where_too_little_is_left(job, tmp_path, unread):
-    given = ("--out", tmp_path / "out", "--no-panel", "--exit-zero", "--keep-failed")
-    assert cli.main(job.sanitize(*given, "--screen", "80%")) == 4
+def screening_cleaning(job, out, share):
+    """The command line of a cleaning that leaves out this share of its pairs."""
+    return job.sanitize("--out", out, "--no-panel", "--exit-zero", "--keep-failed", "--screen", share)
+
+
+def test_sanitize_ends_where_a_screening_leaves_too_little(job, tmp_path):
+    assert cli.main(screening_cleaning(job, tmp_path / "out", "80%")) == 4
     assert not (tmp_path / "out").exists()
-    assert cli.main(job.sanitize(*given, "--screen", "25%")) == 0
+
+
+def test_sanitize_leaves_out_what_a_screening_drops(job, tmp_path, unread):
+    assert cli.main(screening_cleaning(job, tmp_path / "out", "25%")) == 0
     written: dict[str, Any] = report.read(tmp_path / "out" / "report.json").as_json()
     screened = written["data"]["screened"]
     assert (written["data"]["pairs"], screened["dropped"], len(screened["dropped_keys"])) == (36, 12, 12)

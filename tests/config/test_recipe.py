@@ -34,16 +34,29 @@ def set_to(*changes, name="cleanclip"):
 
 # Shipped recipes.
 @pytest.mark.parametrize("name", recipe.names())
-def test_a_shipped_recipe_is_called_as_its_file_says_how_to_run_it_and_survives_its_own_json(name, tmp_path):
-    loaded = recipe.load(name)
-    assert loaded.name == name
+def test_a_shipped_recipe_is_called_as_its_file(name):
+    assert recipe.load(name).name == name
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_a_shipped_file_begins_with_how_to_run_it(name):
     head = recipe.text(name).split("\nversion:")[0]
     assert f"clipclean sanitize model.pt --data clean/ --recipe {name} " in head
     assert "# Expect: " in head
     assert "$schema=recipe.schema.json" in head
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_the_evidence_of_a_shipped_recipe_is_of_its_values(name):
+    loaded = recipe.load(name)
     assert len(recipe.own_evidence(loaded)) == len(loaded.evidence or ()), (
         "evidence is of other values: name a new key in LATER of its section"
     )
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_a_shipped_recipe_survives_its_own_json(name, tmp_path):
+    loaded = recipe.load(name)
     (tmp_path / "again.yaml").write_text(loaded.model_dump_json(indent=2))
     assert recipe.load(tmp_path / "again.yaml") == loaded
 
@@ -125,7 +138,7 @@ def test_a_key_under_both_of_its_names_is_refused(tmp_path):
         recipe.load(place)
 
 
-def test_the_default_and_the_standard_are_shipped():
+def test_recipes_that_the_program_names_are_shipped():
     assert {recipe.DEFAULT_RECIPE, recipe.STANDARD_RECIPE} <= {*recipe.names()}
 
 
@@ -150,7 +163,7 @@ def test_a_rate_that_is_set_takes_the_place_of_the_other(changes, rate):
     assert rate_of(recipe.override(changed, ["train.walk=1.5"])) == (1.5, None)
 
 
-def test_a_file_with_a_learning_rate_alone_has_no_walk_and_one_with_neither_walks(write):
+def test_a_file_has_exactly_one_rate(write):
     assert rate_of(recipe.load(write("train: {lr: 2e-5}\n"))) == (None, 2e-5)
     assert rate_of(recipe.load(write("train: {epochs: 3}\n"))) == (3, None)
     assert rate_of(recipe.load(write("train: {lr: null, walk: 2}\n"))) == (2, None)
@@ -185,42 +198,73 @@ def test_an_unknown_name_gets_the_nearest_one(name, named):
     assert named in refusal(name)
 
 
-def test_a_shipped_name_wins_over_a_file_and_a_path_reaches_the_file(write, tmp_path, monkeypatch):
+@pytest.fixture
+def file_of_a_shipped_name(write, tmp_path, monkeypatch):
     write("").rename(tmp_path / "cleanclip")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("file_of_a_shipped_name")
+def test_a_shipped_name_wins_over_a_file():
     assert recipe.load("cleanclip").name == "cleanclip"
+
+
+@pytest.mark.usefixtures("file_of_a_shipped_name")
+def test_a_path_reaches_a_file_of_a_shipped_name():
     assert recipe.load("./cleanclip").name == "mine"
 
 
-def test_the_committed_schema_is_current_explains_every_key_and_knows_misspelt_ones():
-    schema = recipe.schema()
+def test_the_committed_schema_is_current():
     now = "clipclean recipes schema > recipes/recipe.schema.json"
-    assert json.loads((FOLDER / "recipe.schema.json").read_text()) == schema, now
-    jsonschema.Draft202012Validator.check_schema(schema)
-    checker = jsonschema.Draft202012Validator(schema)
+    assert json.loads((FOLDER / "recipe.schema.json").read_text()) == recipe.schema(), now
+
+
+def test_the_schema_is_valid_itself():
+    jsonschema.Draft202012Validator.check_schema(recipe.schema())
+
+
+def test_the_schema_holds_for_every_shipped_recipe():
+    checker = jsonschema.Draft202012Validator(recipe.schema())
     for name in recipe.names():
         checker.validate(json.loads(recipe.load(name).model_dump_json()))
+
+
+def test_the_schema_knows_no_misspelt_key():
+    checker = jsonschema.Draft202012Validator(recipe.schema())
     assert not checker.is_valid(json.loads(PLAIN.model_dump_json()) | {"trian": {}})
-    assert yaml_faults.unexplained(schema) == []
+
+
+def test_the_schema_explains_every_key():
+    assert yaml_faults.unexplained(recipe.schema()) == []
 
 
 # Reading files.
-def test_a_file_that_states_little_has_the_defaults_and_what_the_faults_leave_is_taken(write):
+def test_a_file_that_states_little_has_the_defaults(write):
     loaded = recipe.load(write("train: {epochs: 3}\n", "\ufeff" + HEAD))
     assert loaded.train == recipe.Train(epochs=3.0)
     assert loaded.audit == thresholds.Audit()
+
+
+def test_a_recipe_is_frozen(write):
+    loaded = recipe.load(write("train: {epochs: 3}\n"))
     with pytest.raises(ValidationError, match="frozen"):
         loaded.train.lr = 1.0
     hash(loaded)
+
+
+def test_values_next_to_a_contradiction_are_taken(write):
     assert recipe.load(write("loss: {self_supervised_weight: 0.1}\naugment: {least_part: 0.6, mirrored: 0.5}\n"))
     assert recipe.load(write("train: {max_steps: 51}\n"))
     head = HEAD.replace("cleanclip", "mmcl")
     assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
-def test_floats_have_any_usual_form_and_words_of_yaml_1_1_stay_words(write):
+def test_floats_have_any_usual_form(write):
     for written in ("1e-5", "1E-5", "1.e-5", ".00001", "0.00001", "+1e-5"):
         assert recipe.load(write(f"train: {{lr: {written}}}\n")).train.lr == 1e-5, written
+
+
+def test_words_of_yaml_1_1_stay_words(write):
     for word in ("no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"):
         assert recipe.load(write("", HEAD.replace("Mine.", word))).description == word
 
@@ -253,7 +297,7 @@ BATCH = ("batchsize", "BatchSize")
         ("train: {max_steps: 50}\n", 6, "train.warmup_steps: 50 "),
     ],
 )
-def test_a_fault_is_told_with_its_line_and_its_key(write, body, line, named):
+def test_a_fault_is_told_with_its_place(write, body, line, named):
     first = problems(write(body))[0]
     assert first.startswith(f"my.yaml:{line}: ")
     assert re.search(named, first), first
@@ -275,17 +319,23 @@ def test_a_file_that_is_no_recipe_is_refused(write, body, head, named):
     assert named in refusal(write(body, head))
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_the_lines_and_no_more_than_a_hundred(write):
-    told = problems(write("train:\n  epoch: 3\n  lr: 10\n  lr: 1\nloss:\nwd: 1\n", HEAD.replace("revision: 1\n", "")))
-    places = [line.removeprefix("my.yaml:").split(": ")[:2] for line in told]
+def test_all_errors_are_told_in_the_order_of_the_lines(write):
+    errors = problems(write("train:\n  epoch: 3\n  lr: 10\n  lr: 1\nloss:\nwd: 1\n", HEAD.replace("revision: 1\n", "")))
+    places = [line.removeprefix("my.yaml:").split(": ")[:2] for line in errors]
     keys = {"1": "revision", "6": "train.epoch", "7": "train.lr", "8": "train.lr", "9": "loss", "10": "wd"}
     assert places == [[line, key] for line, key in keys.items()]
+
+
+def test_no_more_than_a_hundred_errors_are_told(write):
     assert len(problems(write("".join(f"k{number}: 1\n" for number in range(2000))))) == 101
+
+
+def test_a_long_value_is_told_in_short(write):
     assert len(refusal(write(f"train: {{precision: {'x' * 10_000}}}\n"))) < 300
 
 
 # Overrides.
-def test_overrides_change_what_they_name_and_nothing_else():
+def test_overrides_change_only_what_they_name():
     before = recipe.load("cleanclip")
     changes = ["train.epochs=1", "train.epochs=3", " train.lr = 2e-5 ", "train.betas=[0.8, 0.9]", "train.max_steps=60"]
     after = recipe.override(before, changes)
@@ -437,7 +487,7 @@ def test_no_warm_up_fits_a_run_without_a_step():
 
 
 # Digest and evidence.
-def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_run():
+def test_the_digest_is_that_of_sorted_compact_json():
     values = json.loads(PLAIN.model_dump_json())
     for key in ("version", "name", "revision", "description", "evidence", "auto"):
         del values[key]  # no run depends on them
@@ -450,10 +500,19 @@ def test_the_digest_is_that_of_sorted_compact_json_and_ignores_what_changes_no_r
             section[earlier] = section.pop(now)  # renamed, which changes no run
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(PLAIN) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_every_shipped_recipe_has_a_digest_of_its_own():
     known = recipe.names()
     assert len({recipe.digest(recipe.load(name)) for name in known}) == len(known)
+
+
+def test_what_changes_no_run_leaves_the_digest():
     same = (set_to("train.walk=3.0"), PLAIN.model_copy(update={"description": "Other."}))
     assert {recipe.digest(each) for each in same} == {recipe.digest(PLAIN)}
+
+
+def test_a_value_that_changes_a_run_changes_the_digest():
     for change in ("train.walk=3.1", "train.lr=1e-5", "augment.mirrored=0.1"):
         assert recipe.digest(set_to(change)) != recipe.digest(PLAIN)
 
@@ -463,33 +522,58 @@ def with_evidence(digest, **changes):
     return f"evidence: {json.dumps([made])}\n"  # JSON is YAML
 
 
-def test_evidence_for_these_values_validates_and_an_override_or_an_edit_ends_that(write):
-    bare = recipe.load(write(""))
-    assert not recipe.own_evidence(bare)
-    own = with_evidence(recipe.digest(bare))
-    proven = recipe.load(write(own))
-    assert recipe.digest(proven) == recipe.digest(bare)
-    assert recipe.own_evidence(proven)
-    assert not recipe.own_evidence(recipe.override(proven, ["train.lr=2e-5"]))
-    assert not recipe.own_evidence(recipe.load(write(own + "train: {lr: 2e-5}\n")))
-    told = refusal(write(with_evidence("0" * 64, after={"clean_accuracy": {"value": 3.0}})))
+@pytest.fixture
+def own_block(write):
+    """The section of a file of which the evidence is of the values of the HEAD alone."""
+    return with_evidence(recipe.digest(recipe.load(write(""))))
+
+
+def test_a_recipe_of_no_evidence_has_none_of_its_own(write):
+    assert not recipe.own_evidence(recipe.load(write("")))
+
+
+def test_evidence_leaves_the_digest(write, own_block):
+    assert recipe.digest(recipe.load(write(own_block))) == recipe.digest(recipe.load(write("")))
+
+
+def test_evidence_of_these_values_validates_them(write, own_block):
+    assert recipe.own_evidence(recipe.load(write(own_block)))
+
+
+def test_an_override_ends_the_evidence(write, own_block):
+    assert not recipe.own_evidence(recipe.override(recipe.load(write(own_block)), ["train.lr=2e-5"]))
+
+
+def test_an_edit_ends_the_evidence(write, own_block):
+    assert not recipe.own_evidence(recipe.load(write(own_block + "train: {lr: 2e-5}\n")))
+
+
+def test_faults_of_evidence_are_told_by_their_keys(write):
+    message = refusal(write(with_evidence("0" * 64, after={"clean_accuracy": {"value": 3.0}})))
     for key in ("evidence.0.after.attack_success", "evidence.0.after.clean_accuracy.value"):
-        assert key in told
+        assert key in message
 
 
 # Methods and efforts: tables that others go by.
 
 
-def test_every_method_that_a_recipe_may_name_has_an_entry_and_those_that_finetune_a_loss():
+def test_every_method_that_a_recipe_may_name_has_an_entry():
     assert set(METHODS) == set(get_args(Recipe.model_fields["method"].annotation))
+
+
+def test_every_method_that_finetunes_has_a_loss():
     assert set(losses.LOSSES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
 
 
-def test_the_worse_half_of_a_long_list_stops_at_40_percent_and_half_of_the_rest_at_70():
+def test_a_long_list_of_classes_is_halved_twice():
+    """After 40 percent of the steps, and after 70."""
     assert effort.rows_by_step(25, steps=10) == [25] * 4 + [13] * 3 + [7] * 3
-    assert effort.rows_by_step(10, steps=4) == [10] * 4  # a short list keeps every class to the end
     assert effort.rows_by_step(64, steps=1) == [64]
     assert effort.rows_by_step(12, steps=10) == [12] * 4 + [6] * 6  # six go on in any case
+
+
+def test_a_short_list_keeps_every_class_to_the_end():
+    assert effort.rows_by_step(10, steps=4) == [10] * 4
 
 
 # What evidence says of a model and a clean set; ranges are worked by hand.
@@ -529,24 +613,27 @@ def test_other_values_than_were_measured_expect_nothing():
     assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
 
 
-@pytest.mark.parametrize(
-    ("subject", "word"),
-    [
-        (SUBJECT._replace(kind="vit-32px"), "other models"),
-        (SUBJECT._replace(parameters=40_000_000), "other models"),
-        (SUBJECT._replace(classes=1601), "other models"),
-        (SUBJECT._replace(pairs=1999), "more pairs than the 1,999"),
-        (SUBJECT._replace(pairs=16_001), "fewer pairs than the 16,001"),
-    ],
-)
-def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what_unless_it_shows_no_removal(subject, word):
-    found = evidence.applicability(measured_on(*TWO), subject)
-    assert found.kind == "extrapolated"
-    assert word in str(found)
-    assert found.expected is not None
-    for each in (SUBJECT, subject):
-        found = evidence.applicability(measured_on(TWO[0], LEFT), each)
-        assert (found.kind, found.kind in evidence.OWN_KINDS) == ("no removal", False)
+UNLIKE = [
+    (SUBJECT._replace(kind="vit-32px"), "other models"),
+    (SUBJECT._replace(parameters=40_000_000), "other models"),
+    (SUBJECT._replace(classes=1601), "other models"),
+    (SUBJECT._replace(pairs=1999), "more pairs than the 1,999"),
+    (SUBJECT._replace(pairs=16_001), "fewer pairs than the 16,001"),
+]
+
+
+@pytest.mark.parametrize(("subject", "word"), UNLIKE)
+def test_what_was_not_measured_on_the_like_is_extrapolated_from_what_was(subject, word):
+    outlook = evidence.applicability(measured_on(*TWO), subject)
+    assert outlook.kind == "extrapolated"
+    assert word in str(outlook)
+    assert outlook.expected is not None
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, *(subject for subject, _ in UNLIKE)])
+def test_runs_that_removed_nothing_are_no_evidence_for_any_subject(subject):
+    outlook = evidence.applicability(measured_on(TWO[0], LEFT), subject)
+    assert (outlook.kind, outlook.kind in evidence.OWN_KINDS) == ("no removal", False)
 
 
 @pytest.mark.parametrize(
@@ -569,10 +656,13 @@ def test_a_recipe_that_names_no_candidates_with_a_base_takes_those_of_auto():
     assert recipe.undoing(own).auto.candidates == recipe.undoing(auto).auto.candidates
 
 
-def test_with_a_base_the_candidate_that_needs_it_comes_first_and_once():
+def test_with_a_base_the_candidates_that_need_it_come_first():
     auto = recipe.load("auto")
-    first = recipe.undoing(auto)
-    assert first.auto.candidates == (*auto.auto.candidates_with_base, *auto.auto.candidates)
+    assert recipe.undoing(auto).auto.candidates == (*auto.auto.candidates_with_base, *auto.auto.candidates)
+
+
+def test_candidates_that_need_a_base_are_added_once():
+    first = recipe.undoing(recipe.load("auto"))
     assert recipe.undoing(first) == first
 
 

@@ -68,11 +68,15 @@ def test_insertion_reaches_every_place():
 
 
 @given(draws, st.integers(1, 7))
-def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(rng, n):
+def test_insertion_adds_n_synonyms_among_the_words(rng, n):
     after = insert_synonyms(WORDS, n, rng=rng, synonyms=one_each)
     assert len(after) == len(WORDS) + n
     assert set(after) - set(WORDS) <= {"hound", "little"}
     assert [word for word in after if word not in ("hound", "little")] == WORDS
+
+
+@given(draws, st.integers(1, 7))
+def test_insertion_without_synonyms_changes_nothing(rng, n):
     assert insert_synonyms(WORDS, n, rng=rng, synonyms=nothing) == WORDS
 
 
@@ -152,7 +156,7 @@ def test_any_caption_has_a_view_of_its_own_words(caption, rng, rate, synonyms):
 
 
 @pytest.mark.parametrize("caption", ["dog " * 50_000, "a" + "!" * 100_000 + "b"], ids=["words", "punctuation"])
-def test_work_grows_with_the_caption_and_not_with_its_square(caption):
+def test_work_is_linear_in_the_length_of_a_caption(caption):
     for seed in range(4):  # seconds if linear, hours if quadratic
         caption_view(caption, rng=random.Random(seed), synonyms=shouted, rate=0.5)
 
@@ -160,29 +164,47 @@ def test_work_grows_with_the_caption_and_not_with_its_square(caption):
 # Synonyms of the bundled WordNet 3.0.
 
 
-@pytest.mark.parametrize(
-    ("word", "some"),
-    [
-        ("car", {"auto", "automobile", "machine", "cable car"}),  # car.n.01 and car.n.04
-        *(("dogs", {"domestic dog"}), ("geese", {"goose"}), ("running", {"run"}), ("Photographs", {"picture"})),
-        *(("better", {"good"}), ("t-shirt", {"tee shirt"}), ("CAR", {"auto"})),
-        *((word, set()) for word in ("run", "pretty", "France", "two", "century")),
-    ],
-)
-def test_synonyms_are_those_of_the_base_sorted_distinct_lower_case_letters_and_not_the_word(word, some):
-    found = synonyms(word)
-    assert found
-    assert some <= set(found)
-    assert list(found) == sorted(set(found))
-    assert all(part.isalpha() and part.islower() for name in found for part in name.split(" "))
-    assert not {word.lower().replace("-", " "), "motor vehicle"} & set(found)  # a hypernym is no synonym
+SOME = {  # of the synonyms of a word
+    "car": {"auto", "automobile", "machine", "cable car"},  # car.n.01 and car.n.04
+    **{"dogs": {"domestic dog"}, "geese": {"goose"}, "running": {"run"}, "Photographs": {"picture"}},
+    **{"better": {"good"}, "t-shirt": {"tee shirt"}, "CAR": {"auto"}},
+    **{word: set() for word in ("run", "pretty", "France", "two", "century")},
+}
+
+
+@pytest.mark.parametrize(("word", "some"), SOME.items(), ids=SOME)
+def test_synonyms_of_a_word_are_those_of_its_base(word, some):
+    names = synonyms(word)
+    assert names
+    assert some <= set(names)
+
+
+@pytest.mark.parametrize("word", SOME)
+def test_synonyms_are_distinct_in_the_order_of_the_alphabet(word):
+    names = synonyms(word)
+    assert list(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("word", SOME)
+def test_synonyms_are_of_lower_case_letters(word):
+    assert all(part.isalpha() and part.islower() for name in synonyms(word) for part in name.split(" "))
+
+
+@pytest.mark.parametrize("word", SOME)
+def test_a_word_is_no_synonym_of_its_own(word):
+    assert word.lower().replace("-", " ") not in synonyms(word)
+
+
+@pytest.mark.parametrize("word", SOME)
+def test_a_hypernym_is_no_synonym(word):
+    assert "motor vehicle" not in synonyms(word)
 
 
 NONE = ["", "the", "The", "zxqv", "b", "42", "2nd", "d80", "domestic_dog", "domestic dog", "-", "--", "*", "狗", "café"]
 
 
 @pytest.mark.parametrize("word", [*NONE, "\x00", "a" * 9999], ids=lambda word: ascii(word[:20]))
-def test_stop_words_and_what_is_no_english_word_have_none(word):
+def test_what_is_no_english_content_word_has_no_synonyms(word):
     assert synonyms(word) == ()
 
 

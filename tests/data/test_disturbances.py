@@ -15,16 +15,30 @@ def images(count, side=32):
     return torch.rand(count, 3, side, side, generator=drawn(5))
 
 
-def test_every_image_is_changed_stays_in_range_and_the_seed_decides():
-    shown = images(64)
-    before = shown.clone()
-    first, again, other = (disturb(shown, generator=drawn(seed)) for seed in (1, 1, 2))
+def test_a_disturbance_is_that_of_its_seed():
+    first, again, other = (disturb(images(64), generator=drawn(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_every_image_is_changed():
+    shown = images(64)
+    changed = disturb(shown, generator=drawn(1))
+    assert changed.shape == shown.shape
+    assert ((changed - shown).abs().flatten(1).amax(1) > 0.001).all()
+
+
+def test_changed_images_stay_in_range():
+    changed = disturb(images(64), generator=drawn(1))
+    assert 0 <= changed.min() <= changed.max() <= 1
+
+
+def test_a_disturbance_leaves_its_input_alone():
+    shown = images(64)
+    before = shown.clone()
+    for seed in (1, 2):
+        disturb(shown, generator=drawn(seed))
     assert torch.equal(shown, before)
-    assert first.shape == shown.shape
-    assert 0 <= first.min() <= first.max() <= 1
-    assert ((first - shown).abs().flatten(1).amax(1) > 0.001).all()
 
 
 @pytest.mark.parametrize("way", DISTURBANCES, ids=lambda way: way.__name__)
@@ -41,7 +55,7 @@ def test_images_of_any_side_are_changed(side):
     assert disturb(images(32, side), generator=drawn(0)).shape == (32, 3, side, side)
 
 
-def test_a_square_covers_at_most_a_tenth_and_leaves_the_rest():
+def test_one_square_of_at_most_a_tenth_is_covered():
     shown = images(64)
     changed = (disturbances._covered(shown, drawn(1)) != shown).any(1)  # one of the ways
     area = changed.float().mean((1, 2))

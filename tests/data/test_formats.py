@@ -17,7 +17,7 @@ from clipclean.data.sample import ImageSource, Unusable, whole_file
 from clipclean.errors import RefusedInput, UsageError
 
 
-def test_a_table_with_images_needs_pyarrow_and_says_so(tmp_path, monkeypatch, limits):
+def test_a_table_with_images_asks_for_pyarrow(tmp_path, monkeypatch, limits):
     (tmp_path / "pairs.parquet").write_bytes(b"PAR1" + bytes(600))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "clipclean.data.arrow", raising=False)
@@ -45,40 +45,64 @@ def test_patterns_expand_as_webdataset_expands_them(pattern, names):
     assert expand_urls(pattern) == names
 
 
-def test_a_wildcard_stands_for_what_is_there_in_order_and_the_environment_for_nothing(tmp_path, monkeypatch):
-    for name in ("b.tar", "a.tar", "c.txt"):
-        (tmp_path / name).touch()
+def touch(folder, *names):
+    for name in names:
+        (folder / name).touch()
+
+
+def test_a_wildcard_stands_for_what_is_there_in_order(tmp_path):
+    touch(tmp_path, "b.tar", "a.tar", "c.txt")
     assert listing.expand(tmp_path / "*.tar") == [tmp_path / "a.tar", tmp_path / "b.tar"]
+
+
+def test_a_wildcard_that_matches_nothing_is_refused(tmp_path):
+    touch(tmp_path, "b.tar", "a.tar", "c.txt")
     with pytest.raises(RefusedInput, match=r"\*\.parquet"):
         listing.expand(tmp_path / "*.parquet")
+
+
+def test_a_variable_of_the_environment_is_no_pattern(monkeypatch):
     monkeypatch.setenv("WDS_SECRET", "leaked")
     assert listing.expand(Path("${SECRET}.tar")) == [Path("${SECRET}.tar")]
-    for name in ("a{0..1}.tar", "b*.tar"):  # a path that is there is no pattern
-        (tmp_path / name).touch()
-        assert listing.expand(tmp_path / name) == [tmp_path / name]
 
 
-def test_classes_and_templates_are_lines_without_blanks_and_comments(tmp_path):
-    for read, content, found in (
+@pytest.mark.parametrize("name", ["a{0..1}.tar", "b*.tar"])
+def test_a_path_that_is_there_is_no_pattern(tmp_path, name):
+    touch(tmp_path, "b.tar", "a.tar", name)
+    assert listing.expand(tmp_path / name) == [tmp_path / name]
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "entries"),
+    [
         (read_classes, "\ufeff# animals\ncat\r\n\n  golden  retriever \n#dog\n", ["cat", "golden retriever"]),
         (read_templates, "# simple\na photo of a {}.\nart of the {c}.\n", ["a photo of a {}.", "art of the {}."]),
-    ):
-        assert read(tiny.written(tmp_path / "list.txt", content)) == found
-        with pytest.raises(RefusedInput, match="none"):  # other files that are none: tests/hostile
-            read(tmp_path / "none")
+    ],
+)
+def test_a_list_is_read_without_comments_or_blanks(tmp_path, read, content, entries):
+    assert read(tiny.written(tmp_path / "list.txt", content)) == entries
+
+
+@pytest.mark.parametrize("read", [read_classes, read_templates])
+def test_a_list_that_is_missing_is_refused(tmp_path, read):
+    with pytest.raises(RefusedInput, match="none"):  # other files that are none: tests/hostile
+        read(tmp_path / "none")
 
 
 # Bytes and texts of one sample, as they are read from files.
 
 
-def test_a_file_and_a_stretch_of_it_are_read_up_to_a_limit(tmp_path):
+def test_a_source_is_read_as_a_stretch_of_its_file(tmp_path):
     file = tmp_path / "a.jpg"
     file.write_bytes(b"12345")
     assert whole_file(file) == ImageSource(file, 0, 5)
     assert whole_file(file).load(max_bytes=5) == b"12345"
     assert ImageSource(file, 2, 2).load(max_bytes=10) == b"34"
+
+
+def test_a_source_longer_than_the_limit_is_never_opened(tmp_path):
     with pytest.raises(Unusable, match=r"11 .*10"):
-        ImageSource(file.parent / "never-opened", 0, 11).load(max_bytes=10)
+        ImageSource(tmp_path / "never-opened", 0, 11).load(max_bytes=10)
 
 
 def test_a_source_of_images_is_printed_without_control_characters():
@@ -159,19 +183,36 @@ def test_webdataset_reads_the_same_samples(tmp_path, tar, shard_members, encoded
     assert len(ours) == 7
 
 
-def test_folder_and_pattern_name_several_shards(tmp_path, tar, samples, reading):
+@pytest.fixture
+def shards(tmp_path, tar, samples):
+    """A folder of four shards with one sample each."""
     for number, (name, (content, words)) in enumerate(samples.items()):
         tar(tmp_path / f"s-{number:03d}.tar", {f"x.{name.split('.')[1]}": content, "x.txt": words.encode()})
     (tmp_path / "nshards.txt").write_text("4")
-    before = sorted(tmp_path.iterdir())
-    whole = reading(tmp_path)
-    assert [pair.key for pair in whole.pairs] == [f"s-00{n}.tar/x" for n in range(4)]
-    assert sorted(tmp_path.iterdir()) == before  # nothing was extracted
+    return tmp_path
+
+
+def test_a_folder_names_its_shards_in_order(shards, reading):
+    assert [pair.key for pair in reading(shards).pairs] == [f"s-00{n}.tar/x" for n in range(4)]
+
+
+def test_nothing_is_extracted_from_shards(shards, reading):
+    before = sorted(shards.iterdir())
+    clean = reading(shards)  # held, since what is copied out goes with it
+    assert sorted(shards.iterdir()) == before
+    assert len(clean) == 4
+
+
+def test_a_pattern_names_the_shards_that_match_it(shards, reading):
+    whole = reading(shards)
     for pattern in ("s-{000..003}.tar", "*.tar"):
-        assert reading(tmp_path / pattern).digest == whole.digest
-    assert len(reading(tmp_path / "s-{001..002}.tar")) == 2
+        assert reading(shards / pattern).digest == whole.digest
+    assert len(reading(shards / "s-{001..002}.tar")) == 2
+
+
+def test_shards_of_a_pattern_that_are_missing_are_named(shards, reading):
     with pytest.raises(RefusedInput, match=r"2 of the 6 .*'s-004\.tar', 's-005\.tar'"):
-        reading(tmp_path / "s-{000..005}.tar")
+        reading(shards / "s-{000..005}.tar")
 
 
 def test_of_several_images_the_first_known_extension_or_the_asked_one_counts(tmp_path, tar, encoded, reading):

@@ -60,7 +60,7 @@ PALETTE.putpalette([10, 20, 30, 40, 50, 60])
 
 
 @pytest.mark.parametrize(
-    ("drawn", "options", "seen"),
+    ("drawn", "options", "expected"),
     [
         (Image.fromarray(FLAG), {}, FLAG[0].tolist()),
         (LAYER, {}, [[255, 0, 0], [255, 255, 255], [204, 204, 204]]),  # 0.8 * 255 = 204
@@ -69,9 +69,9 @@ PALETTE.putpalette([10, 20, 30, 40, 50, 60])
         (Image.fromarray(np.array([[0, 0x0100, 0x80FF, 0xFFFF]], np.uint16)), {}, [[n] * 3 for n in (0, 1, 128, 255)]),
     ],
 )
-def test_transparency_lies_on_white_and_more_bits_are_scaled_not_clipped(tmp_path, drawn, options, seen):
+def test_a_png_is_shown_on_white_in_eight_bits(tmp_path, drawn, options, expected):
     pixels = decoded(tmp_path / "a", bytes_of(drawn, "PNG", **options))
-    assert (pixels.dtype, pixels[:, 0].T.tolist()) == (torch.uint8, seen)
+    assert (pixels.dtype, pixels[:, 0].T.tolist()) == (torch.uint8, expected)
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,16 @@ def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(tmp_path, si
     assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same image
 
 
-def test_reduced_images_have_the_short_side_and_smaller_ones_stay():
-    image = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
-    assert shrink(image, short_side=20).shape == (3, 20, 30)
-    assert shrink(image, short_side=40) is image
-    assert shrink(image, short_side=41) is image
+WIDE = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
+
+
+def test_a_reduced_image_has_the_short_side_asked_for():
+    assert shrink(WIDE, short_side=20).shape == (3, 20, 30)
+
+
+def test_an_image_that_is_no_larger_is_not_reduced():
+    assert shrink(WIDE, short_side=40) is WIDE
+    assert shrink(WIDE, short_side=41) is WIDE
 
 
 def test_of_an_animation_the_first_frame_counts(tmp_path):
@@ -171,11 +176,14 @@ def test_an_image_that_was_read_is_never_opened_or_decoded_again(reading, folder
     assert torch.equal(stack([pair.image for pair in clean.pairs])[2], clean.pairs[2].image.fitted())
 
 
-def test_without_room_images_are_decoded_anew_and_only_what_fits_is_kept(reading):
+def test_without_room_an_image_is_decoded_anew(reading):
     for poor, rich in zip(reading(0, stay=True).pairs, reading(stay=True).pairs, strict=True):
         first = poor.image.decoded(views=True)
         assert equal(first, rich.image.decoded(views=True))
         assert poor.image.decoded(views=True) is not first
+
+
+def test_only_images_that_fit_are_kept(reading):
     pairs = reading(2 * PIXELS + 1).pairs
     is_kept = []
     for pair in pairs:
@@ -186,26 +194,32 @@ def test_without_room_images_are_decoded_anew_and_only_what_fits_is_kept(reading
     assert sum(is_kept) == 2
 
 
-def test_what_second_views_are_made_from_is_kept_only_where_it_is_wanted_and_added_when_it_first_is(reading):
+def test_what_views_are_made_of_is_added_when_it_is_first_wanted(reading):
     images = [pair.image for pair in reading(views=False, stay=True).pairs]
     fitted = images[0].fitted()
-    made = images[0].decoded(views=True)
-    assert torch.equal(made.fitted, fitted)
+    with_views = images[0].decoded(views=True)
+    assert torch.equal(with_views.fitted, fitted)
     images[0].source.path.unlink()
-    assert images[0].decoded(views=True) is made
+    assert images[0].decoded(views=True) is with_views
+
+
+def test_what_views_are_made_of_is_kept_only_where_it_is_wanted(reading):
     pairs = reading(4 * FITTED, views=False).pairs
     assert all(pair.image.decoded(views=False).large is None for pair in pairs)
     with pytest.raises(RefusedInput):
         pairs[0].image.decoded(views=True)
 
 
-def test_threads_share_one_copy_of_each_image_and_bytes_that_changed_are_refused_by_name(folder, limits, reading):
+def test_threads_share_one_copy_of_each_image(folder, limits):
     images = ImageCache(limits, fit=Fit(SIDE, corner), max_bytes=4 * PIXELS, views=True)
     sources = [whole_file(path) for path in sorted(folder.glob("*.[jpw]*"))]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: images.get(sources[n % 4], views=True), range(400)))
     again = [whole_file(source.path) for source in sources]
     assert all(images.get(a, views=True) is images.get(b, views=True) for a, b in zip(sources, again, strict=True))
+
+
+def test_an_image_whose_bytes_changed_is_refused_by_name(reading):
     pairs = reading(stay=True).pairs
     pairs[0].image.source.path.write_bytes(b"")
     for use in (pairs[0].image.load, pairs[0].image.decode):

@@ -26,16 +26,19 @@ def labels(limits):
     return lambda path, classes=CLASSES: read_labelled(path, images=ImageCache(limits), classes=classes).labels.tolist()
 
 
-def test_class_folders_are_labels_in_any_plain_spelling_and_so_are_captions_that_are_class_names(write, limits):
+def test_class_folders_are_labels_in_any_plain_spelling(write, limits):
     root = write("cat/1.jpg", "Golden_Retriever/2.jpg", "train/t-shirt/3.jpg")
-    found = read_labelled(root, images=ImageCache(limits), classes=CLASSES)
-    assert [pair.key for pair in found.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
-    assert found.labels.dtype == torch.int64
-    assert found.labels.tolist() == [0, 1, 2]
+    clean = read_labelled(root, images=ImageCache(limits), classes=CLASSES)
+    assert [pair.key for pair in clean.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
+    assert clean.labels.dtype == torch.int64
+    assert clean.labels.tolist() == [0, 1, 2]
+
+
+def test_captions_that_are_class_names_are_labels(write, labels):
     root = write("00000/1.jpg", "00000/2.jpg") / "00000"
     (root / "1.txt").write_text("cat")
     (root / "2.txt").write_text("golden retriever")
-    assert read_labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
+    assert labels(root) == [1, 0]
 
 
 def test_unknown_folders_are_named_once_with_the_nearest_class(write, labels):
@@ -46,15 +49,21 @@ def test_unknown_folders_are_named_once_with_the_nearest_class(write, labels):
     assert [word for word in (*named, "golden retreiver/3.jpg") if word in told] == [*named]
 
 
-def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(tmp_path, write, tar, encoded, labels):
-    root = write("00001/a.jpg")
+def test_a_folder_of_a_number_names_no_class(write, labels):
     with pytest.raises(UsageError, match="'00001'"):
-        labels(root)
+        labels(write("00001/a.jpg"))
+
+
+def test_a_number_in_a_table_names_a_class(write, labels):
+    root = write("00001/a.jpg")
     (root / "p.csv").write_text("filepath,label\n00001/a.jpg,2\n00001/a.jpg,cat\n")
     assert labels(root / "p.csv") == [2, 1]
     rows = [{"image": "00001/a.jpg", "label": label} for label in (1, "T-shirt")]
     (root / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert labels(root / "p.jsonl") == [1, 2]
+
+
+def test_a_number_in_a_shard_names_a_class(tmp_path, tar, encoded, labels):
     members = {"x.jpg": encoded(1), "x.cls": b"0", "y.jpg": encoded(2), "y.cls": b"1"}
     assert labels(tar(tmp_path / "a.tar", members)) == [0, 1]
 

@@ -29,10 +29,15 @@ def test_each_epoch_is_a_permutation_without_its_incomplete_last_batch(n, size, 
     assert all(len(batch) == size for _, batch in planned)
 
 
-def test_a_plan_is_its_seeds_a_longer_one_begins_like_a_shorter_and_epochs_differ():
-    long = plan(10, batch_size=3, steps=9, seed=7)
-    assert plan(10, batch_size=3, steps=5, seed=7) == long[:5]
-    assert plan(10, batch_size=3, steps=9, seed=8) != long
+def test_a_longer_plan_begins_like_a_shorter_one():
+    assert plan(10, batch_size=3, steps=5, seed=7) == plan(10, batch_size=3, steps=9, seed=7)[:5]
+
+
+def test_seeds_give_plans_that_differ():
+    assert plan(10, batch_size=3, steps=9, seed=8) != plan(10, batch_size=3, steps=9, seed=7)
+
+
+def test_epochs_of_a_plan_differ():
     first, second = plan(20, batch_size=20, steps=2, seed=0)
     assert first[1] != second[1]
 
@@ -63,7 +68,7 @@ def test_jobs_are_drawn_no_faster_than_they_are_needed_or_asked_for(threads, ahe
     assert next(drawn) == max(ahead or 0, JOBS_AHEAD * threads)
 
 
-def test_workers_run_ahead_and_leave_no_thread_behind_where_a_consumer_stops_or_a_stream_fails():
+def test_workers_run_ahead_of_their_consumer():
     begun = threading.Event()
 
     def note(n):
@@ -75,12 +80,21 @@ def test_workers_run_ahead_and_leave_no_thread_behind_where_a_consumer_stops_or_
     assert next(results) == 0
     assert begun.wait(5)
     results.close()
+
+
+def test_a_consumer_that_stops_leaves_no_thread_behind():
+    results = prefetch(range(5), same, threads=2)
+    assert next(results) == 0
+    results.close()
+    assert not names()
     results = prefetch(itertools.count(), same, threads=4)
     next(results)
     assert names()
     del results
     assert not names()
 
+
+def test_a_stream_that_fails_leaves_no_thread_behind():
     def jobs():
         yield 1
         raise RuntimeError("no more")
@@ -91,7 +105,7 @@ def test_workers_run_ahead_and_leave_no_thread_behind_where_a_consumer_stops_or_
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(3), KeyboardInterrupt(), MemoryError()])
-def test_an_error_in_a_worker_comes_in_its_turn_and_ends_the_stream(error):
+def test_an_error_in_a_worker_ends_the_stream_in_its_turn(error):
     def die(n):
         if n == 3:
             raise error
@@ -105,17 +119,30 @@ def test_an_error_in_a_worker_comes_in_its_turn_and_ends_the_stream(error):
     assert list(results) == []
 
 
-def test_workers_compute_with_one_thread_each_and_leave_the_callers_number_alone():
+@pytest.fixture
+def three_threads():
+    """Torch computes with three threads, until the test is over."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
-    try:
-        assert set(prefetch(range(6), lambda _: torch.get_num_threads(), threads=2)) == {1}
-        assert torch.get_num_threads() == 3
-        seen = []
-        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-        later.start()
-        later.join()
-        assert seen == [3]
-    finally:
-        torch.set_num_threads(before)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_worker_computes_with_one_thread():
+    assert set(prefetch(range(6), lambda _: torch.get_num_threads(), threads=2)) == {1}
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_workers_leave_the_callers_number_of_threads_alone():
+    list(prefetch(range(6), same, threads=2))
+    assert torch.get_num_threads() == 3
+    numbers = []
+    later = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert numbers == [3]
+
+
+def test_the_number_of_workers_is_bounded():
     assert 1 <= workers() <= 16

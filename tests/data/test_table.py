@@ -87,23 +87,48 @@ def test_rows_are_pairs_or_skipped_with_their_place(table, reading, name):
     assert [why.key for why in clean.skipped] == skipped
 
 
-def test_explicit_columns_win_missing_ones_are_told_and_a_mark_that_is_never_closed_is_found(table, reading, folder):
-    rows = f"image,caption,filepath,title\n{FIRST},no,{SECOND},yes\n"
+AMBIGUOUS = f"image,caption,filepath,title\n{FIRST},no,{SECOND},yes\n"
+
+
+def test_ambiguous_columns_are_refused(table, reading):
     with pytest.raises(UsageError, match=r"pairs\.csv"):
-        reading(table("pairs.csv", rows))
-    (pair,) = reading(table("pairs.csv", rows), image_key="filepath", caption_key="title").pairs
+        reading(table("pairs.csv", AMBIGUOUS))
+
+
+def test_explicit_columns_win(table, reading):
+    (pair,) = reading(table("pairs.csv", AMBIGUOUS), image_key="filepath", caption_key="title").pairs
     assert (pair.key, pair.caption) == (SECOND, "yes")
+
+
+def test_columns_that_are_missing_are_told(table, reading):
     with pytest.raises(UsageError) as caught:
         reading(table("pairs.csv", f"img,words\n{FIRST},x\n"))
     named = ("pairs.csv", "'img', 'words'", "filepath", "caption", "--image-key", "--caption-key")
     assert [word for word in named if word not in str(caught.value)] == []
+
+
+def test_an_empty_table_is_refused(table, reading):
     with pytest.raises(UsageError, match=r"pairs\.csv"):
         reading(table("pairs.csv", ""))
+
+
+def test_an_absolute_path_in_a_table_is_read(table, reading, folder):
     (pair,) = reading(table("pairs.csv", f"image,caption\n{folder / '0001.jpg'},x\n")).pairs
     assert pair.image.source.path == folder / "0001.jpg"
+
+
+UNCLOSED = f'image,caption\n{FIRST},"open\n' + "more words\n" * 20_000
+
+
+def test_a_quotation_mark_that_is_never_closed_is_told(table, reading):
+    with pytest.raises(RefusedInput, match="quotation mark"):
+        reading(table("pairs.csv", UNCLOSED))
+
+
+def test_reading_a_table_leaves_the_limit_of_csv_alone(table, reading):
     before = csv.field_size_limit()
     with pytest.raises(RefusedInput, match="quotation mark"):
-        reading(table("pairs.csv", f'image,caption\n{FIRST},"open\n' + "more words\n" * 20_000))
+        reading(table("pairs.csv", UNCLOSED))
     assert csv.field_size_limit() == before
 
 
@@ -134,10 +159,15 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_inside_a_folder_is_used_and_two_are_ambiguous(table, reading, name):
+def test_a_table_inside_a_folder_is_used(table, reading, name):
     folder = table(name, TABLES[name]).parent
     assert [pair.key for pair in reading(folder).pairs] == [FIRST]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_two_tables_inside_a_folder_are_ambiguous(table, reading, name):
     other = next(each for each in TABLES if each != name)
+    folder = table(name, TABLES[name]).parent
     table(other, TABLES[other])
     with pytest.raises(UsageError) as caught:
         reading(folder)
@@ -157,7 +187,7 @@ def written(whole, path, form):
 
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
-def test_a_parquet_file_names_rows_and_classes(tmp_path, samples, reading, compression):
+def test_a_parquet_file_is_read_in_any_compression(tmp_path, samples, reading, compression):
     pq.write_table(containers.table_of(samples), tmp_path / "a.parquet", compression=compression, row_group_size=3)
     clean = reading(tmp_path / "a.parquet")
     assert containers.contents(clean) == [*samples.values()]
@@ -175,27 +205,43 @@ def test_a_folder_of_datasets_is_read_in_place_where_not_compressed(tmp_path, sa
     assert len(reading(path / "train")) == 4
 
 
-def test_plain_bytes_lists_of_captions_paths_and_addresses_in_a_column_are_read(tmp_path, samples, reading, folder):
+def test_each_caption_of_a_list_is_a_pair(tmp_path, samples, reading):
+    """Its image is a column of plain bytes."""
     images = pa.array([content for content, _ in samples.values()], pa.large_binary())
     whole = pa.table({"jpg": images, "captions": [["one", "two"], ["three"], [], None]})
     clean = reading(written(whole, tmp_path / "a", "parquet"))
     rows = [(pair.key, pair.caption) for pair in clean.pairs]
     assert rows == [("row 1", "one"), ("row 1", "two"), ("row 2", "three")]
     assert [why.key for why in clean.skipped] == ["row 3", "row 4"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_paths_in_a_column_of_addresses_are_read(tmp_path, reading):
     whole = pa.table({"url": ["folder/0001.jpg", "folder/0002.png", "https://x.org/a.jpg", None], "TEXT": ["a"] * 4})
     clean = reading(written(whole, tmp_path / "a", "parquet"))
     assert [pair.image.source.path.name for pair in clean.pairs] == ["0001.jpg", "0002.png"]
     assert len(clean.skipped) == 2
 
 
-def test_empty_images_are_skipped_columns_named_and_captions_bounded(tmp_path, samples, reading):
-    samples |= {"0001.jpg": (None, "a"), "0002.png": (b"", "b")}
-    whole = containers.table_of(samples).rename_columns(["picture", "words", "label"])
-    path = written(whole, tmp_path / "a", "parquet")
+def half_empty(samples):
+    """A table of four samples under names that nobody knows; the first two have no image."""
+    empty = {"0001.jpg": (None, "a"), "0002.png": (b"", "b")}
+    return containers.table_of(samples | empty).rename_columns(["picture", "words", "label"])
+
+
+def test_unknown_columns_of_a_parquet_file_are_told(tmp_path, samples, reading):
+    path = written(half_empty(samples), tmp_path / "a", "parquet")
     with pytest.raises(UsageError, match="'picture', 'words', 'label'"):
         reading(path)
+
+
+def test_rows_with_an_empty_image_are_skipped(tmp_path, samples, reading):
+    path = written(half_empty(samples), tmp_path / "a", "parquet")
     clean = reading(path, image_key="picture", caption_key="words")
     assert ([why.key for why in clean.skipped], len(clean)) == (["row 1", "row 2"], 2)
+
+
+def test_the_captions_of_a_row_are_bounded_in_number(tmp_path, samples, reading):
     images = [content for content, _ in samples.values()][2:]
     whole = pa.table({"image": images, "text": [["", "a red square", ""], [""] * 1_000_000]})
     clean = reading(written(whole, tmp_path / "a", "parquet"), max_skipped_share=0.5)
@@ -203,13 +249,16 @@ def test_empty_images_are_skipped_columns_named_and_captions_bounded(tmp_path, s
     assert "1,000,000" in clean.skipped[0].reason
 
 
-def test_copies_go_with_the_data_and_labels_of_other_types_are_none(tmp_path, samples, reading):
+def test_copies_of_images_go_with_the_data(tmp_path, samples, reading):
     clean = reading(written(containers.table_of(samples), tmp_path / "a", "parquet"))
     copy = clean.pairs[0].image.source.path
     assert copy.exists()
     assert not clean.pairs[0].image.is_file
     del clean
     assert not copy.parent.exists()
+
+
+def test_a_label_of_another_type_is_none(tmp_path, samples, reading):
     whole = containers.table_of(samples)
     when = pa.array([10**18] * len(whole), pa.timestamp("ns", tz="Mars/Olympus"))
     whole = whole.set_column(whole.schema.get_field_index("label"), "label", when)

@@ -40,10 +40,14 @@ def test_seeds_give_views_that_differ():
     assert len({image_view(IMAGE, seed=seed).numpy().tobytes() for seed in SEEDS}) > len(SEEDS) / 3
 
 
-def test_a_view_is_a_copy_of_the_size_and_type_of_its_image():
-    before = IMAGE.clone()
+def test_a_view_has_the_form_of_its_image():
     views = [image_view(IMAGE, seed=seed) for seed in SEEDS]
     assert all((view.shape, view.dtype) == (IMAGE.shape, torch.uint8) for view in views)
+
+
+def test_a_view_is_a_copy_of_its_image():
+    before = IMAGE.clone()
+    views = [image_view(IMAGE, seed=seed) for seed in SEEDS]
     assert all(view.data_ptr() != IMAGE.data_ptr() for view in views)
     assert torch.equal(IMAGE, before)
 
@@ -125,27 +129,46 @@ def test_every_other_image_is_a_stretch_of_at_least_the_asked_side_that_lies_any
     assert max(starts) > 0.2  # not in the middle alone
 
 
-@pytest.mark.parametrize("down", [False, True])
-def test_every_moved_image_is_a_part_and_mirrored_as_often_as_asked_but_never_upside_down(down):
+def moved_rows(down):
+    """Of 300 images that were moved, the values along the ramp; three in ten were to be mirrored."""
     moves = [shifted(DOWN if down else RAMP, least=0.6, mirrored=0.3, seed=seed) for seed in range(50)]
-    rows = [image[0, :, 0] if down else image[0, 0] for each in moves for image in each]
-    slopes = [slope(row) for row in rows]
-    assert sum(each < 0 for each in slopes) / 300 == pytest.approx(0 if down else 0.3, abs=0.08)
+    return [image[0, :, 0] if down else image[0, 0] for each in moves for image in each]
+
+
+def test_moved_images_are_mirrored_as_often_as_asked():
+    slopes = [slope(row) for row in moved_rows(down=False)]
+    assert sum(each < 0 for each in slopes) / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_a_moved_image_is_never_upside_down():
+    assert all(slope(row) > 0 for row in moved_rows(down=True))
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_every_moved_image_is_a_part_of_at_least_the_asked_side(down):
+    slopes = [slope(row) for row in moved_rows(down)]
     sides = [abs(each) for each in slopes]
     assert 0.6 - 1e-3 <= min(sides) < 0.65
     assert 0.95 < max(sides) <= 1.0 + 1e-4
     assert len(set(slopes)) > 100
-    starts = [row[4].item() for row, each in zip(rows, slopes, strict=True) if each > 0]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_moved_images_lie_anywhere_within(down):
+    starts = [row[4].item() for row in moved_rows(down) if slope(row) > 0]
     assert min(starts) < 0.15
     assert max(starts) > 0.35
 
 
-def test_noise_falls_on_its_share_of_images_and_one_square_is_erased_in_each():
+def test_noise_falls_on_its_share_of_images():
     noisy = changed(noise=0.1, noise_share=0.5)
     touched = (noisy != GREY).flatten(1).any(1)
     assert 10 < touched.sum() < 30  # of 40, half on average
     assert abs(noisy[touched].std().item() - 0.1) < 0.01
     assert torch.equal(noisy[~touched], GREY[~touched])
+
+
+def test_one_square_is_erased_in_each_image():
     erased = changed(erased_side=0.25)  # of 32: at most 8 px, and at least 0.7 of that
     for image in (erased != GREY).any(1):
         rows, columns = image.any(1).sum().item(), image.any(0).sum().item()
@@ -154,14 +177,30 @@ def test_noise_falls_on_its_share_of_images_and_one_square_is_erased_in_each():
         assert image.sum() == rows * columns
 
 
+# image k goes from k to k + 1, left to right
+STEPS = torch.arange(4.0).expand(8, 3, 4, 4) / 3 + torch.arange(8.0).view(8, 1, 1, 1)
+
+
+def mixed(share):
+    return mix(STEPS, share=share, generator=Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize(("share", "alone"), [(0.0, 8), (1.0, 0)])
-def test_a_mixed_image_is_a_mean_of_two_and_half_are_mirrored(share, alone):
-    ramp = torch.arange(4.0).expand(8, 3, 4, 4) / 3
-    images = ramp + torch.arange(8.0).view(8, 1, 1, 1)  # image k goes from k to k + 1, left to right
-    out = mix(images, share=share, generator=Generator().manual_seed(0))
-    own = [any(torch.equal(image, some) for some in (images[k], images[k].flip(-1))) for k, image in enumerate(out)]
+def test_the_asked_share_of_images_is_mixed(share, alone):
+    pairs = zip(mixed(share), STEPS, strict=True)
+    own = [any(torch.equal(image, some) for some in (before, before.flip(-1))) for image, before in pairs]
     assert sum(own) == alone
-    slopes = (out[:, 0, 0, -1] - out[:, 0, 0, 0]).sign()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_some_mixed_images_are_mirrored(share):
+    images = mixed(share)
+    slopes = (images[:, 0, 0, -1] - images[:, 0, 0, 0]).sign()
     assert {-1.0, 1.0} <= set(slopes.tolist())
-    assert out.min() >= 0
-    assert out.max() <= 8
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_mixed_images_stay_in_the_range_of_all(share):
+    images = mixed(share)
+    assert images.min() >= 0
+    assert images.max() <= 8

@@ -1,5 +1,6 @@
 """What each layout writes, and how a folder takes the place of an earlier one: whole, and never of the user's own."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -51,16 +52,19 @@ def test_choices_are_checked_before_anything_is_written(monkeypatch):
         formats.check(wanted("onnx"))
 
 
-def test_without_transformers_the_file_itself_is_mapped_back_and_compared(tmp_path, no_transformers):
+def test_without_transformers_the_file_itself_is_mapped_back(tmp_path, no_transformers):
     clip, weights = build(tiny.SMALL_VIT)
     heard = []
-    with progress.heard(progress.Listener(steps=lambda *told: heard.append(told))):
+    with progress.heard(progress.Listener(steps=lambda *step: heard.append(step))):
         (entry,) = write(tmp_path, clip, weights, wanted("hf"))
     assert entry.parity["reader"].startswith("clipclean")
     assert entry.parity["max_difference"] < 1e-6  # one batch, or several
     assert (entry.format, entry.path) == ("hf", "model.safetensors")
     assert entry.sha256 == files.sha256(tmp_path / "model.safetensors")
     assert heard == [("exporting hf", 0, 1), ("exporting hf", 1, 1)]
+
+
+def test_without_transformers_moved_weights_are_noticed(tmp_path, no_transformers):
     clip, weights = build(tiny.SMALL_VIT)
     moved = weights | {"visual.proj": weights["visual.proj"].flip(1)}
     with pytest.raises(parity.ExportMismatch, match="clipclean"):
@@ -84,7 +88,7 @@ def no_graphs(monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["open_clip", pytest.param("hf", marks=pytest.mark.slow)])
-def test_equal_weights_give_equal_files_and_all_that_the_format_names(tmp_path, form, unread, no_transformers):
+def test_equal_weights_give_equal_files(tmp_path, form, unread, no_transformers):
     for place in "ab":
         (tmp_path / place).mkdir()
         clip, weights = build(tiny.SMALL_VIT)
@@ -164,16 +168,30 @@ FIRST = {"deep/weights": "one", "gone/old": "one", "report": "one"}
 SECOND = {"deep/weights": "two", "report": "two"}
 
 
-def test_a_folder_is_filled_and_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
-    out, usual = tmp_path / "parents" / "out", tmp_path / "usual"
-    usual.mkdir()
+def test_a_new_folder_holds_the_result_alone(tmp_path):
+    out = tmp_path / "parents" / "out"
     put(out, FIRST)
     assert everything_in(out).keys() == {*FIRST, records.SUMS_NAME}
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-    assert out.stat().st_mode == usual.stat().st_mode
     assert own_state.noted(out) is None
+
+
+def test_a_new_folder_has_the_usual_mode(tmp_path):
+    out, usual = tmp_path / "parents" / "out", tmp_path / "usual"
+    usual.mkdir()
+    put(out, FIRST)
+    assert out.stat().st_mode == usual.stat().st_mode
+
+
+def test_a_folder_with_a_result_is_refused_without_force(tmp_path):
+    put(tmp_path / "out", FIRST)
     with pytest.raises(UsageError):
-        look(out)
+        look(tmp_path / "out")
+
+
+def test_force_replaces_only_what_an_earlier_run_left(tmp_path):
+    out = tmp_path / "out"
+    put(out, FIRST)
     (out / "mine.txt").write_text("mine")
     put(out, SECOND, force=True)
     assert everything_in(out).keys() == {*SECOND, records.SUMS_NAME, "mine.txt"}
@@ -289,15 +307,27 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
     assert ended["again"] > 1
 
 
-def test_what_another_process_is_moving_is_left_to_it_and_its_result_not_replaced_unasked_by_a_third(tmp_path):
-    out = tmp_path / "out"
+@contextlib.contextmanager
+def moving(out):
+    """Another process is moving its result into the folder: at the end of a with-block it has, and is killed before it could say so."""
     with own_state.locked(own_state.place_of(out)), placing.scratch_folder(out) as new:
         placed(new, FIRST)
-        with pytest.raises(UsageError):
-            look(out)
+        yield
         placing.place(new, out, earlier={}, run="first")
+
+
+def test_what_another_process_is_moving_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    with moving(out), pytest.raises(UsageError):
+        look(out)
     assert everything_in(out).keys() == {*FIRST, records.SUMS_NAME}
-    output = look(out)  # it was killed before it could say so
+
+
+def test_a_result_that_nobody_was_told_of_is_replaced_by_another_run_only_if_forced(tmp_path):
+    out = tmp_path / "out"
+    with moving(out):
+        pass
+    output = look(out)
     assert output.run == "first"
     output.check(out, "first", force=False)
     output.check(out, "second", force=True)

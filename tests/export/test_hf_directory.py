@@ -48,9 +48,12 @@ def test_plain_vits_are_expressed():
         check(model.native_configs()[name])
 
 
-def test_resnets_and_padded_images_are_refused():
+def test_a_resnet_is_refused():
     with pytest.raises(UnsupportedModel, match="ResNet"):
         check(tiny.TINY_RESNET)
+
+
+def test_padded_images_are_refused():
     with pytest.raises(UnsupportedModel, match="longest"):
         check(tiny.TINY_VIT, replace(PREPROCESS, resize_mode="longest"))
 
@@ -83,15 +86,15 @@ def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quick_gelu", [True, False])
-def test_transformers_loads_the_folder_and_computes_the_same(tmp_path, quick_gelu):
+def test_a_folder_that_transformers_loads_computes_the_same(tmp_path, quick_gelu):
     pytest.importorskip("transformers")
     clip = build(tiny.TINY_VIT, quick_gelu=quick_gelu)
     write(clip, tmp_path)
-    found = hf_directory.check(tmp_path, samples(clip))
-    assert found.max_difference < 1e-6
-    assert (found.top1_agreement, found.n) == (1.0, 10)
-    assert (found.captions_alike, found.captions) == (5, 5)
-    assert found.reader.startswith("transformers ")
+    result = hf_directory.check(tmp_path, samples(clip))
+    assert result.max_difference < 1e-6
+    assert (result.top1_agreement, result.n) == (1.0, 10)
+    assert (result.captions_alike, result.captions) == (5, 5)
+    assert result.reader.startswith("transformers ")
 
 
 @pytest.mark.slow
@@ -168,10 +171,10 @@ def test_tokenizer_json_reads_a_caption_as_open_clip_does(library, caption):
     assert said(library.encode(caption).ids) == said(OURS([caption])[0].tolist())
 
 
-def test_the_known_differences_are_characters_of_other_widths_and_spelt_out_frames(library):
+@pytest.mark.parametrize("caption", ["ｆｕｌｌ", "<|endoftext|> hi"], ids=["another width", "a spelt-out frame"])
+def test_a_known_difference_of_the_tokenizers_is_still_there(library, caption):
     """Documented, and counted by the check of an export: ftfy mends the first; the second is a special token there."""
-    for caption in ("ｆｕｌｌ", "<|endoftext|> hi"):
-        assert said(library.encode(caption).ids) != said(OURS([caption])[0].tolist())
+    assert said(library.encode(caption).ids) != said(OURS([caption])[0].tolist())
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def ends(path):
 
 
 @pytest.mark.slow
-def test_the_graphs_are_valid_with_transformers_js_own_names_and_axes_and_no_path_of_this_machine(folder):
+def test_the_ends_of_the_graphs_are_those_of_transformers_js(folder):
     assert ends(folder / "onnx/vision_model.onnx") == [
         ("pixel_values", "tensor(float)", ["batch", 3, 32, 32]),
         ("image_embeds", "tensor(float)", ["batch", 16]),
@@ -56,11 +56,19 @@ def test_the_graphs_are_valid_with_transformers_js_own_names_and_axes_and_no_pat
         ("input_ids", "tensor(int64)", ["batch", "sequence"]),
         ("text_embeds", "tensor(float)", ["batch", 16]),
     ]
+
+
+@pytest.mark.slow
+def test_the_graphs_are_valid(folder):
     assert tiny.files_in(folder) == set(JS.graphs)
     for name in JS.graphs:
         graph = onnx.load(folder / name)
         onnx.checker.check_model(graph, full_check=True)
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
+
+
+@pytest.mark.slow
+def test_a_graph_tells_nothing_of_this_machine(folder):
     graph = onnx.load(folder / "onnx/vision_model.onnx")
     assert {entry.key: entry.value for entry in graph.metadata_props} == METADATA | {"normalised": "false"}
     raw = (folder / "onnx/vision_model.onnx").read_bytes()
@@ -79,33 +87,42 @@ def test_the_runtime_computes_features_of_the_same_length_for_any_batch(folder, 
 
 
 @pytest.mark.slow
-def test_a_caption_need_not_be_padded_and_either_padding_gives_the_same(folder, vit):
+def test_the_padding_of_a_caption_makes_no_difference(folder, vit):
     """transformers pads by end-of-text to the longest of a batch, open_clip by zero to the context."""
     opened = session(folder / "onnx/text_model.onnx")
     tokens = vit.tokens(["red", "blue"]).numpy()
     end = int(tokens[0].argmax()) + 1
     padded_otherwise = np.where(np.arange(8) < end, tokens, 49407)
-    found = [opened.run(None, {"input_ids": ids})[0] for ids in (tokens, tokens[:, :end], padded_otherwise)]
-    assert np.abs(found[0] - found[1]).max() < 1e-6
-    assert np.abs(found[0] - found[2]).max() < 1e-6
+    embeddings = [opened.run(None, {"input_ids": ids})[0] for ids in (tokens, tokens[:, :end], padded_otherwise)]
+    assert np.abs(embeddings[0] - embeddings[1]).max() < 1e-6
+    assert np.abs(embeddings[0] - embeddings[2]).max() < 1e-6
 
 
 @pytest.mark.slow
-def test_the_check_in_a_process_of_its_own_notices_moved_weights_and_lengths_that_were_not_promised(folder, vit):
+def test_the_runtime_in_a_process_of_its_own_computes_the_same(folder, vit):
+    result = onnx_files.check(folder, samples(vit), JS)
+    assert result.max_difference < 2e-6
+    assert (result.n, result.top1_agreement) == (10, 1.0)
+    assert result.reader == f"onnxruntime {onnxruntime.__version__}"
+
+
+@pytest.mark.slow
+def test_moved_weights_are_noticed(folder, vit):
     asked = samples(vit)
-    found = onnx_files.check(folder, asked, JS)
-    assert found.max_difference < 2e-6
-    assert (found.n, found.top1_agreement) == (10, 1.0)
-    assert found.reader == f"onnxruntime {onnxruntime.__version__}"
     moved = parity.ParitySamples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
     with pytest.raises(parity.ExportMismatch, match="onnxruntime"):
         onnx_files.check(folder, moved, JS)
+
+
+@pytest.mark.slow
+def test_lengths_that_were_not_promised_are_noticed(folder, vit):
     with pytest.raises(parity.ExportMismatch):
         onnx_files.check(folder, samples(vit), replace(JS, normalise=True))
 
 
 @pytest.mark.slow
-def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, folder, tmp_path, capfd):
+def test_an_export_again_leaves_only_the_same_files(vit, folder, tmp_path, capfd):
+    """Nothing is said, and the mode of the model and of the log stay; one test, since the exporter takes seconds."""
     vit.net.train()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -151,16 +168,23 @@ def halved(weights):
     return {weight.name: weight.data_type for weight in graph.graph.initializer}
 
 
-def test_half_precision_refuses_a_weight_that_it_cannot_hold_and_leaves_a_causal_mask():
+SMALL = onnx.numpy_helper.from_array(np.full(4, 1e5, np.float32), "bias")
+
+
+def test_half_precision_refuses_a_weight_that_it_cannot_hold():
     weight = onnx.numpy_helper.from_array(np.full((40, 40), 1e5, np.float32), "w")
-    small = onnx.numpy_helper.from_array(np.full(4, 1e5, np.float32), "bias")
+    with pytest.raises(UnsupportedModel, match="'w'"):
+        halved([SMALL, weight])
+
+
+def test_half_precision_leaves_a_small_weight():
+    assert halved([SMALL]) == {"bias": onnx.TensorProto.FLOAT}
+
+
+def test_half_precision_leaves_a_causal_mask():
     mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
     named = [onnx.numpy_helper.from_array(each, name) for name, each in (("mask", mask), ("w", np.eye(77, dtype="f")))]
-    single, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
-    assert halved([small]) == {"bias": single}
-    assert halved(named) == {"mask": single, "w.fp16": half}
-    with pytest.raises(UnsupportedModel, match="'w'"):
-        halved([small, weight])
+    assert halved(named) == {"mask": onnx.TensorProto.FLOAT, "w.fp16": onnx.TensorProto.FLOAT16}
 
 
 def test_an_inner_value_makes_way_for_the_name_of_an_end():

@@ -36,7 +36,7 @@ def write(clip, folder):
     open_clip_directory.write(folder, clip.net.state_dict(), **configs)
 
 
-def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, tmp_path, in_process):
+def test_the_folder_holds_the_config_of_the_model(clip, tmp_path):
     write(clip, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"open_clip_config.json", "open_clip_model.safetensors"}
     config = json.loads((tmp_path / "open_clip_config.json").read_text())
@@ -44,11 +44,15 @@ def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, 
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
     how = {"size": 16, "interpolation": "bicubic", "resize_mode": "shortest"}
     assert config["preprocess_cfg"] == {"mean": mean, "std": std} | how
-    found = open_clip_directory.check(tmp_path, clips.samples(clip))
-    assert (found.n, found.top1_agreement) == (5 + 5, 1.0)
-    assert found.max_difference < 1e-6
-    assert found.min_cosine > 0.999999
-    assert found.reader.startswith("open_clip ")
+
+
+def test_open_clip_reads_the_folder_alike(clip, tmp_path, in_process):
+    write(clip, tmp_path)
+    result = open_clip_directory.check(tmp_path, clips.samples(clip))
+    assert (result.n, result.top1_agreement) == (5 + 5, 1.0)
+    assert result.max_difference < 1e-6
+    assert result.min_cosine > 0.999999
+    assert result.reader.startswith("open_clip ")
 
 
 def another_activation(clip, folder):
@@ -69,14 +73,22 @@ def cut_weights(clip, folder):
     (folder / "open_clip_model.safetensors").write_bytes(b"short")
 
 
-@pytest.mark.parametrize("damage", [another_activation, moved_weights, cut_weights, write])
-def test_what_is_not_the_model_and_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process, damage):
+def refused(folder, asked):
+    with pytest.raises(parity.ExportMismatch, match="open_clip") as refusal:
+        open_clip_directory.check(folder, asked)
+    assert refusal.value.exit_code == 5
+
+
+@pytest.mark.parametrize("damage", [another_activation, moved_weights, cut_weights])
+def test_a_folder_that_is_not_the_model_is_noticed(clip, tmp_path, in_process, damage):
     damage(clip, tmp_path)
+    refused(tmp_path, clips.samples(clip))
+
+
+def test_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process):
+    write(clip, tmp_path)
     asked = clips.samples(clip)
-    asked = replace(asked, images=asked.images * float("nan")) if damage is write else asked
-    with pytest.raises(parity.ExportMismatch, match="open_clip") as told:
-        open_clip_directory.check(tmp_path, asked)
-    assert told.value.exit_code == 5
+    refused(tmp_path, replace(asked, images=asked.images * float("nan")))
 
 
 def rows(card):
@@ -98,7 +110,7 @@ def cell(hits, n):
     return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_itself(report):
+def test_the_card_says_how_to_load_the_folder(report):
     card = records.model_card(report)
     assert front_matter(card) == {
         "library_name": "open_clip",
@@ -107,24 +119,41 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
         "base_model_relation": "finetune",
     }
     assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
+
+
+def test_the_card_says_how_the_model_was_cleaned(report):
+    card = records.model_card(report)
     assert "Verdict: **pass**" in card
     assert "recipe `cleanclip`" in card
     assert f"`{'a3' * 32}`" in card
+
+
+def test_weights_that_stayed_are_no_finetune_in_the_card(report):
     report["training"]["steps"] = 0
-    assert "base_model_relation" not in front_matter(records.model_card(report))  # the weights stayed
-    probes = report["after"]["measurements"]["probes"]
-    probes[1]["suspected"] = True  # found by the panel before, where another row stood in its place
-    found = rows(records.model_card(report))
-    assert found["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
-    assert found[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
-    assert found[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
-    assert not [name for name in found if "blended" in name]
-    probes[0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
-    probes[1]["target"] = "a|b"
+    assert "base_model_relation" not in front_matter(records.model_card(report))
+
+
+def test_the_card_compares_each_trigger_with_itself(report):
+    # found by the panel before, where another row stood in its place
+    report["after"]["measurements"]["probes"][1]["suspected"] = True
+    measures = rows(records.model_card(report))
+    assert measures["clean accuracy"][:2] == [cell(621, 1000), cell(612, 1000)]
+    assert measures[f"attack success rate, {samples.SPEC} to banana"][:2] == [cell(981, 990), cell(9, 990)]
+    assert measures[f"attack success rate, {samples.STRIPES} to zebra"][:2] == [cell(62, 990), cell(40, 990)]
+    assert not [name for name in measures if "blended" in name]
+
+
+def test_a_rate_that_is_unknown_is_a_dash_in_the_card(report):
+    report["after"]["measurements"]["probes"][0] |= {"asr": {"value": None, "interval": [0.0, 1.0], "n": 0}}
     report["before"]["measurements"]["probes"] = []
     card = records.model_card(report)
-    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]  # a rate that is unknown
-    assert rf"to a\|b | – | {cell(40, 990)}" in card
+    assert rows(card)[f"attack success rate, {samples.SPEC} to banana"] == ["–", "–", "0"]
+
+
+def test_a_bar_in_the_name_of_a_class_is_escaped_in_the_card(report):
+    report["after"]["measurements"]["probes"][1] |= {"suspected": True, "target": "a|b"}
+    report["before"]["measurements"]["probes"] = []
+    assert rf"to a\|b | – | {cell(40, 990)}" in records.model_card(report)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +164,24 @@ def test_the_card_says_how_to_load_the_folder_and_compares_each_trigger_with_its
         (["hf", "onnx"], "transformers", ["transformers", "onnx"]),
     ],
 )
-def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_audited(told, formats, library, tags):
+def test_the_card_of_an_export_names_its_libraries(told, formats, library, tags):
     card = records.model_card(told(*formats))
-    found = front_matter(card)
-    assert (found["library_name"], found["tags"]) == (library, ["clip", "clipclean", *tags])
-    assert "base_model_relation" not in found  # the weights are the same
-    assert "Verdict" not in card
+    matter = front_matter(card)
+    assert (matter["library_name"], matter["tags"]) == (library, ["clip", "clipclean", *tags])
     assert ("CLIPProcessor.from_pretrained" in card) == ("hf" in formats)
     assert "local-dir" not in card
-    if formats == ["hf"]:
-        assert rows(card)["`model.safetensors`"] == ["nobody 1.0", "4.8e-07", "0.9999998", "100.0%", "63"]
+
+
+@pytest.mark.parametrize("formats", [["hf"], ["onnx"], ["hf", "onnx"]])
+def test_the_card_of_an_export_claims_no_cleaning(told, formats):
+    card = records.model_card(told(*formats))
+    assert "base_model_relation" not in front_matter(card)  # the weights are the same
+    assert "Verdict" not in card
+
+
+def test_the_card_of_an_export_tells_how_each_file_was_read_back(told):
+    files = rows(records.model_card(told("hf")))
+    assert files["`model.safetensors`"] == ["nobody 1.0", "4.8e-07", "0.9999998", "100.0%", "63"]
 
 
 def test_a_name_from_a_file_breaks_out_of_nothing(told):

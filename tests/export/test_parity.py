@@ -17,21 +17,32 @@ def samples(images, texts):
     return parity.ParitySamples(pixels, tokens, torch.tensor(images), torch.tensor(texts), ["x"] * len(texts))
 
 
-def test_the_comparison_is_the_largest_difference_the_smallest_cosine_and_the_share_of_equal_answers():
-    asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
+OURS = samples([[1.0, 0.0]], [[0.0, 1.0]])
+
+
+def test_embeddings_are_compared_where_they_differ_most():
     # differs by 0.6 and 0.2; cosine 0.8
     theirs = {"images": np.array([[1.0, 0.0]]), "texts": np.array([[0.6, 0.8]]), "reader": "other 1.0"}
-    found = parity.compare(asked, theirs)
-    assert (found.max_difference, found.min_cosine) == (pytest.approx(0.6), pytest.approx(0.8))
-    assert (found.n, found.reader) == (2, "other 1.0")
-    theirs |= {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]])}
-    assert parity.compare(asked, theirs).max_difference == 0.0
+    result = parity.compare(OURS, theirs)
+    assert (result.max_difference, result.min_cosine) == (pytest.approx(0.6), pytest.approx(0.8))
+    assert (result.n, result.reader) == (2, "other 1.0")
+
+
+def test_the_length_of_an_embedding_is_no_difference():
+    theirs = {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]]), "reader": "other 1.0"}
+    assert parity.compare(OURS, theirs).max_difference == 0.0
+
+
+def test_the_agreement_is_the_share_of_images_with_an_equal_answer():
     texts = np.eye(3, dtype=np.float32)
     ours = np.array([[0.8, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
     theirs = ours.copy()
     theirs[0] = [0.6, 0.8, 0.0]  # now nearer to the second caption: 3 of 4 agree
     assert parity.agreement((ours, texts), (theirs, texts)) == 0.75
     assert parity.agreement((ours, texts), (ours, texts)) == 1.0
+
+
+def test_captions_that_are_equally_good_are_one_answer():
     texts = np.array([[1.0, 0.0], [1.0, 0.0]])
     nudged = np.array([[1.0, 0.0], [1.0 + 1e-6, 0.0]])
     image = np.array([[1.0, 0.0]])
@@ -76,20 +87,21 @@ def test_a_library_that_crashes_or_hangs_is_a_failed_check(monkeypatch, tmp_path
         parity.ask("open_clip", tmp_path, replace(asked, seconds=100.0))
 
 
-def test_the_child_gets_no_shell_and_the_names_as_they_are(monkeypatch, tmp_path):
-    seen = []
+def test_the_child_gets_the_names_as_they_are(monkeypatch, tmp_path):
+    commands = []
 
     def note(command):
-        seen.append(command)
+        commands.append(command)
         np.savez(command[7], images=np.ones((1, 1)), texts=np.ones((1, 1)), reader="other 1.0")
         return subprocess.CompletedProcess(command, 0, "", "")
 
     child(monkeypatch, note)
     answer = parity.ask("onnxruntime", tmp_path / "a b; c", samples([[1.0]], [[1.0]]), "vision", "text")
     assert answer["reader"] == "other 1.0"
-    assert seen[0][1:3] == ["-P", "-m"]
-    assert seen[0][3:6] == ["clipclean.export.read_back", "onnxruntime", str(tmp_path / "a b; c")]
-    assert seen[0][-2:] == ["vision", "text"]
+    (words,) = commands  # for no shell
+    assert words[1:3] == ["-P", "-m"]
+    assert words[3:6] == ["clipclean.export.read_back", "onnxruntime", str(tmp_path / "a b; c")]
+    assert words[-2:] == ["vision", "text"]
 
 
 @pytest.mark.slow
@@ -106,11 +118,11 @@ def test_nothing_is_imported_from_the_folder_that_the_user_works_in(tmp_path, mo
 @pytest.mark.parametrize(
     ("n", "sizes"), [(1, [1]), (2, [1, 1]), (3, [1, 2]), (5, [1, 2, 2]), (6, [1, 2, 3]), (63, [1, 2, 3, 57])]
 )
-def test_batches_are_one_two_three_and_the_rest(n, sizes):
+def test_batches_grow_to_three_before_the_rest(n, sizes):
     rows = np.arange(2 * n).reshape(n, 2)
-    seen = []
-    assert np.array_equal(read_back.embed_in_batches(lambda part: seen.append(len(part)) or part, rows), rows)
-    assert seen == sizes
+    taken = []
+    assert np.array_equal(read_back.embed_in_batches(lambda part: taken.append(len(part)) or part, rows), rows)
+    assert taken == sizes
 
 
 def test_inputs_get_the_type_that_the_graph_declares():

@@ -20,13 +20,16 @@ EACH = [
 ]
 
 
-def test_there_are_hostile_files_of_every_kind_and_their_honest_copies_are_read(tmp_path):
+def test_there_are_hostile_files_of_every_kind():
     names = " ".join(name for cases in everything.GROUPS.values() for name in cases)
     assert sum(map(len, everything.GROUPS.values())) >= 250
     for kind in ("pickle", "tensor", "zip", "torchscript", "legacy", "safetensors", "shards", "picture", "tar", "csv"):
         assert names.count(f"{kind}: ") >= 5, kind
     for kind in ("jsonl", "folder", "recipe", "policy", "arch", "trigger"):
         assert f"{kind}: " in names
+
+
+def test_the_honest_copies_of_hostile_files_are_read(tmp_path):
     for honest in (checkpoints.honest(), checkpoints.rewritten()):
         (tmp_path / "model").write_bytes(honest)
         assert checkpoint.read(tmp_path / "model").tensors["weight"].tolist() == [1, 2, 3, 4]
@@ -35,7 +38,7 @@ def test_there_are_hostile_files_of_every_kind_and_their_honest_copies_are_read(
 
 
 @pytest.mark.parametrize(("group", "name"), EACH)
-def test_a_hostile_file_is_answered_with_its_reason_and_runs_nothing(tmp_path, monkeypatch, group, name):
+def test_all_that_a_hostile_file_brings_about_is_its_answer(tmp_path, monkeypatch, group, name):
     monkeypatch.chdir(tmp_path)  # a payload that ran would leave its mark there
     path, case = everything.place(tmp_path, group, name), everything.GROUPS[group][name]
     case.write(path)
@@ -52,7 +55,7 @@ def test_a_hostile_file_is_answered_with_its_reason_and_runs_nothing(tmp_path, m
 
 
 @pytest.mark.parametrize("name", data_sets.NAMES)
-def test_a_hostile_name_is_refused_and_nothing_is_fetched_or_run(tmp_path, monkeypatch, name):
+def test_all_that_a_hostile_name_brings_about_is_its_refusal(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     heard = everything.heard(everything.Hostile("data", name, Path(name)))
     assert heard.startswith("exit 3: ")
@@ -84,7 +87,8 @@ def test_a_bomb_takes_little_memory(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_each_is_answered_in_five_seconds_and_500_mb_and_leaves_nothing_behind(tmp_path):
+def test_every_hostile_file_is_answered_within_the_limits(tmp_path):
+    """Five seconds, 500 MB, and no file left behind."""
     done = processes.python("-m", "hostile.everything", tmp_path, cwd=tmp_path, check=True, timeout=600)
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(said) == sum(map(len, everything.GROUPS.values()))

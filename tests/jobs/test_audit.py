@@ -98,19 +98,28 @@ def word(seen, images=IMAGES):
     return policy.verdict(detect.audit_findings(seen, LIMITS, images=images))
 
 
-def test_a_planted_model_fails_with_its_class_and_without_enough_to_compare_with_none_passes(bad, references):
+def test_a_reference_is_recorded_by_the_name_of_its_file(references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
+
+
+def test_a_planted_model_fails_with_its_class(bad):
     assert word(bad) == "fail"
     (only,) = [f for f in detect.audit_findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (only.rule, only.target, only.trigger) == ("CC003", "fox", bad.search.targeted[0].trigger.spec)
-    seen = looked(towers.honest())
-    assert seen.why_not is None
-    found = detect.audit_findings(seen, LIMITS, images=IMAGES)
-    assert "CC004" in {each.rule for each in found}
-    assert policy.verdict(found) != "pass"
-    found = detect.audit_findings(bad, LIMITS, images=LIMITS.min_images - 1)
-    assert {"CC020", "CC003"} <= {each.rule for each in found}
-    assert policy.verdict(found) == "inconclusive"
+
+
+def test_without_a_model_to_compare_with_nothing_passes():
+    audit = looked(towers.honest())
+    assert audit.why_not is None
+    findings = detect.audit_findings(audit, LIMITS, images=IMAGES)
+    assert "CC004" in {each.rule for each in findings}
+    assert policy.verdict(findings) != "pass"
+
+
+def test_on_too_few_images_a_planted_model_is_inconclusive(bad):
+    findings = detect.audit_findings(bad, LIMITS, images=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {each.rule for each in findings}
+    assert policy.verdict(findings) == "inconclusive"
 
 
 def base_of(tower):
@@ -123,7 +132,7 @@ def base_of(tower):
 @pytest.mark.parametrize(
     ("base", "counts"), [(towers.honest(), True), (towers.backdoored(towers.spot), False)], ids=["clean", "alike"]
 )
-def test_a_found_trigger_ends_a_search_and_fails_a_model_only_if_the_base_is_not_turned_by_it(bad, base, counts):
+def test_a_found_trigger_counts_only_if_the_base_is_not_turned_by_it(bad, base, counts):
     def is_enough(result):
         return detect.is_far(result, limits=LIMITS)
 
@@ -134,12 +143,12 @@ def test_a_found_trigger_ends_a_search_and_fails_a_model_only_if_the_base_is_not
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_the_same_model_without_a_backdoor_and_another_one_do_not_fail(references, seed):
+def test_a_model_without_a_backdoor_does_not_fail(references, seed):
     assert word(looked(towers.honest(seed), references, seed=3)) != "fail"
 
 
 @pytest.mark.slow
-def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
+def test_the_model_itself_in_other_weights_does_not_count_as_a_reference():
     """A rotation of the joint space, and another logit scale: other weights, the same answers."""
     patches = tuple(triggers.parse(f"patch:size={0.1 * n},place=corner,seed={n}") for n in range(3, 10))
     known = evidence(
@@ -152,13 +161,13 @@ def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
 
     def judged(*several):
         references = detect.together([clean(toy, known) for toy in several])
-        seen = searching.audit_clip(SETTINGS, Toy(tower), known, references)
-        return seen.search.twins, detect.audit_findings(seen, LIMITS, images=IMAGES)
+        audit = searching.audit_clip(SETTINGS, Toy(tower), known, references)
+        return audit.search.twins, detect.audit_findings(audit, LIMITS, images=IMAGES)
 
-    twins, found = judged(turned)
-    assert (twins, policy.verdict(found), "CC004" in {each.rule for each in found}) == (1, "fail", True)
-    twins, found = judged(turned, Toy(towers.honest(1)))
-    assert (twins, policy.verdict(found)) == (1, "fail")
+    twins, findings = judged(turned)
+    assert (twins, policy.verdict(findings), "CC004" in {each.rule for each in findings}) == (1, "fail", True)
+    twins, findings = judged(turned, Toy(towers.honest(1)))
+    assert (twins, policy.verdict(findings)) == (1, "fail")
 
 
 def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
@@ -181,41 +190,70 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     assert verdicts == ["inconclusive"] * 4 + ["pass"]
 
 
-def test_a_trigger_that_acts_in_half_precision_alone_is_told_in_both_and_fails_the_model_where_it_was_named():
+def acting_in_half():
+    """A known trigger, and a model that it turns in half precision alone."""
     (trigger,) = evidence().plan.triggers.panel
     (pattern,) = trigger(torch.zeros(1, 3, towers.SIDE, towers.SIDE))
 
     def felt(images):
         return 1 - 4 * (images - pattern)[..., -2:, -2:].abs().mean((1, 2, 3))
 
-    toy = Toy(towers.honest(), towers.backdoored(felt))
-    seen = searching.audit_clip(SETTINGS, toy, evidence(), None)
-    told = [each for each in detect.audit_findings(seen, LIMITS, images=IMAGES) if each.rule == "CC027"]
-    assert [(each.trigger, each.target) for each in told] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
-    named = evidence().under([detect.Suspicion(trigger, None)])
-    assert word(searching.audit_clip(SETTINGS, toy, named, None)) == "fail"
-    assert searching.audit_clip(SETTINGS, Toy(towers.honest()), named, None).departures == ()
+    return trigger, Toy(towers.honest(), towers.backdoored(felt))
 
 
-def test_a_search_that_was_left_out_or_could_not_be_made_says_why_and_leaves_the_model_as_it_was():
+def naming(trigger):
+    return evidence().under([detect.Suspicion(trigger, None)])
+
+
+def test_a_trigger_that_acts_in_half_precision_alone_is_told_for_each_such_format():
+    trigger, toy = acting_in_half()
+    audit = searching.audit_clip(SETTINGS, toy, evidence(), None)
+    departures = [each for each in detect.audit_findings(audit, LIMITS, images=IMAGES) if each.rule == "CC027"]
+    assert [(each.trigger, each.target) for each in departures] == [(trigger.spec, "fox")] * 2  # bfloat16 and float16
+
+
+def test_a_named_trigger_that_acts_in_half_precision_alone_fails_the_model():
+    trigger, toy = acting_in_half()
+    assert word(searching.audit_clip(SETTINGS, toy, naming(trigger), None)) == "fail"
+
+
+def test_a_model_that_answers_alike_in_half_precision_departs_nowhere():
+    trigger, _ = acting_in_half()
+    assert searching.audit_clip(SETTINGS, Toy(towers.honest()), naming(trigger), None).departures == ()
+
+
+def black():
+    """Images of which none differs from another: no search can be made on them."""
+    return evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
+
+
+def test_a_search_that_was_left_out_says_why():
     skipped = looked(towers.honest(), search=False)
     assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
-    black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
-    same = searching.audit_clip(SETTINGS, Toy(towers.honest()), black, None)
-    assert (same.search, same.why_not[0]) == (None, "CC005")
-    for seen in (skipped, same):
-        assert word(seen) == "inconclusive"
+    assert word(skipped) == "inconclusive"
+
+
+def test_a_search_that_could_not_be_made_says_why():
+    unsearched = searching.audit_clip(SETTINGS, Toy(towers.honest()), black(), None)
+    assert (unsearched.search, unsearched.why_not[0]) == (None, "CC005")
+    assert word(unsearched) == "inconclusive"
+
+
+def test_an_audit_leaves_the_model_as_it_was():
     toy = Toy(towers.honest())
     toy.net.train()
-    searching.audit_clip(SETTINGS, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None)
+    searching.audit_clip(SETTINGS, toy, black(), None)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
+
+
+def test_a_reference_that_cannot_be_searched_is_refused_by_name():
     broken = Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean())
     with pytest.raises(Inconclusive, match=r"trusted\.pt"):
         clean(broken, evidence())
 
 
-def test_a_search_that_its_deadline_ends_names_the_leading_class_with_its_score_and_is_no_pass(monkeypatch, references):
+def test_a_search_that_its_deadline_ends_names_its_leading_class(monkeypatch, references):
     def step(what, done, _total):
         if (what, done) == ("searching", 3):  # of four steps: the second family is done
             short.an_hour_passes(monkeypatch)
@@ -249,10 +287,10 @@ def of_class(place, count=IMAGES):
 
 
 @pytest.mark.parametrize("other", [finetuned(towers.backdoored(towers.spot)), towers.backdoored(towers.spot, seed=1)])
-def test_beside_its_own_finetune_or_another_backdoored_model_a_planted_class_is_named_and_nothing_passes(other):
-    seen = looked(towers.backdoored(towers.spot), clean(Toy(other), evidence()))
-    named = {each.target for each in detect.audit_findings(seen, LIMITS, images=IMAGES) if each.rule == "CC003"}
-    assert (word(seen) != "pass", "fox" in named) == (True, True)
+def test_a_backdoored_reference_hides_no_planted_class(other):
+    audit = looked(towers.backdoored(towers.spot), clean(Toy(other), evidence()))
+    named = {each.target for each in detect.audit_findings(audit, LIMITS, images=IMAGES) if each.rule == "CC003"}
+    assert (word(audit) != "pass", "fox" in named) == (True, True)
 
 
 @pytest.mark.parametrize("tower", [towers.honest(), towers.backdoored(towers.spot)])
@@ -274,24 +312,43 @@ def test_of_images_of_the_target_alone_which_hide_its_backdoor_nothing_passes(is
     assert word(seen) != "pass"
 
 
-def test_the_map_has_a_point_for_each_image_and_the_section_on_the_search_names_its_files(bad):
+@pytest.fixture(scope="module")
+def pictures(bad):
+    """Maps and images under the trigger that was found."""
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    maps, images = results.pictures_of_search(toy, evidence(labels=labels), bad, seed=0)
-    made, used = maps["projection"], min(IMAGES, example_images.MAPPED_IMAGES)
-    kinds = [point.kind for point in made.points]
+    return results.pictures_of_search(toy, evidence(labels=labels), bad, seed=0)
+
+
+def test_the_map_has_a_point_for_each_image(pictures, bad):
+    projection, used = pictures[0]["projection"], min(IMAGES, example_images.MAPPED_IMAGES)
+    kinds = [point.kind for point in projection.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
-    assert made.trigger == bad.search.targeted[0].trigger.spec
+    assert projection.trigger == bad.search.targeted[0].trigger.spec
+
+
+def test_the_example_images_have_the_answers_under_the_found_trigger(pictures):
+    _, images = pictures
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.EXAMPLES)
     triggered = [grid.rows[1].cells[0].answers[0].name for grid in images.grids]
     assert triggered == ["fox"] * example_images.EXAMPLES
+
+
+def test_a_search_that_found_nothing_has_no_pictures(bad):
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     assert results.pictures_of_search(toy, evidence().under([]), nothing, seed=0) == ({}, PageImages())
+
+
+def test_the_section_on_the_search_names_the_files_of_its_triggers(bad):
     spec = bad.search.targeted[0].trigger.spec
-    made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
-    assert json.loads(json.dumps(made, allow_nan=False)) == made
-    assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
-    assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
+    section = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
+    assert json.loads(json.dumps(section, allow_nan=False)) == section
+    assert [entry["file"] for entry in section["found"]] == ["01.safetensors", *[None] * (len(section["found"]) - 1)]
+
+
+def test_the_section_on_the_search_names_what_it_was_compared_with(bad):
+    calibration = bad.search_record("quick", {}).as_json()["calibration"]
+    assert calibration == {"kind": "reference", "name": "trusted.pt", "models": 1}
     alone = replace(bad, search=replace(bad.search, references=None))
     assert alone.search_record("quick", {}).calibration.kind == "none"
 

@@ -56,13 +56,13 @@ def rounded(path, precision):
     ],
     ids=["open_clip", "open_clip folder", "float16", "bfloat16", "TorchScript", "transformers"],
 )
-def test_a_base_is_read_in_any_layout_and_is_near_by_its_weights(tmp_path, finetune, written):
-    found = bases.read((written(tmp_path),), finetune, arch=None)
-    assert found.weights.is_base
-    assert found.weights.change == pytest.approx(0.1, abs=0.01)
+def test_a_base_in_any_layout_is_near_by_its_weights(tmp_path, finetune, written):
+    base = bases.read((written(tmp_path),), finetune, arch=None)
+    assert base.weights.is_base
+    assert base.weights.change == pytest.approx(0.1, abs=0.01)
 
 
-def test_another_training_is_read_and_is_no_base(tmp_path, finetune):
+def test_another_training_is_no_base(tmp_path, finetune):
     other = foreign.saved(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
     assert not bases.read((other,), finetune, arch=None).weights.is_base
 
@@ -97,7 +97,7 @@ def test_a_base_that_is_no_checkpoint_is_refused(tmp_path, finetune):
         bases.read((broken,), finetune, arch=None)
 
 
-def test_a_base_is_known_by_its_file_and_by_its_tensors(tmp_path, finetune):
+def test_a_base_in_another_file_is_known_by_its_tensors(tmp_path, finetune):
     one, other = (
         bases.read((path,), finetune, arch=None)
         for path in (
@@ -158,7 +158,7 @@ def pair(tmp_path_factory):
     return finetune, tested.clip, eval_set
 
 
-def test_what_clean_images_explain_of_a_finetune_is_the_finetune_on_them_and_nearer_the_base_elsewhere(pair):
+def test_what_clean_images_explain_of_a_finetune_is_nearest_to_it_on_them(pair):
     finetune, base, eval_set = pair
     clean = eval_set.images.pixels
     copy = explained(finetune, base, torch.split(clean, 16), damping=0.3)

@@ -1,5 +1,6 @@
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -30,56 +31,95 @@ def clip():
     return build()
 
 
-def test_an_audit_is_counted_by_captions_images_and_passes():
+# The passes of a standard search for ten classes: 22 steps of 6 images in six families, and half of three times as many for warps; 26 of 12 for
+# three classes in five.
+TOWARDS = (6 * 22 + 33) * 10 * 6 + 5 * 3 * 26 * 12
+TRIED = 96 * 9 + 126 * 8 + 176 * 4  # looks under panel, tiles and what was found
+
+
+def test_a_measurement_is_counted_by_captions_beside_images():
     # 70 captions; 100 images under no trigger and nine
     assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # of many images all under named triggers, 64 under those of the panel
     assert estimate.measuring(replace(SIZE, images=300, suspected=2)) == Work(images=900 + 576, captions=70)
-    # of an audit these are looks in bfloat16, and one in eight of the images exactly
+
+
+def test_the_panel_of_an_audit_is_counted_as_looks():
+    # looks in bfloat16, and one in eight of the images exactly
     looks = Work(600 + 64 * 9 / 8, 70, glanced=64 * 9)
     assert estimate.measuring(replace(SIZE, images=600), is_audit=True) == looks
-    # 22 steps of 6 images for ten classes in six families, and half of three times as many for warps; 40 of 16 without a target in two; 26 of 12 for
-    # three classes in five
-    towards, free = (6 * 22 + 33) * 10 * 6 + 5 * 3 * 26 * 12, 2 * 40 * 16
-    # under panel, tiles and what was found, of which one in eight exactly; where searches without a target end; waves to start from
-    tried = 96 * 9 + 126 * 8 + 176 * 4
-    looks = tried + 4 * 7 * 40
-    work = Work(100 + looks / 8, searched=towards + free, glanced=looks + 2 * 60 + 4 * 1248)
+
+
+def test_a_search_is_counted_by_its_passes():
+    free = 2 * 40 * 16  # 40 of 16 without a target in two
+    # of looks one in eight exactly; where searches without a target end; waves to start from
+    looks = TRIED + 4 * 7 * 40
+    work = Work(100 + looks / 8, searched=TOWARDS + free, glanced=looks + 2 * 60 + 4 * 1248)
     assert estimate.searching(EFFORTS["standard"], SIZE) == work
-    # of a clean model to compare with nothing is searched without a target, and nothing judged
-    reference = Work(100 + tried / 8, searched=towards, glanced=tried + 4 * 1248)
+
+
+def test_the_search_of_a_reference_is_counted_towards_classes_alone():
+    # nothing is searched without a target, and nothing judged
+    reference = Work(100 + TRIED / 8, searched=TOWARDS, glanced=TRIED + 4 * 1248)
     assert estimate.searching(EFFORTS["standard"], SIZE, is_reference=True) == reference
-    # an audit that ends early leaves blend, additive and wave out, with what these find and begin from; a quick one has nothing to leave out
+
+
+def test_an_audit_that_ends_early_leaves_out_its_later_families():
+    # blend, additive and wave, with what these find and begin from; a quick one has nothing to leave out
     work_left_out_if_quiet = Work(
         4 * 3 * 40 / 8, searched=3 * 10 * 22 * 6 + 2 * 3 * 26 * 12, glanced=4 * 3 * 40 + 4 * 1248
     )
     assert estimate.work_left_out_if_quiet(EFFORTS["standard"], SIZE) == work_left_out_if_quiet
     assert estimate.work_left_out_if_quiet(EFFORTS["quick"], SIZE) is None
-    # screening: three looks at each of 20 images, and their captions
+
+
+def test_a_screening_is_counted_by_its_looks():
+    # three at each of 20 images, and their captions
     assert estimate.screening(20) == Work(60, 20)
 
 
 @pytest.mark.parametrize(("side", "most"), [(16, 144), (32, 144), (112, 144), (224, 62), (448, 16)])
-def test_a_search_keeps_the_activations_of_the_images_that_fit_and_of_no_more_than_there_are(side, most):
+def test_a_search_keeps_the_activations_of_no_more_images_than_fit(side, most):
     # standard: 24 classes of 6 images, fewer where MOST_NUMBERS_A_PASS holds fewer, but no fewer than one row: 16 images without a target
     assert estimate.together(EFFORTS["standard"], side=side) == most
 
 
-def test_a_cleaning_is_counted_by_steps_and_views():
-    plain = recipe.override(recipe.load("mmcl"), SHORT)
+def short(name):
+    return recipe.override(recipe.load(name), SHORT)
+
+
+def trained(name):
+    """The counted work of a short training by this recipe."""
+    return estimate.training(short(name), SIZE)
+
+
+def test_a_training_is_counted_by_its_steps():
     # ten steps of 16 pairs, and ten classes in seven templates
-    assert estimate.training(plain, SIZE) == Work(captions=70, pairs=160)
+    assert trained("mmcl") == Work(captions=70, pairs=160)
+
+
+def test_a_search_looks_at_some_images_under_each_trigger_of_the_grid():
     counts = [estimate.searching(EFFORTS["quick"], replace(SIZE, grid=grid)).glanced for grid in (0, 7)]
     assert counts[1] == counts[0] + 112  # 16 images under each
-    twice = recipe.override(recipe.load("cleanclip"), SHORT)
-    assert estimate.training(twice, SIZE).pairs == 320
-    kept = estimate.training(recipe.override(twice, ["loss.preserve_weight=2"]), SIZE)
-    assert (kept.pairs, kept.shown, kept.images) == (320, 160, 160)  # the clean images once more, and by the original
-    seen = estimate.training(recipe.override(recipe.load("distill"), SHORT), SIZE)
-    assert (seen.pairs, seen.shown, seen.images) == (0, 320, 160)  # clean and changed, and by the original
+
+
+def test_a_training_on_two_views_is_counted_twice():
+    assert trained("cleanclip").pairs == 320
+
+
+def test_a_preservation_is_counted_by_both_models():
+    work = estimate.training(recipe.override(short("cleanclip"), ["loss.preserve_weight=2"]), SIZE)
+    assert (work.pairs, work.shown, work.images) == (320, 160, 160)  # the clean images once more, and by the original
+
+
+def test_a_distillation_is_counted_by_images_alone():
+    work = trained("distill")
+    assert (work.pairs, work.shown, work.images) == (0, 320, 160)  # clean and changed, and by the original
+
+
+def test_an_unlearning_is_counted_by_its_rounds():
     few = ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
-    rounds = recipe.override(recipe.load("unlearn"), few)
-    work = estimate.training(rounds, SIZE)
+    work = estimate.training(recipe.override(recipe.load("unlearn"), few), SIZE)
     assert (work.pairs, work.shown) == (0, 2 * 10 * 16 * 3)  # clean and under two triggers; one more round settles
     # after a whole search, two classes in six families, 11 steps of 6 images, three times as many for warps, and in five of them 13 of 12
     again = (6 + 3) * 2 * 11 * 6 + 5 * 2 * 13 * 12
@@ -107,38 +147,54 @@ def test_without_test_backdoors_no_candidate_is_tried_on_a_copy():
     assert estimate.trying(auto, [[recipe.override(recipe.load("mmcl"), SHORT)]], SIZE).on_copy == (Work(),)
 
 
-def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
+@contextmanager
+def unchanged(clip):
+    """Whatever is done in a with-block draws no random number, and leaves the weights alone."""
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    asked = {"precision": "bf16", "effort": "quick", "recipes": [recipe.load("mmcl")]}
-    found = estimate.estimated(clip, [Stage("all", Work(100, 10, 10, 10, 10))], **asked)
-    assert (found.seconds > 0, found.early) == (True, None)
-    half = estimate.estimated(clip, [Stage("search", Work(searched=2000), Work(searched=1000))], precision="fp32")
-    assert half.early - estimate.AUDIT_ENDING == pytest.approx((half.seconds - estimate.AUDIT_ENDING) / 2)
-    assert found.memory > 4 * estimate.weight_bytes(clip)
+    yield
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
     assert all(parameter.grad is None for parameter in clip.net.parameters())
 
 
+def test_the_rate_of_a_batch_is_taken_without_a_change(clip):
+    job = {"precision": "bf16", "effort": "quick", "recipes": [recipe.load("mmcl")]}
+    with unchanged(clip):
+        whole = estimate.estimated(clip, [Stage("all", Work(100, 10, 10, 10, 10))], **job)
+    assert (whole.seconds > 0, whole.early) == (True, None)
+    assert whole.memory > 4 * estimate.weight_bytes(clip)
+
+
+def test_an_early_end_saves_its_share_of_the_time(clip):
+    stages = [Stage("search", Work(searched=2000), Work(searched=1000))]
+    with unchanged(clip):
+        half = estimate.estimated(clip, stages, precision="fp32")
+    assert half.early - estimate.AUDIT_ENDING == pytest.approx((half.seconds - estimate.AUDIT_ENDING) / 2)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (300, "5 min"), (3600, "60 min"), (12_000, "3 h 20 min")]
 )
-def test_a_time_is_told_in_words_and_what_would_be_faster_of_more_than_an_hour_only(seconds, words):
+def test_a_time_is_told_in_words(seconds, words):
     assert estimate.in_words(seconds) == words
-    told = " ".join(Estimate(seconds, 1, effort="standard", device="cpu").faster)
-    assert ("--effort quick" in told) == ("--device cuda" in told) == (seconds >= 3600)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 89, 300, 3600, 12_000])
+def test_what_would_be_faster_is_told_of_an_hour_or_more(seconds):
+    advice = " ".join(Estimate(seconds, 1, effort="standard", device="cpu").faster)
+    assert ("--effort quick" in advice) == ("--device cuda" in advice) == (seconds >= 3600)
     assert "--effort quick" not in Estimate(seconds, 1, effort="quick", device="cuda").faster
 
 
-def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
-    heard, made = [], []
+def test_an_estimate_is_computed_only_where_somebody_listens(clip):
+    heard, computed = [], []
 
     def expected():
-        made.append(1)
+        computed.append(1)
         return Estimate(100, 2**30)
 
     estimate.tell(clip, expected, precision="fp32")
-    assert made == []
+    assert computed == []
     with progress.heard(Listener(words=heard.append)):
         estimate.tell(clip, expected, precision="fp32")
     assert "2 min" in heard[0]
@@ -150,22 +206,33 @@ def logged(folder, *steps):
             progress.record(done, values)
 
 
-def test_each_step_is_a_line_of_json_a_count_that_begins_again_another_stage_and_no_step_makes_nothing(tmp_path):
-    logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"loss": 1.0}), (1, {"loss": 3.0}))
-    logged(tmp_path / "logs", (2, {"loss": 1.0}))  # a run that goes on
-    rows = [json.loads(line) for line in (tmp_path / "logs" / "metrics.jsonl").read_text().splitlines()]
-    assert [{key: value for key, value in row.items() if key != "seconds"} for row in rows[:2]] == [
+def lines_of_log(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_each_step_is_a_line_of_json(tmp_path):
+    logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"loss": 1.0}))
+    rows = lines_of_log(tmp_path / "logs")
+    assert [{key: value for key, value in row.items() if key != "seconds"} for row in rows] == [
         {"stage": 1, "step": 1, "lr": 0.1, "loss": 2.0, "contrastive": 1.5},
         {"stage": 1, "step": 2, "loss": 1.0},
     ]
-    assert [(row["stage"], row["step"]) for row in rows[2:]] == [(2, 1), (1, 2)]
-    with metrics_log.logged(tmp_path / "none", ()):
-        pass
+
+
+def test_a_count_that_begins_again_is_another_stage(tmp_path):
+    logged(tmp_path / "logs", *((step, {"loss": 1.0}) for step in (1, 2, 1)))
+    logged(tmp_path / "logs", (2, {"loss": 1.0}))  # a run that goes on
+    stages = [(row["stage"], row["step"]) for row in lines_of_log(tmp_path / "logs")]
+    assert stages == [(1, 1), (1, 2), (2, 1), (1, 2)]
+
+
+def test_a_run_without_a_step_makes_no_log(tmp_path):
+    logged(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
-def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(tmp_path, kind):
+def test_what_somebody_planted_in_the_place_of_a_log_is_not_written_to(tmp_path, kind):
     name = metrics_log.METRICS
     folder, precious = tmp_path / "logs", tmp_path / "thesis.txt"
     folder.mkdir()

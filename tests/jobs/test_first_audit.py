@@ -40,10 +40,16 @@ def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, i
     assert judging.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
-def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_where_nothing_was_searched():
+def test_a_trigger_is_suspected_once():
     patch, other = Suspicion(PATCH, 1), Suspicion(OTHER, 2)
     assert detect.distinct([patch, other, Suspicion(PATCH, 0)]) == (patch, other)
-    assert detect.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), other]) == [1, 2]
+
+
+def test_a_trigger_without_a_class_has_no_target():
+    assert detect.targets([Suspicion(PATCH, None), Suspicion(CAT, 1), Suspicion(OTHER, 2)]) == [1, 2]
+
+
+def test_a_trigger_that_may_be_natural_is_suspected_only_where_nothing_was_searched():
     shown = SHOWN.trying(KnownTriggers((PATCH, OTHER)))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.4), Strength(OTHER.spec, 2, 0.6, 0.4))
     assert FirstAudit.of(natural, shown, LIMITS).suspicions == ()
@@ -51,18 +57,23 @@ def test_a_trigger_is_suspected_once_and_one_of_the_panel_that_may_be_natural_wh
     assert FirstAudit.of(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
 
 
-def test_known_triggers_are_told_towards_a_suspected_class_alone_and_its_strongest_is_watched():
-    wave, faint, quiet = (triggers.parse(f"sinusoid:frequency={waves}") for waves in (3, 4, 5))
-    shown = SHOWN.trying(KnownTriggers((PATCH, OTHER), (wave, faint, quiet)))
+WAVE, FAINT, QUIET = (triggers.parse(f"sinusoid:frequency={waves}") for waves in (3, 4, 5))
+
+
+def beside_cat():
+    """What follows where cat is suspected, which one of the panel turns 0.9 of the images into; not dog."""
+    shown = SHOWN.trying(KnownTriggers((PATCH, OTHER), (WAVE, FAINT, QUIET)))
     panel = (Strength(PATCH.spec, 2, 0.9, 0.55), Strength(OTHER.spec, 1, 0.8, 0.7))
-    grid = (Strength(wave.spec, 1, 0.5, 0.8), Strength(faint.spec, 1, 0.9, 0.5), Strength(quiet.spec, 1, 2.0, 0.4))
-    found = FirstAudit.of(searched(*panel, grid=grid), shown, LIMITS)
-    assert found.acting == (
-        (wave, 1),
-        (OTHER, 1),
-        (faint, 1),
-    )  # cat, which one of the panel turns 0.9 of the images into; not dog
-    assert found.suspicions == ((wave, 1),)
+    grid = (Strength(WAVE.spec, 1, 0.5, 0.8), Strength(FAINT.spec, 1, 0.9, 0.5), Strength(QUIET.spec, 1, 2.0, 0.4))
+    return FirstAudit.of(searched(*panel, grid=grid), shown, LIMITS)
+
+
+def test_known_triggers_act_towards_a_suspected_class_alone():
+    assert beside_cat().acting == ((WAVE, 1), (OTHER, 1), (FAINT, 1))
+
+
+def test_of_the_known_triggers_of_a_class_the_strongest_is_watched():
+    assert beside_cat().suspicions == ((WAVE, 1),)
 
 
 def test_a_known_trigger_that_turns_few_images_makes_no_suspicion():

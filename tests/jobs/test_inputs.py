@@ -26,27 +26,41 @@ def read(tmp_path_factory):
     return job, *tiny.loaded(job)
 
 
-@pytest.mark.parametrize(
-    ("is_there", "auto", "refused"), [(False, "cpu", ("cuda", "cuda:1")), (True, "cuda:0", ("cuda:2", "cuda:999"))]
-)
-def test_a_device_that_is_not_there_is_refused_and_none_is_taken_for_another(monkeypatch, is_there, auto, refused):
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Says whether a driver is there; then two devices are."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
-    assert inputs.device_of("auto") == auto
-    assert not is_there or inputs.device_of("cuda:1") == "cuda:1"
-    for asked in refused:
-        with pytest.raises(UsageError, match=asked):
-            inputs.device_of(asked)
+    return lambda are_there: monkeypatch.setattr(torch.cuda, "is_available", lambda: are_there)
+
+
+@pytest.mark.parametrize(("are_there", "device"), [(False, "cpu"), (True, "cuda:0")])
+def test_auto_takes_the_first_gpu_that_is_there(two_gpus, are_there, device):
+    two_gpus(are_there)
+    assert inputs.device_of("auto") == device
+
+
+def test_a_device_that_was_named_is_taken_for_no_other(two_gpus):
+    two_gpus(True)
+    assert inputs.device_of("cuda:1") == "cuda:1"
+
+
+@pytest.mark.parametrize(
+    ("are_there", "name"), [(False, "cuda"), (False, "cuda:1"), (True, "cuda:2"), (True, "cuda:999")]
+)
+def test_a_device_that_is_not_there_is_refused(two_gpus, are_there, name):
+    two_gpus(are_there)
+    with pytest.raises(UsageError, match=name):
+        inputs.device_of(name)
 
 
 # From a file to a model.
 
 
-def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says_in_rows(tmp_path):
+def test_a_resnet_in_channels_last_answers_as_it_does_in_rows(tmp_path):
     job = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET)
     clip = tiny.loaded(job)[0].clip
     kernels = [p for p in clip.net.visual.parameters() if p.ndim == 4 and p.shape[2] > 1]
-    assert kernels
+    assert kernels  # laid out so from the start
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
     pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     shown = clip.embed_images(pixels)
@@ -63,34 +77,37 @@ def test_the_activation_is_measured_on_the_clean_pairs_unless_the_user_tells_it(
     assert tiny.loaded(job)[0].clip.architecture.quick_gelu is not quick_gelu
 
 
-def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(read):
+def test_a_loaded_model_has_the_weights_of_its_file(read):
     weights, stored = read[1].weights(), tiny.state_dict(tiny.SMALL_VIT)
     assert weights.keys() == stored.keys()
     assert all(torch.equal(weights[name], stored[name]) for name in stored)
-    found = tiny.loaded(read[0], arch=False)[0]  # random weights
-    assert found.clip.architecture.quick_gelu is False
-    assert model.UNDECIDED_NOTE in found.file.notes
+
+
+def test_an_activation_that_the_pairs_do_not_tell_is_noted_as_a_guess(read):
+    loaded = tiny.loaded(read[0], arch=False)[0]  # random weights
+    assert loaded.clip.architecture.quick_gelu is False
+    assert model.UNDECIDED_NOTE in loaded.file.notes
     assert model.choose_activation(
-        found.clip, found.clip, torch.rand(2, 3, 16, 16), ["a", "b"]
+        loaded.clip, loaded.clip, torch.rand(2, 3, 16, 16), ["a", "b"]
     ).is_guess  # no difference at all
 
 
 @pytest.mark.slow  # reads the demo's pairs
-def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
+def test_late_pairs_are_read_only_where_the_activation_is_not_told(job):
     tiny.fit_to_pairs(job, quick_gelu=True)
-    told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
+    with_arch, without_arch = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
 
     def missing():
         raise RefusedInput("asked")
 
-    assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
+    assert inputs.build(with_arch, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="asked"):
-        inputs.build(untold, missing, device="cpu")
+        inputs.build(without_arch, missing, device="cpu")
     request = requests.Audit(job.model, data=(job.data,))
-    with inputs.shown_images(request, RECIPE, told.architecture) as (images, pairs):
+    with inputs.shown_images(request, RECIPE, with_arch.architecture) as (images, pairs):
         assert len(images) == 48
-        assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is not None
-        assert pairs() is pairs()
+        assert inputs.build(without_arch, pairs, device="cpu").clip.architecture.quick_gelu is not None
+        assert pairs() is pairs()  # once
 
 
 def replaced(net):
@@ -200,14 +217,20 @@ def written_folder(path, changes):
 # Words and suspicions.
 
 
-def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
+def test_words_that_nobody_names_are_those_of_imagenet():
     words = inputs.read_vocabulary(None, None)
     assert (len(words.classes), len(words.templates)) == (1000, 7)
     assert words.classes[:2] == ("tench", "goldfish")
     assert all(template.count("{}") == 1 for template in words.templates)
-    assert "a photo of the small {}." in words.templates
+    assert "a photo of the small {}." in words.templates  # open_clip's
+
+
+def test_words_that_the_user_names_are_taken(read):
     assert inputs.read_vocabulary(read[0].classes, read[0].templates) == data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):  # one to the tokenizer
+
+
+def test_classes_that_are_one_to_the_tokenizer_are_refused():
+    with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):
         inputs.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
 
 
@@ -223,7 +246,7 @@ def test_the_words_are_the_users_or_imagenets_and_open_clips(read):
         ("auto", ["data.held_out_share=0.3"], 1000, 300),
     ],
 )
-def test_the_split_depends_on_the_recipe_and_the_number_of_pairs_alone(name, changes, pairs, kept):
+def test_the_split_of_a_number_of_pairs_is_fixed_by_the_recipe(name, changes, pairs, kept):
     chosen = recipe.override(recipe.load(name), changes)
     training, held_out = clean_pairs.split(pairs, chosen)
     assert (len(held_out), sorted(training + held_out)) == (kept, list(range(pairs)))
@@ -237,43 +260,60 @@ def evidence(read, shown=None, *changes, panel=False):
     return inputs.eval_set(tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given)
 
 
-def test_captions_measure_where_there_are_no_labels_and_labels_where_there_are(read, whole_panel, tmp_path):
-    found = evidence(read, panel=True)
+def test_captions_measure_where_there_are_no_labels(read, whole_panel):
+    shown = evidence(read, panel=True)
     captions = tuple(pair.caption for pair in read[2].pairs)
-    assert (found.images.labels, found.images.captions, found.images.pixels.shape) == (None, captions, (48, 3, 16, 16))
-    assert (found.images.knn, len(found.plan.triggers.panel), len(found.plan.triggers.grid)) == (
+    assert (shown.images.labels, shown.images.captions, shown.images.pixels.shape) == (None, captions, (48, 3, 16, 16))
+    assert (shown.images.knn, len(shown.plan.triggers.panel), len(shown.plan.triggers.grid)) == (
         RECIPE.audit.knn,
         len(triggers.PANEL),
         len(triggers.GRID),
     )
+
+
+def test_labels_measure_where_there_are_any(read, whole_panel, tmp_path):
     images = inputs.image_cache(RECIPE, read[1].clip.architecture)
-    found = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
-    measured_on = evidence(read, found)
+    labelled = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
+    measured_on = evidence(read, labelled)
     assert measured_on.images.captions is None
-    assert torch.equal(measured_on.images.labels, found.labels)
+    assert torch.equal(measured_on.images.labels, labelled.labels)
     assert (measured_on.images.knn, measured_on.plan.triggers.panel) == (
         2,
         (),
     )  # two images a class: ten votes could never agree on one
-    for labels, most, votes in (([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)):
-        assert inputs.neighbours(torch.tensor(labels), most) == votes
 
 
-def test_no_more_images_are_taken_than_the_recipe_says_always_the_same_and_a_copy_is_no_more_evidence(read):
-    first, again = (evidence(read, None, "audit.images=7").images for _ in range(2))
-    every = evidence(read).images
-    assert len(first.pixels) == len(first.captions) == 7
-    assert first.captions == again.captions
+@pytest.mark.parametrize(
+    ("labels", "most", "votes"), [([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)]
+)
+def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
+    assert inputs.neighbours(torch.tensor(labels), most) == votes
+
+
+def test_no_more_images_are_taken_than_the_recipe_says(read):
+    few, every = evidence(read, None, "audit.images=7").images, evidence(read).images
+    assert len(few.pixels) == len(few.captions) == 7
     shown = list(zip(every.pixels, every.captions, strict=True))
-    for pixels, caption in zip(first.pixels, first.captions, strict=True):
+    for pixels, caption in zip(few.pixels, few.captions, strict=True):
         assert any(torch.equal(pixels, other) and caption == words for other, words in shown)
+
+
+def test_of_more_images_the_same_are_always_taken(read):
+    first, again = (evidence(read, None, "audit.images=7").images for _ in range(2))
+    assert first.captions == again.captions
+
+
+def test_a_copy_of_a_pair_is_no_more_evidence(read):
     pairs = read[2].pairs
-    found = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None)).images
-    assert found.pixels.shape[0] == 3
-    assert found.captions == tuple(pair.caption for pair in pairs[:3])
-    for few in (pairs[:1], [pairs[0]] * 200):  # fewer than two decide nothing
-        with pytest.raises(Inconclusive):
-            evidence(read, Samples(few, None))
+    images = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None)).images
+    assert images.pixels.shape[0] == 3
+    assert images.captions == tuple(pair.caption for pair in pairs[:3])
+
+
+@pytest.mark.parametrize("times", [1, 200])
+def test_fewer_than_two_images_decide_nothing(read, times):
+    with pytest.raises(Inconclusive):
+        evidence(read, Samples(list(read[2].pairs[:1]) * times, None))
 
 
 @pytest.mark.parametrize(("unnamed", "is_labelled", "n"), [(0, True, 48), (2, True, 46), (8, False, 48)])

@@ -20,7 +20,7 @@ def of_file(path, *, is_chosen=False):
     return [(each.rule, each.level) for each in findings(path, is_chosen=is_chosen)]
 
 
-def test_code_beside_the_weights_is_told_and_does_not_keep_them_from_passing(tmp_path):
+def test_code_beside_the_weights_is_no_more_than_a_note(tmp_path):
     (tmp_path / "m").write_bytes(script_bytes())
     assert of_file(tmp_path / "m") == [("CC025", "note")]
     assert policy.verdict(findings(tmp_path / "m")) == "pass"

@@ -139,20 +139,28 @@ def test_a_branch_that_leads_to_no_commit_is_refused(cache, content):
         model_paths.locate("hf-hub:org/tiny")
 
 
-def test_a_snapshot_with_too_many_entries_and_weights_that_the_hub_did_not_serve_are_refused(cache):
-    blob = (cache / "snapshots" / COMMIT / WEIGHTS).resolve()
+def spoil(blob):
+    """Change its last bit."""
     other = bytearray(blob.read_bytes())
     other[-1] ^= 1
     blob.write_bytes(other)
+
+
+def test_weights_that_the_hub_did_not_serve_are_refused(cache):
+    blob = (cache / "snapshots" / COMMIT / WEIGHTS).resolve()
+    spoil(blob)
     with pytest.raises(UnsafeCheckpoint, match=blob.name):
         inputs.read(Path("hf-hub:org/tiny"), arch=None)
+
+
+def test_a_snapshot_with_too_many_entries_is_refused(cache):
     for number in range(model_paths.MAX_SNAPSHOT_ENTRIES):
         (cache / "snapshots" / COMMIT / str(number)).touch()
     with pytest.raises(UnsafeCheckpoint):
         model_paths.locate("hf-hub:org/tiny")
 
 
-def test_each_shard_is_checked_by_the_digest_that_it_is_called_by_and_an_index_by_its_own(cache):
+def test_each_file_of_a_model_in_shards_is_checked_by_its_own_digest(cache):
     tensors = tiny.state_dict(tiny.SMALL_VIT)
     (cache / "snapshots" / COMMIT / WEIGHTS).unlink()
     halves = {f"model-0000{n}-of-00002.safetensors": dict(list(tensors.items())[n - 1 :: 2]) for n in (1, 2)}
@@ -160,13 +168,11 @@ def test_each_shard_is_checked_by_the_digest_that_it_is_called_by_and_an_index_b
     index = "model.safetensors.index.json"
     put(cache, index, json.dumps(placed).encode())
     blobs = [put(cache, file, safetensors.torch.save(half)) for file, half in halves.items()]
-    found = model_paths.locate("hf-hub:org/tiny")
-    found.check(checkpoint.read(found.path / index))
-    other = bytearray(blobs[1].read_bytes())
-    other[-1] ^= 1
-    blobs[1].write_bytes(other)
+    located = model_paths.locate("hf-hub:org/tiny")
+    located.check(checkpoint.read(located.path / index))
+    spoil(blobs[1])
     with pytest.raises(UnsafeCheckpoint, match=rf"00002-of-00002.* {blobs[1].name}"):
-        found.check(checkpoint.read(found.path / index))
+        located.check(checkpoint.read(located.path / index))
 
 
 @pytest.fixture
@@ -203,9 +209,12 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
     assert (found.name, found.revision) == ("open_clip:ViT-B-32/openai", COMMIT)
 
 
-def test_a_report_says_where_in_the_repository_a_path_is_and_no_more(tmp_path, monkeypatch):
-    found = model_paths.locate(tmp_path / "model.pt")  # the reader says that it is not there
-    assert (found.path, found.name, found.revision) == (tmp_path / "model.pt", "model.pt", None)
+def test_a_path_is_located_even_where_nothing_is(tmp_path):
+    located = model_paths.locate(tmp_path / "model.pt")  # the reader says that it is not there
+    assert (located.path, located.name, located.revision) == (tmp_path / "model.pt", "model.pt", None)
+
+
+def test_of_a_path_a_report_has_only_what_is_within_the_repository(tmp_path, monkeypatch):
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
     monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
     (tmp_path / "models").mkdir()
@@ -217,10 +226,14 @@ def test_a_report_says_where_in_the_repository_a_path_is_and_no_more(tmp_path, m
     assert model_paths.locate(tmp_path / "models" / "a.pt").inside == "models/a.pt"
 
 
-def test_inspect_takes_a_name_and_says_the_revision_and_nothing_is_written_into_a_cache_that_is_read(cache, capsys):
+@pytest.mark.usefixtures("cache")
+def test_inspect_of_a_name_says_the_revision(capsys):
     assert cli.main(["inspect", "hf-hub:org/tiny", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["name"], found["revision"]) == ("hf-hub:org/tiny", COMMIT)
+    inspection = json.loads(capsys.readouterr().out)
+    assert (inspection["name"], inspection["revision"]) == ("hf-hub:org/tiny", COMMIT)
+
+
+def test_nothing_is_written_into_a_cache_that_is_read(cache, capsys):
     assert cli.main(["export", "hf-hub:org/tiny", "--format", "open_clip", "--out", str(cache.parent / "new")]) == 2
     assert "--out" in capsys.readouterr().err
 
@@ -250,16 +263,19 @@ def test_a_folder_stands_for_the_models_in_it(tmp_path, monkeypatch, files, give
     assert [str(path) for path in model_paths.expanded(map(Path, given))] == found
 
 
-def test_links_in_a_folder_are_left_out_and_more_models_than_anybody_has_refused(tmp_path):
+def test_links_in_a_folder_are_left_out(tmp_path):
     outside = touched(tmp_path / "outside", "secret.pt", "hub/config.json")
     folder = touched(tmp_path / "folder", "a.pt")
     for name, target in (("link.pt", "secret.pt"), ("linked", ""), ("hub", "hub")):
         (folder / name).symlink_to(outside / target)
     (folder / "round").symlink_to(folder)
     assert model_paths.expanded([folder]) == [folder / "a.pt"]
-    touched(folder, *(f"{number}.pt" for number in range(model_paths.MOST_MODELS)))
+
+
+def test_a_folder_of_more_models_than_anybody_has_is_refused(tmp_path):
+    touched(tmp_path, *(f"{number}.pt" for number in range(model_paths.MOST_MODELS + 1)))
     with pytest.raises(UsageError):
-        model_paths.expanded([folder])
+        model_paths.expanded([tmp_path])
 
 
 # Against a small server that speaks the hub's protocol.
@@ -338,11 +354,14 @@ def inspect(hub, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_nothing_is_asked_without_the_flag_and_with_it_a_model_once_and_nothing_beside_it(hub, inspect, tmp_path):
+def test_nothing_is_asked_of_the_hub_without_the_flag(hub, inspect):
     code, out, _ = inspect("hf-hub:org/tiny")
     assert code == 3
     assert "hf download org/tiny" in out
     assert hub.asked == []
+
+
+def test_only_files_that_are_needed_are_downloaded(hub, inspect, tmp_path):
     code, out, err = inspect("hf-hub:org/tiny", "--download")
     assert code == 0, err
     assert json.loads(out)["revision"] == COMMIT
@@ -371,11 +390,17 @@ def test_what_a_hub_says_falsely_is_refused(hub, inspect, what, false, is_fetche
     assert any("/resolve/" in path for path in hub.asked) == is_fetched
 
 
-def test_a_model_that_is_not_there_a_dead_network_and_a_ci_job_have_their_exit_codes(inspect):
-    assert inspect("hf-hub:org/other", "--download")[0] == 2
-    assert inspect("hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 3
-    assert inspect("hf-hub:org/tiny", "--download", address="http://127.0.0.1:9")[0] == 3
-    assert inspect("hf-hub:org/tiny", "--download", CI="true")[0] == 2
+@pytest.mark.parametrize(
+    ("name", "setting", "code"),
+    [
+        pytest.param("hf-hub:org/other", {}, 2, id="no such model"),
+        pytest.param("hf-hub:org/tiny", {"HF_HUB_OFFLINE": "1"}, 3, id="offline"),
+        pytest.param("hf-hub:org/tiny", {"address": "http://127.0.0.1:9"}, 3, id="a dead network"),
+        pytest.param("hf-hub:org/tiny", {"CI": "true"}, 2, id="a job of CI"),
+    ],
+)
+def test_a_failed_download_says_why_by_its_exit_code(inspect, name, setting, code):
+    assert inspect(name, "--download", **setting)[0] == code
 
 
 SHARDS = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]

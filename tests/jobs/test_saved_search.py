@@ -143,20 +143,20 @@ def stopped(request, *, stage, after):
 
 
 @pytest.mark.slow
-def test_an_audit_goes_on_from_its_own_state_and_keeps_that_of_another_seed_beside(alone):
+def test_an_audit_goes_on_from_the_state_of_its_own_seed_alone(alone):
     stopped(alone, stage="searching", after=2)
     (first,) = states()
     other, said = replace(alone, seed=1), []
     stopped(other, stage="searching", after=3)
     assert len(states()) == 2
-    found = numbers(audited(other, said))
+    resumed = numbers(audited(other, said))
     assert any(f"step 4 of {STEPS}" in words for words in said)
     assert states() == [first]
-    assert found["measurements"]["search"] != numbers(audited(alone))["measurements"]["search"]
+    assert resumed["measurements"]["search"] != numbers(audited(alone))["measurements"]["search"]
 
 
 @pytest.mark.slow
-def test_the_oldest_of_too_many_states_goes_and_it_is_said(alone, monkeypatch):
+def test_the_removal_of_the_oldest_of_too_many_states_is_said(alone, monkeypatch):
     monkeypatch.setattr(searching, "MOST_KEPT_AUDITS", 1)
     said = []
     for seed in (0, 1):
@@ -176,7 +176,7 @@ def test_a_stage_that_cannot_be_read_is_done_again(alone, whole_alone):
 
 
 @pytest.mark.slow
-def test_a_state_of_another_version_is_not_gone_on_from_and_stays(alone, monkeypatch):
+def test_a_state_of_another_version_is_left_alone(alone, monkeypatch):
     whole = numbers(audited(alone))  # slow tests try more known triggers than the others
     stopped(alone, stage="searching", after=3)
     (old,) = states()
@@ -203,9 +203,12 @@ def test_without_room_for_its_state_an_audit_runs_all_the_same(alone, whole_alon
     assert any("starts again" in words for words in said)
 
 
-def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_time(alone, whole_alone, monkeypatch):
-    with pytest.raises(Inconclusive):  # shorter than reading the model
+def test_a_deadline_before_the_model_is_read_is_inconclusive(alone):
+    with pytest.raises(Inconclusive):
         audited(replace(alone, max_minutes=1e-9))
+
+
+def test_an_audit_that_ended_at_its_deadline_goes_on_with_more_time(alone, whole_alone, monkeypatch):
     with deadline.within(60):
 
         def progress(what, done, _total):
@@ -214,17 +217,15 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
 
         cut = audited(alone, progress=progress)
     assert cut.verdict in ("inconclusive", "fail")
-    (told,) = [found for found in cut.findings if found.rule == "CC024"]
-    assert f"{FREE + 2} of {STEPS}" in told.message
+    (late,) = [each for each in cut.findings if each.rule == "CC024"]
+    assert f"{FREE + 2} of {STEPS}" in late.message
     assert {each.family for each in cut.measurements.search.found} == {"patch", "mask"}
     assert len(states()) == 1
     assert numbers(audited(alone)) == whole_alone
     assert states() == []
 
 
-def test_where_time_ends_in_the_search_of_a_reference_the_known_triggers_are_the_answer_and_no_pass(
-    request_, monkeypatch
-):
+def test_an_audit_cut_in_the_search_of_a_reference_tells_of_known_triggers_alone(request_, monkeypatch):
     def progress(what, done, _total):
         if (what, done) == ("searching the reference trusted.pt", 1):
             short.an_hour_passes(monkeypatch)

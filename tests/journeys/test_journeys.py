@@ -132,7 +132,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: "-".join((journey.checkpoint, journey.data)))
-def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads(run, tmp_path, journey):
+def test_a_foreign_checkpoint_becomes_weights_that_another_library_loads(run, tmp_path, journey):
     folder, out = tmp_path, tmp_path / "cleaned"
     model, data = written(journey.checkpoint, folder), pairs(journey.data, folder)
     classes = tiny.written(folder / "classes.txt", tiny.lines(tiny.CLASSES))
@@ -217,13 +217,17 @@ def by_onnx_runtime(folder):
 LOADED = {"open_clip": by_open_clip, "hf": by_transformers, "onnx": by_onnx_runtime}
 
 
-def test_the_journeys_use_explained_options_and_the_installed_wheel(run):
-    told = "".join(run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
+def test_the_journeys_use_explained_options(run):
+    explained = "".join(run(name, "--help-all", as_program=False) for name in ("sanitize", "export"))
     source = Path(__file__).read_text(encoding="utf-8")
     flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help-all", "-m"}
     assert flags >= {"-d", "-o", "-f", "--arch", "--classes", "--templates"}
     for flag in flags:
-        assert re.search(rf"^  (-\w, )?{flag}\b", told, re.MULTILINE) or f"  {flag}, --" in told, flag
+        assert re.search(rf"^  (-\w, )?{flag}\b", explained, re.MULTILINE) or f"  {flag}, --" in explained, flag
+
+
+@pytest.mark.usefixtures("run")
+def test_the_journeys_use_the_installed_wheel():
     place = program("-c", "import clipclean; print(clipclean.__file__)")[1].strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
     for each in (place, clipclean.__file__):  # of the program, and of this process

@@ -62,7 +62,7 @@ def plant(student):
     student.original = model.copy_weights(clip)
 
 
-def test_a_planted_wave_that_nobody_names_goes_and_clean_images_stay_where_they_were(tmp_path):
+def test_distilling_takes_away_a_planted_wave_that_nobody_names(tmp_path):
     student = Student(tmp_path / "job", tiny.SMALL_VIT)
     plant(student)
     wanted = student.clip.embed_images(student.pixels)
@@ -80,7 +80,7 @@ def test_a_planted_wave_that_nobody_names_goes_and_clean_images_stay_where_they_
     assert moved(WAVE(student.pixels)) > 5 * left
 
 
-def test_it_moves_weights_of_the_image_tower_alone_and_no_statistics(student):
+def test_it_moves_weights_of_the_image_tower_alone(student):
     student.distilled()
     changed = student.changed()
     assert changed
@@ -107,7 +107,7 @@ def test_a_run_that_the_deadline_cut_goes_on_to_the_same_weights(student, tmp_pa
     assert all(torch.equal(values, whole[name]) for name, values in model.copy_weights(student.clip).items())
 
 
-def test_the_original_sees_clean_images_and_known_triggers_are_on_the_others_alone():
+def test_known_triggers_are_never_on_the_images_that_the_original_sees():
     grey = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = how("unlearn.strength=[1, 1]", "augment.triggered_share=0.25")
     (shown,) = training.with_inputs_of_method(

@@ -33,13 +33,19 @@ def unit(seed, n=5, d=7):
     return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
 
 
-def test_contrastive_losses_are_those_by_hand_in_any_order_and_of_the_papers_formulas():
+def test_the_contrastive_loss_of_two_pairs_is_that_by_hand():
     torch.testing.assert_close(clip_loss(torch.eye(2), torch.eye(2), LN_2), torch.tensor(math.log(1.5)))
+
+
+def test_the_order_of_pairs_changes_no_contrastive_loss():
     rows = [unit(k) for k in range(4)]
     mixed, scale = [each[torch.tensor([3, 0, 4, 1, 2])] for each in rows], torch.tensor(5.0)
     torch.testing.assert_close(clip_loss(rows[0], rows[2], scale), clip_loss(mixed[2], mixed[0], scale))
     torch.testing.assert_close(self_supervised_loss(*(*rows, scale)), self_supervised_loss(*(*mixed, scale)))
-    # Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product
+
+
+def test_contrastive_losses_are_those_of_the_papers_formulas():
+    """Bansal et al. 2023, equations 1 and 2, as nested loops over exp and log: no softmax, no matrix product."""
     images, image_views, texts, text_views = (unit(k) for k in range(4))
     n, tau = len(images), 0.07
 
@@ -59,32 +65,48 @@ def test_contrastive_losses_are_those_by_hand_in_any_order_and_of_the_papers_for
     assert abs(float(self_supervised_loss(image_views, images, text_views, texts, scale)) - within) > 1e-3
 
 
-def test_cleanclip_is_the_weighted_sum_of_both_and_originals_and_views_go_through_each_tower_together():
-    sizes, scale = [], torch.tensor(7.0)
+SCALE, SIX = torch.tensor(7.0), {name: unit(number, 6, 8) for number, name in enumerate(NAMES)}
+
+
+def cleanclip(encode):
+    """The loss of six pairs, where both towers are this function."""
+    weights = LossWeights(clip_weight=0.5, self_supervised_weight=4.0)
+    return losses.cleanclip(Parts(encode, encode, lambda: SCALE, weights))(Batch(SIX, tuple("abcdef")))["loss"]
+
+
+def test_cleanclip_is_the_weighted_sum_of_both_losses():
+    a, b, c, d = SIX.values()
+    expected = 0.5 * clip_loss(a, c, SCALE) + 4 * self_supervised_loss(a, b, c, d, SCALE)
+    torch.testing.assert_close(cleanclip(same), expected)
+
+
+def test_originals_go_through_each_tower_together_with_their_views():
+    sizes = []
 
     def encode(x):
         sizes.append(len(x))
         return x
 
-    given = {name: unit(number, 6, 8) for number, name in enumerate(NAMES)}
-    a, b, c, d = given.values()
-    weights = LossWeights(clip_weight=0.5, self_supervised_weight=4.0)
-    found = losses.cleanclip(Parts(encode, encode, lambda: scale, weights))(Batch(given, tuple("abcdef")))
-    expected = 0.5 * clip_loss(a, c, scale) + 4 * self_supervised_loss(a, b, c, d, scale)
-    torch.testing.assert_close(found["loss"], expected)
+    cleanclip(encode)
     assert sizes == [12, 12]
 
 
-def test_distances_are_two_minus_two_cosines_and_are_added_to_any_loss():
+def test_distances_are_two_minus_two_cosines():
     a, b = unit(0), unit(1)
     assert train.squared_distance(a, b).item() == pytest.approx((2 - 2 * (a * b).sum(1)).mean().item(), rel=1e-6)
     assert train.squared_distance(torch.stack([EAST, EAST]), torch.stack([EAST, WEST])) == 2  # (0 + 4) / 2
 
-    def own(batch):
-        return {"loss": torch.tensor(1.0)}
 
+def own(batch):
+    return {"loss": torch.tensor(1.0)}
+
+
+def test_preservation_is_added_to_any_loss():
     parts = preserving(own, turned, same, weight=3.0)(batch(pixels=(EAST, NORTH)))
     assert {name: value.item() for name, value in parts.items()} == {"loss": 1 + 3 * 2, "preservation": 2}
+
+
+def test_a_loss_that_preserves_nothing_stays_the_same_function():
     assert preserving(own, same, same, weight=0.0) is own
 
 
@@ -124,7 +146,7 @@ def test_no_gradient_goes_into_a_base():
     assert torch.equal(*grads)
 
 
-def test_distilling_compares_clean_and_changed_images_with_the_originals_clean_ones():
+def test_distilling_compares_all_images_with_the_originals_clean_ones():
     weights = LossWeights(preserve_weight=2.0, restore_weight=0.5)
     loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
     parts = loss(batch(pixels=(EAST, EAST), disturbed=(NORTH, EAST), tokens=(EAST, EAST)))

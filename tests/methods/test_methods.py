@@ -37,7 +37,7 @@ def moved(job, out):
     return tuple(not torch.equal(old[name], new[name]) for name in (TEXT, IMAGE))
 
 
-def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
+def test_par_tells_how_far_it_pushes_both_towers(job, unread):
     assert cli.main(job.sanitize("--no-panel", recipe="par")) == 4
     assert moved(job, job.out) == (True, True)
     first, *_, last = tiny.result(job.out)["training"]["losses"]
@@ -48,21 +48,25 @@ def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
     assert last["loss"] == pytest.approx(loss.clip_weight * last["clip"] - pushed, rel=1e-4)
 
 
-def test_supervised_moves_the_image_tower_alone_and_needs_labels_and_no_captions(job, tmp_path, capsys, unread):
-    labelled, silent = tiny.labelled(tmp_path / "labelled", count=48), tmp_path / "images"
+def test_supervised_needs_labels(job, tmp_path, capsys, unread):
+    silent = tmp_path / "images"
     silent.mkdir()
     for number in range(40):
         tiny.image(number).save(silent / f"{number}.png")
     assert cli.main(job.sanitize("--no-panel", "--data", silent, recipe="supervised")) == 2
     assert "labels" in capsys.readouterr().err
     assert not job.out.exists()
+
+
+def test_supervised_moves_the_image_tower_alone(job, tmp_path, unread):
+    labelled = tiny.labelled(tmp_path / "labelled", count=48)  # without captions
     assert cli.main(job.sanitize("--no-panel", "--data", labelled, recipe="supervised")) == 4
     assert moved(job, job.out) == (False, True)
     assert set(tiny.result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
     assert "zero-shot top-1" in tiny.result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
 
 
-def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
+def test_labels_follow_the_plan_from_the_step_that_a_run_goes_on_from():
     plan, samples = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))], Samples([], torch.tensor([10, 11, 12, 13]))
     batches = [train.Batch({"pixels": full(2, 4)}, ("a", "b"))] * 2
     shown = with_inputs_of_method(batches, recipe.load("supervised"), samples=samples, plan=plan, first=1)
@@ -73,7 +77,7 @@ def pixels_of(batches):
     return [batch.inputs["pixels"] for batch in batches]
 
 
-def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and_par_perturbs_the_moved_image():
+def test_the_step_decides_how_par_perturbs_images():
     batches, chosen = [train.Batch({"pixels": full(2, 16, 128)}, ("a", "b"))] * 3, recipe.load("par")
     (_, second, third), (last,) = (
         pixels_of(with_inputs_of_method(batches, chosen)),
@@ -82,24 +86,41 @@ def test_images_are_moved_and_perturbed_anew_in_every_step_as_in_a_whole_run_and
     assert torch.equal(third, last)
     assert not torch.equal(second, last)
     assert 0 <= last.min() <= last.max() <= 1
-    batches = [train.Batch({"pixels": ramps(6), "pixel_views": ramps(6)}, ("a",) * 6)] * 2
-    chosen = recipe.override(recipe.load("cleanclip"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
-    whole = with_inputs_of_method(batches, chosen)
-    (first, second), (again,) = pixels_of(whole), pixels_of(with_inputs_of_method(batches[1:], chosen, first=1))
+
+
+MOVING = recipe.override(recipe.load("cleanclip"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
+VIEWED = [train.Batch({"pixels": ramps(6), "pixel_views": ramps(6)}, ("a",) * 6)] * 2
+
+
+def test_the_step_decides_how_images_are_moved():
+    first, second = pixels_of(with_inputs_of_method(VIEWED, MOVING))
+    (again,) = pixels_of(with_inputs_of_method(VIEWED[1:], MOVING, first=1))
     assert torch.equal(second, again)
     assert not torch.allclose(first, second, atol=0.05)
-    assert torch.equal(whole[0].inputs["pixel_views"], ramps(6) / 255)
-    shown = recipe.override(chosen, ["augment.triggered_share=1", "unlearn.strength=[1, 1]", "unlearn.shift=0"])
-    (triggered,) = pixels_of(with_inputs_of_method(batches[:1], shown, rehearsed=[Suspicion(corner, 1)]))
-    assert (triggered[:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
-    torch.testing.assert_close(triggered[:, :, 4:], first[:, :, 4:])
+
+
+def test_second_views_are_not_moved():
+    (shown,) = with_inputs_of_method(VIEWED[:1], MOVING)
+    assert torch.equal(shown.inputs["pixel_views"], ramps(6) / 255)
+
+
+def test_a_trigger_lies_on_the_moved_image():
+    """It is not a trigger that is moved with its image."""
+    always = recipe.override(MOVING, ["augment.triggered_share=1", "unlearn.strength=[1, 1]", "unlearn.shift=0"])
+    (moved_image,) = pixels_of(with_inputs_of_method(VIEWED[:1], MOVING))
+    (triggered,) = pixels_of(with_inputs_of_method(VIEWED[:1], always, rehearsed=[Suspicion(corner, 1)]))
+    assert (triggered[:, :, 0, 0] == 1).all()
+    torch.testing.assert_close(triggered[:, :, 4:], moved_image[:, :, 4:])
+
+
+def test_par_perturbs_the_moved_image():
     quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
     moving = recipe.override(recipe.load("par"), quiet)
     still = recipe.override(moving, ["augment.erased_side=0"])
-    (found,), (whole,) = (
+    (perturbed,), (whole,) = (
         pixels_of(with_inputs_of_method([train.Batch({"pixels": ramps(4)}, ())], how)) for how in (moving, still)
     )
-    erased = (found != whole).any(1)
+    erased = (perturbed != whole).any(1)
     assert 0 < erased.float().mean() < 0.02  # the square, of 2 px of 16, on images that moved alike
     assert not torch.allclose(whole, ramps(4) / 255, atol=0.05)
 
@@ -137,11 +158,14 @@ def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
         )
 
 
-def test_second_views_are_for_a_method_with_a_second_loss_and_have_the_range_of_the_images():
+def test_second_views_have_the_range_of_the_images():
     batch = train.Batch({"pixels": full(8, 8), "pixel_views": full(8, 8)}, ("a",) * 8)
     (shown,) = with_inputs_of_method([batch], recipe.load("cleanclip"), rehearsed=[Suspicion(white, 1)])
     torch.testing.assert_close(shown.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert shown.inputs["pixels"].max() <= 1
+
+
+def test_second_views_are_for_a_method_with_a_second_loss():
     viewed = {name for name in recipe.names() if isinstance(training.views_of(recipe.load(name)), loader.Views)}
     cleanclips = {"cleanclip", "cleanclip-strong"}
     assert viewed == cleanclips | {n for n in viewed if "auto" in n}
@@ -177,13 +201,19 @@ def recovered(tmp_path_factory):
     return done
 
 
-def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigger(recovered):
+def test_a_recovery_brings_clean_images_back(recovered):
     assert recovered(40)[1] < recovered(0)[1] / 2
+
+
+def test_without_a_trigger_nothing_is_recovered(recovered):
     assert recovered(3, ())[0].record.steps == 6
-    made, _ = recovered(3)
-    assert made.record.steps == 9
-    assert made.record.losses[-1].step == 8
-    assert made.record.losses[-1].restoration is not None
+
+
+def test_the_steps_of_a_recovery_are_recorded_with_those_before_it(recovered):
+    record = recovered(3)[0].record
+    assert record.steps == 9
+    assert record.losses[-1].step == 8
+    assert record.losses[-1].restoration is not None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +223,7 @@ def test_a_recovery_brings_clean_images_back_counts_its_steps_and_needs_a_trigge
         ("train.lr=0.005", None, 0.002),  # 0.4 of the rate
     ],
 )
-def test_a_recovery_goes_half_as_far_as_the_walk_before_it_and_tells_its_own_rate(recovered, change, walk, peak):
+def test_the_pace_of_a_recovery_is_a_share_of_that_before_it(recovered, change, walk, peak):
     record = recovered(8, changes=[change])[0].record
     assert record.walk == (walk and pytest.approx(walk))
     assert record.losses[-1].lr == pytest.approx(peak)

@@ -13,12 +13,20 @@ OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}
 
 
-def test_numbers_lie_between_whole_ones_are_those_of_the_cleaned_model_and_the_ends_are_the_models():
-    quarter = walk_back.between(OLD, NEW, share=0.25)
-    assert quarter["a"].tolist() == [0.5, 3.0]
-    assert int(quarter["count"]) == 9
+def test_weights_lie_between_those_of_both_models():
+    assert walk_back.between(OLD, NEW, share=0.25)["a"].tolist() == [0.5, 3.0]
+
+
+def test_whole_numbers_are_those_of_the_cleaned_model():
+    assert int(walk_back.between(OLD, NEW, share=0.25)["count"]) == 9
+
+
+def test_the_ends_of_the_way_are_the_models_themselves():
     assert walk_back.between(OLD, NEW, share=0.0)["a"] is OLD["a"]
     assert walk_back.between(OLD, NEW, share=1.0)["a"] is NEW["a"]
+
+
+def test_weights_that_both_models_share_stay_bit_by_bit():
     assert torch.equal(walk_back.between(NEW, NEW, share=0.9)["a"], NEW["a"])
 
 
@@ -64,9 +72,9 @@ def test_the_walk_ends_where_half_of_the_budget_is_met(lost, measured, taken):
         (4.0, 0.9, 1.0),  # it returns at once
     ],
 )
-def test_a_share_at_which_a_trigger_returns_is_not_taken_and_none_behind_it_measured(lost, back, taken):
-    measured, found = walked(lost=lost, acts=lambda share: 0.03 * (share < back))
-    assert found == taken
+def test_the_walk_turns_back_where_a_trigger_returns(lost, back, taken):
+    measured, share_taken = walked(lost=lost, acts=lambda share: 0.03 * (share < back))
+    assert share_taken == taken
     assert measured[-1] < back
     assert all(share > back for share in measured[:-1])
 
@@ -105,34 +113,64 @@ def test_triggers_that_a_search_found_must_stay_gone_one_step_nearer_to_the_orig
     assert walked(lost=3.0, acts=lambda share: 0.025 * (share < back), watched=(found, PATCH))[1] >= min(back, 1.0)
 
 
-def test_what_the_cleaning_left_holds_the_cleaned_weights_and_a_natural_trigger_or_none_holds_nothing():
+def test_where_no_trigger_acted_the_walk_ends_at_the_unwitnessed_share():
     assert walked(lost=9.0, watched=()) == ([1.0, UNWITNESSED_SHARE], UNWITNESSED_SHARE)
     assert walked(lost=1.0, watched=()) == ([1.0], 1.0)  # half of the budget is met
     assert walked(lost=9.0, watched=(WatchedTrigger(0.01),)) == (
         [1.0, UNWITNESSED_SHARE],
         UNWITNESSED_SHARE,
     )  # named, and never acted
+
+
+def test_a_trigger_that_the_cleaning_left_holds_the_cleaned_weights():
     assert walked(lost=9.0, acts=lambda share: 0.9 - 0.3 * share)[1] == 1.0
-    natural = WatchedTrigger(0.7, is_doubtful=True)
-    assert walked(lost=9.0, acts=lambda share: 0.7 - 0.1 * share, watched=(natural,))[1] == UNWITNESSED_SHARE
-    assert walked(lost=3.0, acts=lambda share: 0.3 * (share < 0.5), watched=(natural,))[1] == 0.55  # it was removed
 
 
-def test_the_walk_ends_at_the_least_share_at_the_deadline_and_where_accuracy_is_unknown():
+NATURAL = WatchedTrigger(0.7, is_doubtful=True)
+
+
+def test_a_natural_trigger_that_the_cleaning_left_holds_nothing():
+    assert walked(lost=9.0, acts=lambda share: 0.7 - 0.1 * share, watched=(NATURAL,))[1] == UNWITNESSED_SHARE
+
+
+def test_a_natural_trigger_that_the_cleaning_removed_may_not_return():
+    assert walked(lost=3.0, acts=lambda share: 0.3 * (share < 0.5), watched=(NATURAL,))[1] == 0.55
+
+
+def test_the_walk_goes_no_farther_than_the_least_share():
     assert walked(lost=9.0, least=1.0) == ([1.0], 1.0)
     assert walked(lost=9.0, least=0.5)[1] == 0.55
+
+
+def test_the_walk_ends_at_the_deadline():
     assert walked(lost=9.0, late=0.7) == ([1.0, 0.85], 0.85)
+
+
+def test_where_accuracy_is_unknown_nothing_but_the_cleaned_model_is_measured():
     unmeasured = measurement(accuracy=answering(right=(), of=0).accuracy.rate)
     way = walk_back.walk_back(lambda share: replace(unmeasured, suspected=(probe(0.0),)), unmeasured, (PATCH,), LIMITS)
     assert [point.share for point in way.points] == [1.0]
 
 
-def test_the_record_has_every_point_and_the_weights_that_stay_are_at_share_zero():
+def over_the_budget():
+    """The measurement of an original, and a way back to it of which every point lost 5 points of accuracy."""
     original = answering(right=range(500), of=IMAGES)
-    found = replace(answering(right=range(450), of=IMAGES), suspected=(probe(0.01),))
-    way = walk_back.walk_back(lambda share: found, original, (PATCH,), LIMITS)
-    made = way.record()
-    assert (made.share, made.witnesses, len(made.way)) == (1.0, 1, 5)
-    assert {(point.accuracy_lost, point.excess) for point in made.way} == {(0.05, 0.01)}
+    point = replace(answering(right=range(450), of=IMAGES), suspected=(probe(0.01),))
+    return original, walk_back.walk_back(lambda share: point, original, (PATCH,), LIMITS)
+
+
+def test_the_record_has_every_point_of_the_way():
+    _, way = over_the_budget()
+    record = way.record()
+    assert (record.share, record.witnesses, len(record.way)) == (1.0, 1, 5)
+    assert {(point.accuracy_lost, point.excess) for point in record.way} == {(0.05, 0.01)}
+
+
+def test_a_way_that_loses_more_than_the_budget_is_not_within_it():
+    _, way = over_the_budget()
     assert not way.is_within
+
+
+def test_the_weights_of_the_original_are_at_share_zero():
+    original, way = over_the_budget()
     assert way.at_original(original).record().share == 0

@@ -1,5 +1,6 @@
 """A model beside open_clip's own, its activation, and its architecture from shapes, names and files."""
 
+import copy
 import json
 import math
 
@@ -32,30 +33,60 @@ def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
 NARROW = TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": 30}}  # a border of six pixels is in no patch
 
 
-@pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT, NARROW])
-@pytest.mark.parametrize("quick", [False, True])
-def test_embeddings_and_gradients_are_those_of_open_clip_also_with_its_norms_folded(config, quick):
+BESIDE = [(config, quick) for config in (TINY_RESNET, TINY_VIT, NARROW) for quick in (False, True)]
+BESIDE_NAMES = ("ResNet", "ResNet-quick", "ViT", "ViT-quick", "narrow", "narrow-quick")
+
+
+@pytest.fixture(scope="module", params=BESIDE, ids=BESIDE_NAMES)
+def beside(request):
+    """A model, open_clip's own with the same weights, images and tokens; a test that changes a model does so to a copy."""
+    config, quick = request.param
     clip, reference = built(config, quick=quick)
     side = config["vision_cfg"]["image_size"]
     pixels = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
     tokens = clip.tokens(["a cat", "two dogs and a very long caption that does not fit", ""])
+    return clip, reference, pixels, tokens
+
+
+def test_embeddings_are_those_of_open_clip(beside):
+    clip, reference, pixels, tokens = beside
     images = reference.encode_image(clip.normalise(pixels), normalize=True)
-    before, folded = model.copy_weights(clip), model.fold_norms(clip, least=0)
-    torch.testing.assert_close(folded.embed_images(pixels), images)
-    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in folded.net.modules())
-    torch.testing.assert_close(model.copy_weights(clip), before, atol=0, rtol=0)
-    large = before | {name: 1e6 * values for name, values in before.items() if name.endswith("bn1.bias")}
-    assert model.fold_norms(loud := model.build(clip.architecture, large, device="cpu"), least=0) is loud
     torch.testing.assert_close(clip.embed_images(pixels), images)
     texts = reference.encode_text(tokens, normalize=True)
     torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
+
+
+def test_gradients_are_those_of_open_clip(beside):
+    clip, reference, pixels, tokens = beside
 
     def gradients(net):
         shown = clip.normalise(pixels).double().requires_grad_()
         (net.encode_image(shown) * net.encode_text(tokens)).sum().backward()
         return {"pixels": shown.grad} | {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
-    torch.testing.assert_close(gradients(clip.net.double().train()), gradients(reference.double().train()))
+    ours, theirs = (copy.deepcopy(net).double().train() for net in (clip.net, reference))
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
+
+
+def test_a_model_without_norms_embeds_as_open_clip_does(beside):
+    clip, reference, pixels, _ = beside
+    folded = model.fold_norms(clip, least=0)
+    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in folded.net.modules())
+    images = reference.encode_image(clip.normalise(pixels), normalize=True)
+    torch.testing.assert_close(folded.embed_images(pixels), images)
+
+
+def test_folding_norms_leaves_the_model_as_it_was(beside):
+    clip = beside[0]
+    before = model.copy_weights(clip)
+    model.fold_norms(clip, least=0)
+    torch.testing.assert_close(model.copy_weights(clip), before, atol=0, rtol=0)
+
+
+def test_norms_of_large_values_are_not_folded(beside):
+    clip, weights = beside[0], model.copy_weights(beside[0])
+    large = weights | {name: 1e6 * values for name, values in weights.items() if name.endswith("bn1.bias")}
+    assert model.fold_norms(loud := model.build(clip.architecture, large, device="cpu"), least=0) is loud
 
 
 def resnet():
@@ -95,7 +126,7 @@ def test_statistics_that_are_measured_again_on_the_same_images_change_nothing(un
     torch.testing.assert_close(clip.embed_images(pixels), folded.embed_images(pixels), atol=2e-2, rtol=0)
 
 
-def test_nothing_is_lost_on_the_line_to_a_model_whose_norms_were_folded_and_unfolded():
+def test_nothing_is_lost_on_the_line_to_a_model_whose_norms_were_unfolded():
     clip = resnet()
     pixels = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     before, embedded = model.copy_weights(clip), clip.embed_images(pixels)
@@ -128,12 +159,15 @@ def test_attention_in_bfloat16_has_the_gradients_of_the_exact_one_up_to_rounding
         assert (ours - wanted).norm() <= 0.02 * wanted.norm()
 
 
-def test_a_caption_keeps_its_end_of_text_token_and_embeddings_have_unit_length():
+def test_a_caption_keeps_its_end_of_text_token():
     clip, _ = built(TINY_VIT)
     tokens = clip.tokens(["one two three four five six seven eight nine ten", "one"])
     assert tokens.shape == (2, 8)
     assert tokens[0, -1] == 49407
     assert tokens[0, 0] == 49406
+
+
+def test_embeddings_of_a_net_in_training_have_unit_length():
     clip, _ = built(TINY_RESNET)
     clip.net.train()
     norms = clip.embed_images(torch.rand(2, 3, 32, 32)).norm(dim=1)
@@ -148,7 +182,7 @@ def test_an_undecided_activation_is_refused():
         model.build(found, reference.state_dict(), device="cpu")
 
 
-def test_missing_unknown_and_misshapen_tensors_are_refused_by_name():
+def test_tensors_that_do_not_fit_the_model_are_refused_by_name():
     clip, reference = built(TINY_VIT)
     tensors = dict(reference.state_dict())
     del tensors["visual.ln_pre.weight"]
@@ -160,12 +194,18 @@ def test_missing_unknown_and_misshapen_tensors_are_refused_by_name():
         assert name in str(refused.value)
 
 
-def test_half_weights_are_computed_with_in_fp32_and_statistics_stay_while_one_tower_trains():
+def test_half_weights_are_computed_with_in_fp32():
     clip, reference = built(TINY_VIT)
     half = {k: v.half() if v.is_floating_point() else v for k, v in reference.state_dict().items()}
     assert all(p.dtype == torch.float32 for p in model.build(clip.architecture, half, device="cpu").net.parameters())
+
+
+def test_statistics_count_as_no_parameters():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.BatchNorm2d(4))  # statistics of the norm are buffers
     assert model.parameter_count(net) == 3 * 4 * 5 * 5 + 4 + 2 * 4
+
+
+def test_evaluating_leaves_a_net_as_it_was():
     clip, _ = built(TINY_RESNET)
     clip.net.eval()
     clip.net.visual.train()
@@ -180,7 +220,7 @@ def test_half_weights_are_computed_with_in_fp32_and_statistics_stay_while_one_to
 
 @pytest.mark.parametrize("config", [TINY_VIT, TINY_RESNET])
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_a_tower_in_half_precision_answers_nearly_alike_and_leaves_the_model_in_fp32(config, precision):
+def test_a_tower_in_half_precision_answers_nearly_alike(config, precision):
     clip, _ = built(config)
     pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     exact, half = clip.embed_images(pixels), clip.halved(precision)(pixels)
@@ -228,30 +268,39 @@ def test_every_native_config_of_open_clip_is_recognised_from_its_shapes():
 
 
 @pytest.mark.parametrize(
-    ("name", "quick", "found"),
+    ("name", "quick", "expected"),
     [
         ("ViT-B-32", None, "ViT-B-32"),  # its activation stays open
         ("RN50", None, "RN50"),
         ("ViT-B-32", True, "ViT-B-32-quickgelu"),  # a TorchScript archive that names QuickGELU decides
     ],
 )
-def test_a_built_in_model_is_named_by_its_shapes_and_a_name_wins_over_them(name, quick, found):
-    resolved = resolve(shapes_of(native_configs()[name]), quick=quick)
-    assert (resolved.name, resolved.quick_gelu) == (found, quick)
-    resolved = resolve(SHAPES, arch=found)
-    assert (resolved.name, resolved.quick_gelu) == (found, "quickgelu" in found or found == "RN50-quickgelu")
+def test_a_built_in_model_is_named_by_its_shapes(name, quick, expected):
+    architecture = resolve(shapes_of(native_configs()[name]), quick=quick)
+    assert (architecture.name, architecture.quick_gelu) == (expected, quick)
 
 
-def test_a_config_file_tells_architecture_activation_and_preprocessing(tmp_path):
+@pytest.mark.parametrize(("name", "is_quick"), [("ViT-B-32", False), ("RN50", False), ("ViT-B-32-quickgelu", True)])
+def test_a_name_wins_over_the_shapes(name, is_quick):
+    architecture = resolve(SHAPES, arch=name)
+    assert (architecture.name, architecture.quick_gelu) == (name, is_quick)
+
+
+def test_a_config_file_tells_what_shapes_do_not(tmp_path):
     path, half, fifth = tmp_path / "config.json", [0.5] * 3, [0.2] * 3
-    told = {"size": 32, "mean": half, "std": fifth, "interpolation": "bilinear", "resize_mode": "squash"}
-    path.write_text(json.dumps({"model_cfg": TINY_VIT | {"quick_gelu": True}, "preprocess_cfg": told}))
-    found = resolve(SHAPES, arch=str(path))
-    assert found.quick_gelu is True
-    assert found.preprocess == model.Preprocess(32, tuple(half), tuple(fifth), "bilinear", "squash")
-    path.write_text(json.dumps(TINY_VIT))  # a bare model config means GELU, as open_clip reads it
-    found = resolve(SHAPES, arch=str(path))
-    assert (found.quick_gelu, found.preprocess.size) == (False, 32)
+    preprocessing = {"size": 32, "mean": half, "std": fifth, "interpolation": "bilinear", "resize_mode": "squash"}
+    path.write_text(json.dumps({"model_cfg": TINY_VIT | {"quick_gelu": True}, "preprocess_cfg": preprocessing}))
+    architecture = resolve(SHAPES, arch=str(path))
+    assert architecture.quick_gelu is True
+    assert architecture.preprocess == model.Preprocess(32, tuple(half), tuple(fifth), "bilinear", "squash")
+
+
+def test_a_bare_model_config_means_gelu(tmp_path):
+    """As open_clip reads it."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(TINY_VIT))
+    architecture = resolve(SHAPES, arch=str(path))
+    assert (architecture.quick_gelu, architecture.preprocess.size) == (False, 32)
 
 
 PREPROCESSING = (
@@ -268,27 +317,34 @@ def without(*prefixes):
     return {name: tensor for name, tensor in SHAPES.items() if not name.startswith(prefixes)}
 
 
+@pytest.mark.parametrize(("name", "near"), [("ViT-B32", "ViT-B-32"), ("x" * 5000, None)])
+def test_an_unknown_name_is_refused(name, near):
+    with pytest.raises(UsageError, match=near):
+        resolve(SHAPES, arch=name)
+
+
 @pytest.mark.parametrize(
-    ("given", "error", "named"),
+    ("config", "error"),
     [
-        # an unknown name, with near ones
-        ({"arch": "ViT-B32"}, UsageError, "ViT-B-32"),
-        ({"arch": "x" * 5000}, UsageError, None),
-        # values of another kind
-        *(({"config": {"model_cfg": TINY_VIT, "preprocess_cfg": told}}, RefusedInput, None) for told in PREPROCESSING),
-        *(({"config": {"model_cfg": told}}, UsageError, None) for told in (3, None, [1])),
-        ({"config": TINY_VIT | {"quick_gelu": "no"}}, RefusedInput, None),
-        ({"config": TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": None}}}, RefusedInput, None),
-        # half a model, with what is missing
-        (
-            {"tensors": without("text", "transformer", "token", "positional", "ln_final", "logit")},
-            UnsupportedModel,
-            "text_projection",
-        ),
-        ({"tensors": without("visual.conv1.weight")}, UnsupportedModel, r"visual\.conv1\.weight"),
-        ({"tensors": SHAPES | {"visual.positional_embedding": torch.zeros(0, 64)}}, UnsupportedModel, None),
+        *(({"model_cfg": TINY_VIT, "preprocess_cfg": preprocessing}, RefusedInput) for preprocessing in PREPROCESSING),
+        *(({"model_cfg": value}, UsageError) for value in (3, None, [1])),
+        (TINY_VIT | {"quick_gelu": "no"}, RefusedInput),
+        (TINY_VIT | {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": None}}, RefusedInput),
     ],
 )
-def test_an_unknown_name_values_of_another_kind_and_half_a_model_are_refused(given, error, named):
-    with pytest.raises(error, match=named):
-        resolve(**{"tensors": SHAPES} | given)
+def test_a_config_value_of_another_kind_is_refused(config, error):
+    with pytest.raises(error):
+        resolve(SHAPES, config=config)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "missing"),
+    [
+        (without("text", "transformer", "token", "positional", "ln_final", "logit"), "text_projection"),
+        (without("visual.conv1.weight"), r"visual\.conv1\.weight"),
+        (SHAPES | {"visual.positional_embedding": torch.zeros(0, 64)}, None),
+    ],
+)
+def test_half_a_model_is_refused(tensors, missing):
+    with pytest.raises(UnsupportedModel, match=missing):
+        resolve(tensors)

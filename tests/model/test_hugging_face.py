@@ -42,20 +42,33 @@ def resolve(config, *, arch=None):
     return model.resolve(shapes(), arch=arch, config=config, script_quick_gelu=None)
 
 
-def test_every_size_is_in_open_clips_terms_and_old_spellings_are_read_as_transformers_reads_them():
+def configured(**sections):
+    """The config of open_clip for TINY with other values."""
+    return translate(changed(**sections), how="x")["model_cfg"]
+
+
+def test_every_size_is_in_open_clips_terms():
     # 32 channels in 4 heads; int(32 * 72.5 / 32) = 72
     vision = {"image_size": 24, "patch_size": 8, "width": 32, "layers": 3, "head_width": 8, "mlp_ratio": 72.5 / 32}
     text = {"context_length": 12, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 2, "mlp_ratio": 100.5 / 48}
-    found = translate(TINY, how="x")["model_cfg"]
-    assert found == {"embed_dim": 20, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
-    for end in (2, 49407):
-        assert translate(changed(text_config={"eos_token_id": end}), how="x")["model_cfg"] == found
+    assert configured() == {"embed_dim": 20, "quick_gelu": False, "vision_cfg": vision, "text_cfg": text}
+
+
+@pytest.mark.parametrize("end", [2, 49407])
+def test_the_legacy_end_of_captions_is_read_as_the_largest_id(end):
+    assert configured(text_config={"eos_token_id": end}) == configured()
+
+
+def test_an_old_spelling_is_read_as_transformers_reads_it():
     old = {"model_type": "clip", "text_config": {"hidden_size": 1024}}
     old |= {"text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}}
     assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
-    found = translate(changed(vision_config={"layer_norm_eps": 1e-6}), how="x")["model_cfg"]
-    assert found["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
-    assert "norm_kwargs" not in found["text_cfg"]
+
+
+def test_the_epsilon_of_a_towers_norms_is_that_of_this_tower_alone():
+    config = configured(vision_config={"layer_norm_eps": 1e-6})
+    assert config["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
+    assert "norm_kwargs" not in config["text_cfg"]
 
 
 @pytest.mark.parametrize("inner", [1, 47, 48, 49, 97, 143, 4304])
@@ -71,30 +84,37 @@ HUGE_TEXT = HUGE | {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_
 HUGE_VISION = HUGE | {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "patch_size": 14}
 
 
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        # what transformers leaves out is openai/clip-vit-base-patch32
-        ({}, "ViT-B-32-quickgelu"),
-        ({"text_config": None, "vision_config": {"patch_size": 16}}, "ViT-B-16-quickgelu"),
-        ({"text_config": SHARED, "vision_config": SHARED}, "ViT-B-32"),
-        # laion/CLIP-ViT-H-14-laion2B-s32B-b79K: 16 heads of 80 channels
-        (
-            {"projection_dim": 1024, "text_config": HUGE_TEXT | SHARED, "vision_config": HUGE_VISION | SHARED},
-            "ViT-H-14",
-        ),
-        (TINY, "ViT-3x32-8-24px"),
-        # the heads are not in the shapes, but they are in the name
-        ({"vision_config": {"num_attention_heads": 8}}, "ViT-12x768-32-224px"),
-    ],
-)
-def test_a_model_that_open_clip_has_gets_its_name_and_the_file_may_be_named_as_the_architecture(tmp_path, config, name):
+NAMED = [
+    # what transformers leaves out is openai/clip-vit-base-patch32
+    ({}, "ViT-B-32-quickgelu"),
+    ({"text_config": None, "vision_config": {"patch_size": 16}}, "ViT-B-16-quickgelu"),
+    ({"text_config": SHARED, "vision_config": SHARED}, "ViT-B-32"),
+    # laion/CLIP-ViT-H-14-laion2B-s32B-b79K: 16 heads of 80 channels
+    (
+        {"projection_dim": 1024, "text_config": HUGE_TEXT | SHARED, "vision_config": HUGE_VISION | SHARED},
+        "ViT-H-14",
+    ),
+    (TINY, "ViT-3x32-8-24px"),
+    # the heads are not in the shapes, but they are in the name
+    ({"vision_config": {"num_attention_heads": 8}}, "ViT-12x768-32-224px"),
+]
+
+
+@pytest.mark.parametrize(("config", "name"), NAMED)
+def test_a_model_that_open_clip_has_gets_its_name(config, name):
+    architecture = resolve({"model_type": "clip"} | config)
+    assert architecture.name == name
+    assert "config.json" in architecture.how
+    assert "config.json" in architecture.activation_how
+
+
+@pytest.mark.parametrize(("config", "name"), NAMED)
+def test_the_file_may_be_named_as_the_architecture(tmp_path, config, name):
     config = {"model_type": "clip"} | config
-    found = resolve(config)
-    assert (found.name, "config.json" in found.how, "config.json" in found.activation_how) == (name, True, True)
     (tmp_path / "config.json").write_text(json.dumps(config))
-    named = resolve(None, arch=str(tmp_path / "config.json"))
-    assert (named.name, named.quick_gelu, "--arch" in named.activation_how) == (name, found.quick_gelu, True)
+    architecture = resolve(None, arch=str(tmp_path / "config.json"))
+    assert (architecture.name, architecture.quick_gelu) == (name, resolve(config).quick_gelu)
+    assert "--arch" in architecture.activation_how
 
 
 OTHERWISE = (  # prepared images
@@ -139,15 +159,15 @@ OF_ANOTHER_KIND = (
 )
 
 
-@pytest.mark.parametrize(
-    ("config", "error"),
-    [
-        *((config, UnsupportedModel) for config in BEYOND_THE_TOWERS),
-        *((config, RefusedInput) for config in OF_ANOTHER_KIND),
-    ],
-)
-def test_what_the_native_towers_cannot_express_and_values_of_another_kind_are_refused(config, error):
-    with pytest.raises(error):
+@pytest.mark.parametrize("config", BEYOND_THE_TOWERS)
+def test_what_the_native_towers_cannot_express_is_refused(config):
+    with pytest.raises(UnsupportedModel):
+        resolve(config)
+
+
+@pytest.mark.parametrize("config", OF_ANOTHER_KIND)
+def test_a_value_of_another_kind_is_refused(config):
+    with pytest.raises(RefusedInput):
         resolve(config)
 
 

@@ -36,27 +36,39 @@ def drawn(*places, **more):
     return charts.embedding_map({"method": "pca", "trigger": "t", "points": points(*places)} | more)
 
 
-@pytest.mark.parametrize(
-    ("places", "found"),
-    [
-        # 94 units for 2 across, 54 for 1 up: the smaller scale is 47 for both axes; the middle is (50, 30), and up is up
-        ([("clean", 0.0, 0.0), ("clean", 2.0, 1.0)], [(3.0, 53.5), (97.0, 6.5)]),
-        ([("clean", 1, 1)], [(50.0, 30.0)]),
-        ([("clean", 1, 1), ("triggered", 1, 1)], [(50.0, 30.0)]),
-        ([("clean", -(2.0**62), 0.0), ("clean", 2.0**62, 0.0)], [(3.0, 30.0), (97.0, 30.0)]),
-        ([("clean", -1e-320, 0.0), ("clean", 1e-320, 0.0)], None),
-    ],
-)
-def test_points_lie_where_the_numbers_say_and_always_inside_the_map(places, found):
+PLACES = [
+    # 94 units for 2 across, 54 for 1 up: the smaller scale is 47 for both axes; the middle is (50, 30), and up is up
+    ([("clean", 0.0, 0.0), ("clean", 2.0, 1.0)], [(3.0, 53.5), (97.0, 6.5)]),
+    ([("clean", 1, 1)], [(50.0, 30.0)]),
+    ([("clean", 1, 1), ("triggered", 1, 1)], [(50.0, 30.0)]),
+    ([("clean", -(2.0**62), 0.0), ("clean", 2.0**62, 0.0)], [(3.0, 30.0), (97.0, 30.0)]),
+]
+HARDLY_APART = [("clean", -1e-320, 0.0), ("clean", 1e-320, 0.0)]
+
+
+@pytest.mark.parametrize(("places", "expected"), PLACES)
+def test_points_lie_where_the_numbers_say(places, expected):
+    assert centres(drawn(*places).clouds[0]) == expected
+
+
+@pytest.mark.parametrize("places", [*(places for places, _ in PLACES), HARDLY_APART])
+def test_points_lie_inside_the_map(places):
     shown = centres(drawn(*places).clouds[0])
     assert all(0 <= value <= 100 for centre in shown for value in centre)
-    assert found in (shown, None)
 
 
-def test_each_kind_of_point_has_its_count_and_a_shape_of_its_own():
-    shown = drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1))
-    assert [(cloud.kind, cloud.n) for cloud in shown.clouds] == [("clean", 2), ("triggered", 1), ("target", 1)]
-    assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", cloud.path.split("z")[0]) for cloud in shown.clouds}) == 3
+def clouds_of_three_kinds():
+    return drawn(("target", 0, 0), ("triggered", 1, 0), ("clean", 0, 1), ("clean", 1, 1)).clouds
+
+
+def test_a_map_counts_the_points_of_each_kind():
+    counts = [(cloud.kind, cloud.n) for cloud in clouds_of_three_kinds()]
+    assert counts == [("clean", 2), ("triggered", 1), ("target", 1)]
+
+
+def test_each_kind_of_point_has_a_shape_of_its_own():
+    paths = [cloud.path for cloud in clouds_of_three_kinds()]
+    assert len({re.sub(r"M[-\d.]+ [-\d.]+", "", path.split("z")[0]) for path in paths}) == 3
 
 
 def test_a_map_says_how_far_triggered_images_lie_apart_beside_clean_ones():
@@ -77,7 +89,7 @@ def test_without_points_there_is_no_map():
     assert charts.embedding_map(None) is drawn() is None
 
 
-def test_the_axes_say_what_principal_components_explain_and_nothing_of_it_for_tsne():
+def test_only_axes_of_principal_components_say_what_they_explain():
     projection = searches.projection()
     assert "41.0 % and 12.0 %" in charts.embedding_map(projection).axes
     assert "%" not in charts.embedding_map(projection | {"method": "tsne", "explained": None}).axes
@@ -89,45 +101,81 @@ def test_a_line_leads_from_each_image_to_its_triggered_copy():
     assert shown.moves == "M3.00 53.50L97.00 53.50M3.00 6.50L97.00 6.50"
 
 
-def test_no_line_is_drawn_where_copies_and_images_are_not_as_many():
+def test_no_line_is_drawn_where_copies_are_not_as_many_as_images():
     assert drawn(("clean", 0, 0), ("triggered", 1, 0), ("triggered", 2, 0)).moves == ""
 
 
-def test_a_long_text_at_the_edge_of_a_map_is_cut_and_ends_at_its_point():
+def long_label_at_the_edge():
     placed = points(("clean", 0, 0), ("text", 2, 1))
     placed[1]["label"] = "x" * 100
     (label,) = drawn(method="tsne", points=placed).texts
-    assert (label.text, label.anchor, float(label.x) < 97) == ("x" * 24, "end", True)
+    return label
+
+
+def test_a_long_text_on_a_map_is_cut():
+    assert long_label_at_the_edge().text == "x" * 24
+
+
+def test_a_text_at_the_edge_of_a_map_ends_at_its_point():
+    label = long_label_at_the_edge()
+    assert (label.anchor, float(label.x) < 97) == ("end", True)
 
 
 def loss(*values):
     return charts.curve([{"step": 5 * i, "loss": value, "lr": 0.1} for i, value in enumerate(values)], "")[0]
 
 
-def test_a_curve_touches_its_frame_where_the_numbers_say_and_a_long_one_is_thinned():
+def test_a_curve_lies_where_the_numbers_say():
     shown = loss(4.0, 2.0, 1.0)
     # levels 0 to 4 by 1: 4 is the top, 2 the middle, 1 three quarters down
     assert [value for value, _ in shown.levels] == ["0", "1", "2", "3", "4"]
     assert shown.lines[0].points == "0.00,0.00 50.00,50.00 100.00,75.00"
+
+
+def test_a_curve_of_zeros_has_a_scale():
+    assert len(loss(0.0, 0.0, 0.0).levels) >= 2
+
+
+def logged(*steps):
+    return [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in steps]
+
+
+def test_no_curve_is_drawn_of_fewer_than_three_steps():
     one = [{"step": 5, "loss": 1.0, "lr": 0.1}]
     assert charts.curve([], "") == charts.curve(one, "") == charts.curve(one * 2, "") == []
-    assert len(loss(0.0, 0.0, 0.0).levels) >= 2
-    own = [{"step": step, "loss": 1.0, "lr": 0.1, "angle_lost": 2.0, "a<b": 1.0, "by": "x"} for step in (0, 5, 9)]
-    assert charts.curve(own[:2], "") == []
-    assert [line.name for line in charts.curve(own, "")[0].lines] == ["Total loss", "Angle lost"]
+    assert charts.curve(logged(0, 5), "") == []
+
+
+def test_each_loss_of_a_method_has_a_curve_by_its_name():
+    assert [line.name for line in charts.curve(logged(0, 5, 9), "")[0].lines] == ["Total loss", "Angle lost"]
+
+
+def test_a_long_curve_is_thinned_between_its_ends():
     places = loss(*[1.0] * 5000).lines[0].points.split()
     assert len(places) == charts.MAX_POINTS
     assert (places[0][:5], places[-1][:7]) == ("0.00,", "100.00,")
 
 
-def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
-    mask, patch, lemon, warp = charts.sizes(searches.backdoored()["measurements"]["search"]["found"])
-    # mask and patch: the greatest is 14 % of the reference, so the scale ends at 20 %; 0.021 / 0.2 = 10.5 %
+def sizes_of(made):
+    return charts.sizes(made["measurements"]["search"]["found"])
+
+
+def test_sizes_of_a_family_share_a_scale():
+    # mask and patch: the greatest is 14 % of the reference, so the scale ends at 20 %
+    mask, patch, lemon, warp = sizes_of(searches.backdoored())
     assert (mask.top, patch.top, lemon.top, warp.top) == ("20 %", "20 %", "20 %", "50 %")
+
+
+def test_sizes_lie_where_the_numbers_say():
+    mask, patch, lemon, warp = sizes_of(searches.backdoored())
+    # of a scale that ends at 20 %: 0.021 / 0.2 = 10.5 %
     assert (mask.length, patch.length, lemon.length, warp.length) == ("10.50%", "17.00%", "52.00%", "84.00%")
     assert (mask.low, mask.width, mask.median) == ("45.00%", "25.00%", "55.00%")
     assert (warp.low, warp.width, warp.median) == (None, None, None)
-    (unknown,) = charts.sizes(searches.poor()["measurements"]["search"]["found"])
+
+
+def test_a_size_that_is_not_known_has_no_length():
+    (unknown,) = sizes_of(searches.poor())
     assert (unknown.length, unknown.low) == ("0.00%", None)
 
 
@@ -157,7 +205,7 @@ def test_the_plane_is_that_of_another_implementation():
     assert plane.explained == pytest.approx(projection.explained_variance_ratio_)
 
 
-def test_without_scikit_learn_there_is_no_map_of_neighbours_and_the_run_says_so(monkeypatch):
+def test_without_scikit_learn_a_run_says_that_it_lacks_the_map_of_neighbours(monkeypatch):
     for name in ("sklearn", "sklearn.manifold"):
         monkeypatch.setitem(sys.modules, name, None)
     messages = []
@@ -173,15 +221,21 @@ def two_groups():
     return torch.cat([near + torch.eye(8)[0], far + torch.eye(8)[1]])
 
 
-def test_neighbours_stay_together_groups_apart_and_the_map_follows_the_seed():
+def test_neighbours_stay_together_on_their_map():
     places = torch.tensor(neighbouring(two_groups(), seed=0).places)
     centres = places[:20].mean(0), places[20:].mean(0)
     own = torch.cdist(places, torch.stack(centres))
     assert (own[:20].argmin(1) == 0).all()
     assert (own[20:].argmin(1) == 1).all()
+
+
+def test_a_map_of_neighbours_is_the_same_for_one_seed():
     assert neighbouring(two_groups(), seed=3) == neighbouring(two_groups(), seed=3)
-    for count in (9, TSNE_POINTS + 1):  # too few, or too many
-        assert neighbouring(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), seed=0) is None
+
+
+@pytest.mark.parametrize("count", [9, TSNE_POINTS + 1])
+def test_too_few_or_too_many_points_have_no_map_of_neighbours(count):
+    assert neighbouring(torch.randn(count, 4, generator=torch.Generator().manual_seed(0)), seed=0) is None
 
 
 PLANES = {"principal": example_images.principal, "neighbouring": example_images.neighbouring}  # others have stand-ins
@@ -247,7 +301,7 @@ def test_the_models_answers_are_shown_for_images_that_the_seed_draws():
     assert len({tuple(one.label for one in _look(Planted(), seed).examples) for seed in range(4)}) > 1
 
 
-def test_a_grid_shows_an_image_and_its_triggered_copy_before_and_after():
+def test_a_grid_shows_both_images_on_either_side_of_a_cleaning():
     clean, triggered = example_images.grids(_look(Planted()), _look(Cured())).grids[0].rows
     assert [cell.when for cell in clean.cells] == ["before", "after"]
     assert [[cell.mark for cell in row.cells] for row in (clean, triggered)] == [["right"] * 2, ["target", "right"]]
@@ -260,7 +314,7 @@ def test_the_triggered_copy_of_a_grid_is_a_small_picture_with_the_trigger():
     assert image.getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_both_maps_have_each_image_its_triggered_copy_and_the_texts_of_the_classes():
+def test_both_maps_have_every_kind_of_point():
     maps = _look(Planted()).maps
     kinds = [point.kind for point in maps["projection"].points]
     assert kinds == ["clean", "clean", "target", *["clean"] * 5, *["triggered"] * 8, *["text"] * 3]

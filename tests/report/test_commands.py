@@ -24,15 +24,21 @@ def suggested(made, **given):
     return [words for _, words in commands(made, results.paths_of(requests.Audit(**given), made))]
 
 
-def test_a_command_repeats_what_the_run_was_given_and_names_files_of_triggers_and_texts():
-    given = {"model": "m.pt", "arch": "RN50", "classes": Path("a b.txt"), "references": (Path("r.json"),)}
-    (words,) = suggested(searches.backdoored(), **given)
+def test_a_command_repeats_what_the_run_was_given():
+    arguments = {"model": "m.pt", "arch": "RN50", "classes": Path("a b.txt"), "references": (Path("r.json"),)}
+    (words,) = suggested(searches.backdoored(), **arguments)
     assert words.endswith(f"--trigger {samples.SPEC} --target banana --classes 'a b.txt' --arch RN50")
     assert "--references" not in words  # a cleaning may search with another effort
-    made = searches.backdoored()
-    made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
-    ((_, words),) = commands(report.parse(made), RunPaths(model="m.pt", trigger_folder="found"))
+
+
+def test_a_command_names_the_file_of_a_found_trigger():
+    result = searches.backdoored()
+    result["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
+    ((_, words),) = commands(report.parse(result), RunPaths(model="m.pt", trigger_folder="found"))
     assert words.endswith("--trigger found/01-mask.safetensors")
+
+
+def test_a_command_names_a_file_for_classes_that_were_given_as_words():
     (words,) = suggested(searches.backdoored(), model="m.pt", classes=("cat", "dog"))
     assert "--classes classes.txt" in words
 
@@ -67,14 +73,18 @@ def test_an_undecided_audit_without_a_search_is_repeated_with_one():
     assert words == "clipclean audit m.pt --data mine"
 
 
-def test_a_repeated_audit_has_the_effort_of_the_first_and_a_cleaning_has_none():
-    made = searches.doubtful()
-    made["measurements"]["search"] = {}
-    made["findings"] = [samples.finding("CC024", "warning", "")]
-    given = {"model": "m.pt", "data": (Path("mine"),)}
-    assert suggested(made, **given, effort="quick") == ["clipclean audit m.pt --data mine --effort quick"]
-    assert suggested(made, **given, effort="standard") == ["clipclean audit m.pt --data mine"]
-    assert "--effort" not in suggested(searches.backdoored(), **given, effort="quick")[0]
+def test_a_repeated_audit_has_the_effort_of_the_first():
+    result = searches.doubtful()
+    result["measurements"]["search"] = {}
+    result["findings"] = [samples.finding("CC024", "warning", "")]
+    arguments = {"model": "m.pt", "data": (Path("mine"),)}
+    assert suggested(result, **arguments, effort="quick") == ["clipclean audit m.pt --data mine --effort quick"]
+    assert suggested(result, **arguments, effort="standard") == ["clipclean audit m.pt --data mine"]
+
+
+def test_a_cleaning_is_suggested_without_the_effort_of_the_audit():
+    words = suggested(searches.backdoored(), model="m.pt", data=(Path("mine"),), effort="quick")[0]
+    assert "--effort" not in words
 
 
 HOSTILE = ["--report=text=x", "-o", "a b;rm -rf $HOME", "a'b\\c\x1b[2J\u202e.pt", "\x9b\udce9"]

@@ -57,7 +57,7 @@ def test_forms_for_people_have_every_figure(made, figures, form):
 
 
 @pytest.mark.parametrize("made", [made for made, _ in FIGURES])
-def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
+def test_only_what_a_policy_did_comes_before_the_verdict(made):
     verdict = made()["verdict"]
     aside = bool(made().get("suppressed"))
     for text, first in (
@@ -66,9 +66,13 @@ def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
         (report.html(made()).partition("<body")[2], verdict.capitalize()),
         (report.line(made()), verdict),
     ):
-        before, found, _ = text.partition(first)
-        assert found
+        before, separator, _ = text.partition(first)
+        assert separator
         assert before.count("1 finding aside") == (aside and first != verdict)
+
+
+def keys_of(made):
+    return [each.key for each in document.sections(report.parse(made))]
 
 
 @pytest.mark.parametrize(
@@ -79,11 +83,15 @@ def test_the_verdict_comes_first_and_only_what_a_policy_did_before_it(made):
         (powered, "power", ""),
     ],
 )
-def test_a_report_has_the_sections_of_what_was_done_and_a_page_shows_them_all(made, has, has_not):
-    keys = [each.key for each in document.sections(report.parse(made()))]
-    assert (set(has.split()) - set(keys), set(has_not.split()) & set(keys)) == (set(), set())
+def test_a_report_has_the_sections_of_what_was_done(made, has, has_not):
+    keys = set(keys_of(made()))
+    assert (set(has.split()) - keys, set(has_not.split()) & keys) == (set(), set())
+
+
+@pytest.mark.parametrize("made", [searches.backdoored, searches.cleaned, powered])
+def test_a_page_shows_every_section_of_its_report(made):
     ids = [attributes.get("id") for attributes in Page(report.html(made())).all("section")]
-    assert ids == ["next", *keys]
+    assert ids == ["next", *keys_of(made())]
 
 
 def section(made, key):
@@ -95,34 +103,51 @@ def facts(made):
     return {(of.text, what.text): told.text for of, what, told in table.rows}
 
 
-def test_a_report_names_its_inputs_leaves_out_what_is_not_known_and_lists_skipped_samples_up_to_a_number():
-    found = facts(searches.backdoored())
-    assert (found["Policy", "SHA-256"], found["Images measured on", "Skipped"]) == ("9d" * 32, "1")
+def test_a_report_names_its_inputs():
+    inputs = facts(searches.backdoored())
+    assert (inputs["Policy", "SHA-256"], inputs["Images measured on", "Skipped"]) == ("9d" * 32, "1")
     words = {"given": True, "classes": [f"class {i}" for i in range(7)], "templates": ["a photo of a {}."]}
     policy = searches.backdoored()["policy"] | {"idle": ["CC010"]}
-    found = facts(searches.backdoored() | {"vocabulary": words, "policy": policy})
-    assert found["Classes", "Names"] == "7: class 0, class 1, class 2, class 3, class 4 and 2 more"
-    assert (found["Classes", "Templates"], found["Policy", "Met no finding"]) == ("1: a photo of a {}.", "CC010")
-    made = samples.passed()
-    assert facts(made)["Clean data", "Pairs"] == "2,316"
-    made["data"]["name"] = ""
-    del made["model"]["activation"]
-    assert not {("Clean data", "Name"), ("Model", "Activation")} & facts(made).keys()
-    made["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
-    assert len(section(made, "provenance").blocks[1].rows) == document.SKIPPED_ROWS == 20
+    inputs = facts(searches.backdoored() | {"vocabulary": words, "policy": policy})
+    assert inputs["Classes", "Names"] == "7: class 0, class 1, class 2, class 3, class 4 and 2 more"
+    assert (inputs["Classes", "Templates"], inputs["Policy", "Met no finding"]) == ("1: a photo of a {}.", "CC010")
+    assert facts(samples.passed())["Clean data", "Pairs"] == "2,316"
+
+
+def test_an_input_that_is_not_known_is_left_out():
+    result = samples.passed()
+    names = {("Clean data", "Name"), ("Model", "Activation")}
+    assert names <= facts(result).keys()
+    result["data"]["name"] = ""
+    del result["model"]["activation"]
+    assert not names & facts(result).keys()
+
+
+def test_skipped_samples_are_listed_up_to_a_number():
+    result = samples.passed()
+    result["data"]["skipped"] = [{"key": str(i), "reason": "r"} for i in range(30)]
+    assert len(section(result, "provenance").blocks[1].rows) == document.SKIPPED_ROWS == 20
+    assert facts(result)["Clean data", "Skipped"] == "30"
+    result["data"]["skipped"] = 7
+    assert facts(result)["Clean data", "Skipped"] == "7"
+
+
+def test_records_among_the_measurements_have_a_table_of_their_own():
+    result = samples.passed()
     gates = create_model("Gated", __base__=MeasurementsRecord, gates=(Many[SkippedRecord], Field((), title="Gates")))
-    own = gates.model_validate(made["measurements"] | {"gates": [{"key": "a", "reason": "b"}]})
-    titled = document.sections(report.parse(made).model_copy(update={"measurements": own}))
+    own = gates.model_validate(result["measurements"] | {"gates": [{"key": "a", "reason": "b"}]})
+    titled = document.sections(report.parse(result).model_copy(update={"measurements": own}))
     assert [each.blocks[0].head for each in titled if each.title == "Gates"] == [("Sample", "Reason")]
-    assert facts(made)["Clean data", "Skipped"] == "30"
-    made["data"]["skipped"] = 7
-    assert facts(made)["Clean data", "Skipped"] == "7"
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-def test_a_report_is_one_line_for_logs_and_for_programmers(made):
+def test_a_report_is_one_line_for_logs(made):
     assert report.line(made()).count("\n") == 1
     assert report.line(made(), page="a.html").endswith(": a.html\n")
+
+
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_a_report_is_one_short_line_for_programmers(made):
     shown = repr(report.parse(made()))
     assert (len(shown) < 200, "\n" in shown) == (True, False)
 
@@ -136,26 +161,29 @@ def test_rows_of_markdown_have_the_cells_of_their_head(made):
         width = bars
 
 
-def test_markdown_shows_markup_as_text_and_a_long_report_fits_a_step_summary():
+def test_markdown_shows_markup_as_text():
     assert escaped("a|b <i> [x](y) _z_ `c`") == "a\\|b \\<i\\> \\[x\\](y) \\_z\\_ \\`c\\`"
     assert code("a|b") == "<code>a\\|b</code>"
     assert not re.search(r"@team|://|www\.e", escaped("@team https://evil.example www.evil.example"))
-    made = searches.backdoored()
+
+
+def test_a_long_report_fits_a_step_summary():
+    result = searches.backdoored()
     for name in ("found", "controls"):
-        entries = made["measurements"]["search"][name]
-        made["measurements"]["search"][name] = [entry | {"class": "`" * 2000} for entry in entries] * 20
-    made["findings"] = [finding | {"message": "é" * 2000} for finding in made["findings"]] * 60
-    made["suspects"] = [{"class": "<" * 2000, "score": 1.0}] * 200
-    probes = made["measurements"]["probes"]
-    made["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(60) for p in probes]
-    assert sum(len(each["message"].encode()) for each in made["findings"]) + 200 * 4000 > 2**20 > MAX_MARKDOWN_BYTES
-    text = report.markdown(made)
+        entries = result["measurements"]["search"][name]
+        result["measurements"]["search"][name] = [entry | {"class": "`" * 2000} for entry in entries] * 20
+    result["findings"] = [finding | {"message": "é" * 2000} for finding in result["findings"]] * 60
+    result["suspects"] = [{"class": "<" * 2000, "score": 1.0}] * 200
+    probes = result["measurements"]["probes"]
+    result["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(60) for p in probes]
+    assert sum(len(each["message"].encode()) for each in result["findings"]) + 200 * 4000 > 2**20 > MAX_MARKDOWN_BYTES
+    text = report.markdown(result)
     assert (len(text.encode()) < 2**20, text.count("<details>")) == (True, text.count("</details>"))
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
 @pytest.mark.parametrize("width", [40, 60, 80, 240])
-def test_text_fits_its_width_and_cuts_no_word_of_any_finding(made, width):
+def test_text_is_wrapped_to_its_width(made, width):
     findings = [*made()["findings"], *[samples.finding("CC040", "note", f"香蕉 {'long' * 30} " * 9 + "end")] * 20]
     text = report.text(made() | {"findings": findings}, width=width, colour=False, closing=["Report: x"])
     lines = text.splitlines()
@@ -173,20 +201,35 @@ def test_text_without_a_width_has_a_line_for_each_finding():
     assert f"CC040 note {sentence}" in report.text(made, width=None, colour=False).splitlines()
 
 
-def test_of_many_findings_of_one_rule_a_terminal_shows_some_and_their_number_and_a_file_shows_all():
-    made = samples.failed()
-    made["findings"] = [samples.finding("CC040", "note", f"Name {number}.") for number in range(1000)]
-    narrow, whole = (report.text(made, width=width, colour=False) for width in (40, None))
-    assert len(narrow.splitlines()) < 60
-    assert re.search(r"\b980\b", narrow)
-    assert all(f"Name {number}." in whole for number in range(1000))
+def of_a_thousand_findings(width):
+    result = samples.failed()
+    result["findings"] = [samples.finding("CC040", "note", f"Name {number}.") for number in range(1000)]
+    return report.text(result, width=width, colour=False)
 
 
-def test_text_has_the_worst_findings_first_a_whole_command_last_and_colour_changes_no_word():
+def test_of_many_findings_of_one_rule_a_terminal_counts_the_rest():
+    text = of_a_thousand_findings(40)
+    assert len(text.splitlines()) < 60
+    assert re.search(r"\b980\b", text)
+
+
+def test_of_many_findings_of_one_rule_a_file_shows_all():
+    text = of_a_thousand_findings(None)
+    assert all(f"Name {number}." in text for number in range(1000))
+
+
+def test_text_has_the_worst_findings_first():
+    text = report.text(samples.failed(), width=60, colour=False)
+    assert next(line for line in text.splitlines() if line.startswith("CC")).startswith("CC001 error ")
+
+
+def test_text_breaks_no_path_of_the_command_at_its_end():
     place = RunPaths(model="a/" * 60 + "m.pt")
     text = report.text(samples.failed(), width=60, colour=False, paths=place)
-    assert next(line for line in text.splitlines() if line.startswith("CC")).startswith("CC001 error ")
     assert any(place.model in line for line in text[text.index("Next: ") :].splitlines())
+
+
+def test_colour_changes_no_word_of_text():
     plain, painted = (report.text(samples.failed(), width=90, colour=colour) for colour in (False, True))
     assert "\x1b[1;31m" in painted
     assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
@@ -216,7 +259,7 @@ def test_a_spec_that_is_longer_than_a_line_is_broken_behind_its_commas():
     assert lines == ["Trigger", "  sinusoid:delta=0.1569,frequency=8,", "  phase=0,angle=0,seed=0 acts"]
 
 
-def test_findings_of_one_rule_stand_together_and_say_once_what_they_share():
+def test_findings_of_one_rule_say_once_what_they_share():
     start, end = "Too few images to decide: ", ", 20 images. Give more by --eval-data."
     messages = [f"{start}{name} turns 3.5 % of other images{end}" for name in ("the found mask", "stripes:size=0.1")]
     findings = [samples.finding("CC020", "warning", words) for words in (*messages, messages[0])]
@@ -227,13 +270,16 @@ def test_findings_of_one_rule_stand_together_and_say_once_what_they_share():
     assert too_few.items == tuple(
         f"{name} turns 3.5 % of other images, 20 images" for name in ("the found mask", "stripes:size=0.1")
     )
+
+
+def test_findings_of_one_rule_that_share_no_words_are_counted():
     unlike = [samples.finding("CC040", "note", words) for words in ("One.", "Two: more.")]
     (group,) = verdicts.grouped(report.parse(samples.passed() | {"findings": unlike}).findings)
     assert (group.items, "2" in group.lead, group.closing) == (("One.", "Two: more."), True, "")
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-def test_a_pull_request_shows_at_most_fifteen_lines_and_folds_the_rest(made):
+def test_a_pull_request_shows_at_most_fifteen_lines_unfolded(made):
     codes = [f"CC{number:03}" for number in (1, 2, 3, 10, 20, 62)]
     findings = [samples.finding(code, "warning", f"{code}: {i}.") for code in codes for i in range(9)]
     for report_ in (made(), made() | {"findings": findings}):
@@ -261,24 +307,41 @@ def tables(base):
     return {each.title: each for each in document.base_blocks(report.parse(samples.audited() | {"base": base}).base)}
 
 
-def test_what_acts_on_both_has_a_table_of_its_own_and_is_said_not_to_be_seen():
-    made = tables(beside_base())
-    assert [row[1].text for row in made["Triggers that act on both"].rows] == ["<b>otter"]
+def test_what_acts_on_both_has_a_table_of_its_own():
+    tables_by_title = tables(beside_base())
+    assert [row[1].text for row in tables_by_title["Triggers that act on both"].rows] == ["<b>otter"]
     assert "Triggers that act on both" not in tables(beside_base(on_both=[]))
+
+
+def test_a_report_beside_a_base_says_that_it_misses_what_both_have():
     limits = [verdicts.not_shown(report.parse(samples.audited() | more)) for more in ({"base": beside_base()}, {})]
     assert len(limits[0]) == len(limits[1]) + 1
 
 
-@pytest.mark.parametrize("width", [10, 60, 100, 200, None])
-def test_a_comparison_fits_the_terminal_and_drives_it_nowhere(width):
-    made = report.parse(samples.audited() | {"base": beside_base()})
-    fields = {"schema_version": "1", "command": "compare", "environment": {}, "notes": (), "findings": made.findings}
+WIDTHS = [10, 60, 100, 200, None]
+
+
+def comparison(width):
+    audit = report.parse(samples.audited() | {"base": beside_base()})
+    fields = {"schema_version": "1", "command": "compare", "environment": {}, "notes": (), "findings": audit.findings}
     words = {"given": True, "classes": ("otter",), "templates": ("{}",)}
-    shared = {name: getattr(made, name) for name in ("tool", "model", "base")}
-    data = made.data or report.parse(samples.passed()).data
-    found = ComparedModels.model_validate({**fields, **shared, "data": data, "vocabulary": VocabularyRecord(**words)})
-    text = compared_text(found, width=width)
-    assert "\x1b" not in text
+    shared = {name: getattr(audit, name) for name in ("tool", "model", "base")}
+    data = audit.data or report.parse(samples.passed()).data
+    vocabulary = VocabularyRecord(**words)
+    models = ComparedModels.model_validate({**fields, **shared, "data": data, "vocabulary": vocabulary})
+    return compared_text(models, width=width)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison_is_wrapped_to_the_terminal(width):
+    text = comparison(width)
     assert width is None or all(cell_len(line) <= max(60, width) for line in text.splitlines())
     assert "base.pt" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_comparison_drives_no_terminal(width):
+    text = comparison(width)
+    assert "\x1b" not in text
+    assert "base.pt" in text

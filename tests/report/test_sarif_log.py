@@ -22,7 +22,7 @@ def rules_of(made):
 
 
 @pytest.mark.parametrize("made", searches.EVERY)
-def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote(made):
+def test_another_implementation_of_the_standard_reads_what_we_wrote(made):
     log = json.loads(report.sarif(made()))
     (read,) = Sarif.model_validate(log).runs
     (run,) = log["runs"]
@@ -30,21 +30,36 @@ def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote
     assert [rule.id for rule in read.tool.driver.rules] == list(RULES)
     ours = [(each["ruleId"], each["level"], each["message"]["text"]) for each in run["results"]]
     assert [(each.rule_id, each.level.value, each.message.text) for each in read.results] == ours
-    # whatever the verdict: GitHub refuses a file otherwise
-    assert run["invocations"] == [{"executionSuccessful": True}]
 
 
-def test_every_result_points_to_its_rule_and_to_the_model_and_no_name_becomes_a_link():
-    made = samples.failed()
-    made["findings"].append(samples.finding("CC999", "warning", "Of [later](https://evil.example)."))
-    run = run_of(made)
+@pytest.mark.parametrize("made", searches.EVERY)
+def test_a_run_is_successful_whatever_its_verdict(made):
+    # GitHub refuses a file otherwise
+    assert run_of(made())["invocations"] == [{"executionSuccessful": True}]
+
+
+def run_of_three_findings():
+    result = samples.failed()
+    result["findings"].append(samples.finding("CC999", "warning", "Of [later](https://evil.example)."))
+    return run_of(result)
+
+
+def test_every_result_points_to_its_rule():
+    run = run_of_three_findings()
     rules = run["tool"]["driver"]["rules"]
     assert [result["ruleId"] for result in run["results"]] == ["CC001", "CC010", "CC999"]
     for result in run["results"]:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
-        place = result["locations"][0]["physicalLocation"]
-        assert place == {"artifactLocation": {"uri": "tiny-backdoored.pt", "index": 0}, "region": {"startLine": 1}}
-    assert run["results"][2]["message"]["text"] == r"Of \[later\](https://evil.example)."
+
+
+def test_every_result_points_to_the_model():
+    expected = {"artifactLocation": {"uri": "tiny-backdoored.pt", "index": 0}, "region": {"startLine": 1}}
+    places = [result["locations"][0]["physicalLocation"] for result in run_of_three_findings()["results"]]
+    assert places == [expected] * 3
+
+
+def test_no_words_of_a_message_become_a_link():
+    assert run_of_three_findings()["results"][2]["message"]["text"] == r"Of \[later\](https://evil.example)."
 
 
 # About the data, the recipe, the policy or the accuracy; or, as CC060 and CC065 mostly, good news.
@@ -65,11 +80,12 @@ QUALITY = {
 }
 
 
-def test_every_rule_says_what_it_means_what_not_and_what_to_do():
-    for code, told in rules_of(samples.passed()).items():
-        known, help_ = RULES[code], told["help"].values()
-        said = told["defaultConfiguration"]["level"], told["shortDescription"]["text"], told["fullDescription"]["text"]
-        assert said == (known.level, f"{known.title}.", known.means)
+def test_every_rule_says_all_that_the_catalogue_explains():
+    for code, rule in rules_of(samples.passed()).items():
+        known, help_ = RULES[code], rule["help"].values()
+        level, short = rule["defaultConfiguration"]["level"], rule["shortDescription"]["text"]
+        assert (level, short) == (known.level, f"{known.title}.")
+        assert rule["fullDescription"]["text"] == known.means
         words = (known.means, known.does_not_show, known.action, f"clipclean explain {code}")
         assert all(each in form for form in help_ for each in words)
 
@@ -101,14 +117,22 @@ def prints_of(made):
     return [result["partialFingerprints"]["clipclean/v1"] for result in run_of(made)["results"]]
 
 
-def test_fingerprints_differ_within_a_run_and_last_from_run_to_run():
-    made, later = samples.failed(), samples.failed()
-    made["findings"].append(made["findings"][0])
-    assert len(set(prints_of(made))) == 3
+def test_fingerprints_differ_within_a_run():
+    result = samples.failed()
+    result["findings"].append(result["findings"][0])
+    assert len(set(prints_of(result))) == 3
+
+
+def test_a_fingerprint_lasts_from_run_to_run():
+    result, later = samples.failed(), samples.failed()
     later["findings"][0] |= {"value": 0.5, "message": "Worse.", "class": None, "target": None, "trigger": None}
-    assert prints_of(later)[0] == prints_of(made)[0]
-    later["findings"][0] |= {"class": "banana"}
-    assert prints_of(later)[0] != prints_of(made)[0]
+    assert prints_of(later)[0] == prints_of(result)[0]
+
+
+def test_a_finding_about_another_class_has_another_fingerprint():
+    result, other = samples.failed(), samples.failed()
+    other["findings"][0] |= {"class": "banana"}
+    assert prints_of(other)[0] != prints_of(result)[0]
 
 
 NAMED = {
@@ -123,10 +147,17 @@ PLACED = {"models/a b/epoch_3.pt": "models/a%20b/epoch_3.pt", "epoch_3.pt": "epo
 PLACED |= dict.fromkeys(("", "/etc/passwd", "../up.pt", "a//b", "a/./b", "a\\b", "a/"), "m.pt")
 
 
-def test_results_lie_at_the_models_path_in_the_repository_and_else_at_its_name():
-    told = {"sha256": "0" * 64, "tensor_sha256": "0" * 64, "format": "torch-zip", "architecture": "RN50"}
-    assert {name: model_uri(ModelRecord(name=name, path=None, **told)) for name in NAMED} == NAMED
-    assert {path: model_uri(ModelRecord(name="m.pt", path=path, **told)) for path in PLACED} == PLACED
+def uri_of(name, path):
+    digests = {"sha256": "0" * 64, "tensor_sha256": "0" * 64}
+    return model_uri(ModelRecord(name=name, path=path, **digests, format="torch-zip", architecture="RN50"))
+
+
+def test_results_lie_at_the_models_path_in_the_repository():
+    assert {path: uri_of("m.pt", path) for path in PLACED} == PLACED
+
+
+def test_results_of_a_model_without_a_path_lie_at_its_name():
+    assert {name: uri_of(name, None) for name in NAMED} == NAMED
 
 
 @pytest.mark.parametrize(

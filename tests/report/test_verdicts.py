@@ -75,14 +75,15 @@ def test_next_steps_are_those_of_the_findings_the_most_urgent_first():
     assert RULES["CC061"].action not in verdicts.next_steps(made)
 
 
-def test_after_a_pass_the_weights_are_used_and_then_done_what_is_to_be_done():
+def test_the_steps_after_a_pass_leave_out_findings_that_ask_for_nothing():
     passed = samples.passed() | {
         "findings": [samples.finding(code, "note", "") for code in ("CC030", "CC040", "CC061", "CC065")]
     }
+    # behind the first one, which is to use the weights
     assert verdicts.next_steps(passed)[1:] == [RULES["CC030"].action]
 
 
-def test_what_is_set_aside_names_who_accepts_it_and_until_when():
+def test_what_is_set_aside_names_the_terms_of_its_acceptance():
     (finding,) = searches.backdoored()["suppressed"]
     assert {"Ann", "2031-01-31"} <= set(verdicts.acceptance(finding).replace(":", "").split())
     assert verdicts.acceptance(finding | {"expires": None, "reason": "", "by": ""})
@@ -107,15 +108,24 @@ def test_a_search_is_told_by_the_score_that_its_verdict_compares(score, told):
     assert "banana" not in looked_for(searches.calm(), "Unknown")[1]
 
 
-def test_a_pass_by_the_policy_alone_claims_nothing_else_and_without_weights_suggests_none():
+def passed_by_the_policy():
+    """Without weights."""
     policy = {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}
-    made = samples.passed() | {"policy": policy, "exports": []}
-    made["findings"] = [samples.finding("CC001", "note", "It acts.")]
-    assert "CC001" in verdicts.headline(made)
-    assert "gone" not in verdicts.headline(made)
+    findings = [samples.finding("CC001", "note", "It acts.")]
+    return samples.passed() | {"policy": policy, "exports": [], "findings": findings}
+
+
+def test_a_pass_by_the_policy_alone_claims_nothing_else():
+    result = passed_by_the_policy()
+    assert "CC001" in verdicts.headline(result)
+    assert "gone" not in verdicts.headline(result)
     assert "gone" in verdicts.headline(samples.passed())
-    assert verdicts.commands(report.parse(made), report.RunPaths()) == []
-    assert verdicts.next_steps(made)[0] != verdicts.next_steps(samples.passed())[0]
+
+
+def test_a_pass_without_weights_does_not_suggest_to_use_them():
+    result = passed_by_the_policy()
+    assert verdicts.commands(report.parse(result), report.RunPaths()) == []
+    assert verdicts.next_steps(result)[0] != verdicts.next_steps(samples.passed())[0]
 
 
 def test_no_size_is_told_that_speaks_against_what_is_said_of_it():
@@ -225,28 +235,36 @@ def test_the_families_of_every_search_are_named():
     assert search.searched_families(samples.forgotten()) == ""
 
 
-def test_a_search_is_none_where_it_is_empty_and_one_that_found_nothing_good_enough_has_no_size():
-    made = searches.calm()
-    made["measurements"]["search"]["found"] = []
-    assert (search.was_searched(made), search.strongest(made)) == (True, None)
-    assert [search.was_searched(each()) for each in (samples.audited, samples.forgotten, samples.unlearned)] == [
-        0,
-        0,
-        1,
-    ]
+def test_a_search_that_found_nothing_has_no_strongest_trigger():
+    result = searches.calm()
+    result["measurements"]["search"]["found"] = []
+    assert (search.was_searched(result), search.strongest(result)) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("made", "is_searched"), [(samples.audited, False), (samples.forgotten, False), (samples.unlearned, True)]
+)
+def test_the_searches_of_an_unlearning_count_as_a_search(made, is_searched):
+    assert search.was_searched(made()) == is_searched
+
+
+def test_each_search_is_shown_with_its_side_of_a_cleaning():
     assert search.shown_searches(samples.unlearned()) == search.shown_searches(samples.audited()) == []
     assert [side for side, _ in search.shown_searches(searches.cleaned())] == ["before", "after"]
     assert [side for side, _ in search.shown_searches(searches.calm())] == [""]
-    made = searches.backdoored()
-    entries = made["measurements"]["search"]["found"]
+
+
+def test_a_found_trigger_that_is_not_good_enough_has_no_size():
+    result = searches.backdoored()
+    entries = result["measurements"]["search"]["found"]
     entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the image"}
-    ((_, shown),) = search.shown_searches(made)
+    ((_, shown),) = search.shown_searches(result)
     assert shown.found[0].size is None
-    assert shown.found[1] == search.strongest(made) == parsed(entries[1])
+    assert shown.found[1] == search.strongest(result) == parsed(entries[1])
     for entry in entries:
         entry["reached"] = False
-    assert search.strongest(made) is None
-    assert "43 %" not in Parsed(report).html(made)
+    assert search.strongest(result) is None
+    assert "43 %" not in Parsed(report).html(result)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.distributed import ALONE, Group, Launch, LostProcess, joined, launch_of, leftovers
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused_and_alone_nothing_is_gathered():
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     with pytest.raises(UsageError, match=r"64.*3.*train\.batch_size=63"):
         Group(0, 3).check(64)
     Group(0, 4).check(64)
+
+
+def test_a_process_that_is_alone_gathers_nothing():
     encode = lambda x: x  # noqa: E731
     assert ALONE.gathered(encode, pairs=4) is encode
     parts = {"loss": torch.tensor(1.0)}
@@ -66,7 +69,7 @@ def together(told):
                     group.any(True)
 
 
-def test_two_processes_share_embeddings_gradients_faults_and_the_end_of_time_and_notice_a_loss():
+def test_two_processes_of_a_run_act_as_one():
     first, second = processes.told(2)
     other = multiprocessing.get_context("fork").Process(target=together, args=[second])
     other.start()
@@ -86,7 +89,7 @@ def without(name):
 
 
 @pytest.mark.parametrize(
-    ("told", "launch", "left"),
+    ("variables", "launch", "left"),
     [
         (WHOLE, Launch(rank=1, size=4, local_rank=1, local_size=2), []),
         *((without(name), None, [*without(name)]) for name in WHOLE),
@@ -102,14 +105,14 @@ def without(name):
         ({"MASTER_PORT": "29500", "WORLD_SIZE": "1", "RANK": "0"}, None, []),  # a process that is alone
     ],
 )  # fmt: skip
-def test_what_torchrun_tells_is_taken_whole_or_ignored_and_named(told, launch, left):
-    assert launch_of(told) == launch
-    assert sorted(leftovers(told)) == sorted(left)
+def test_what_torchrun_tells_is_taken_whole_or_not_at_all(variables, launch, left):
+    assert launch_of(variables) == launch
+    assert sorted(leftovers(variables)) == sorted(left)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(("seconds", "ends"), [(0.2, LostProcess), (2, KeyboardInterrupt)])
-def test_a_process_that_waits_for_the_others_has_a_deadline_and_hears_a_signal(monkeypatch, rank, seconds, ends):
+def test_the_wait_for_other_processes_ends_by_deadline_or_signal(monkeypatch, rank, seconds, ends):
     processes.alike(monkeypatch, processes.told(2)[rank])  # of a run whose other process never comes
     if ends is KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background

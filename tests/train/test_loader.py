@@ -81,43 +81,55 @@ def test_a_run_that_goes_on_with_other_threads_sees_what_an_uninterrupted_one_se
     assert all(equal(a, b) for a, b in zip(batches()[first:], rest, strict=True))
 
 
-def test_views_and_draws_depend_on_seed_epoch_and_pair():
-    def views(seed):
-        """Those of each pair, epoch by epoch."""
-        found = defaultdict(list)
-        for batch in batches(seed=seed):
-            for key, image, words in zip(
-                batch.keys, *map(batch.inputs.get, ("pixel_views", "token_views")), strict=True
-            ):
-                found[key].append((*image.flatten().tolist(), *words.tolist()))
-        return found
+def views_of(seed):
+    """Those of each pair, epoch by epoch."""
+    views = defaultdict(list)
+    for batch in batches(seed=seed):
+        for key, image, words in zip(batch.keys, *map(batch.inputs.get, ("pixel_views", "token_views")), strict=True):
+            views[key].append((*image.flatten().tolist(), *words.tolist()))
+    return views
 
-    first, again, other = views(0), views(0), views(1)
+
+def test_the_seed_decides_the_views_of_each_pair():
+    first, again, other = views_of(0), views_of(0), views_of(1)
     assert first == again
-    for key, seen in first.items():
-        assert len(set(seen)) == len(seen)
-        assert not set(seen) & set(other[key])
-    drawn = [loader.sample_seed(s, e, n) for s in range(3) for e in range(3) for n in range(50)]
-    assert len(set(drawn)) == len(drawn)
-    assert all(0 <= draw < 2**63 for draw in drawn)
-    # printf 0:0:0 | b2sum -l 64, without the lowest bit
-    assert loader.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
+    for key, views in first.items():
+        assert not set(views) & set(other[key])
+
+
+def test_a_pair_has_another_view_in_every_epoch():
+    for views in views_of(0).values():
+        assert len(set(views)) == len(views)
+
+
+def test_no_two_samples_have_the_same_draw():
+    draws = [loader.sample_seed(s, e, n) for s in range(3) for e in range(3) for n in range(50)]
+    assert len(set(draws)) == len(draws)
+    assert all(0 <= draw < 2**63 for draw in draws)
     assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
 
 
-def test_an_image_that_broke_meanwhile_is_not_passed_over_and_closing_ends_the_threads():
+def test_a_draw_is_the_digest_of_the_numbers_of_its_sample():
+    # printf 0:0:0 | b2sum -l 64, without the lowest bit
+    assert loader.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
+
+
+def test_an_image_that_broke_meanwhile_is_not_passed_over():
     def broken(number):
         if number == 5:
             raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
         batches(pairs=drawn(broken))
-    made = stream()
-    next(made)
+
+
+def test_closing_a_stream_ends_its_threads():
+    open_stream = stream()
+    next(open_stream)
     assert loaders()
-    made.close()
+    open_stream.close()
     assert not loaders()
-    assert list(made) == []
+    assert list(open_stream) == []
 
 
 @pytest.mark.parametrize(
@@ -133,19 +145,19 @@ def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(si
     assert batches(plan=[], threads=threads) == []
 
 
-def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
+def test_only_the_time_that_the_caller_waited_is_kept():
     read = []
     pairs = drawn(lambda number: (time.sleep(0.1), read.append(number)))
-    made = stream(plan=PLAN[:2], pairs=pairs, threads=1)
-    assert made.seconds_waited == 0
-    next(made)
-    first = made.seconds_waited
+    open_stream = stream(plan=PLAN[:2], pairs=pairs, threads=1)
+    assert open_stream.seconds_waited == 0
+    next(open_stream)
+    first = open_stream.seconds_waited
     assert first >= 3 * 0.1  # a batch of three
     while len(read) < 6:  # the second is ready then
         time.sleep(0.05)
-    next(made)
-    assert made.seconds_waited - first < first  # what a loaded machine adds, it adds to both
-    made.close()
+    next(open_stream)
+    assert open_stream.seconds_waited - first < first  # what a loaded machine adds, it adds to both
+    open_stream.close()
 
 
 def loaders():
@@ -156,7 +168,7 @@ LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share
 
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed"])
-def test_a_shard_that_breaks_during_an_epoch_ends_the_stream_with_its_name_and_leaves_no_thread(tmp_path, damage):
+def test_a_shard_that_breaks_during_an_epoch_ends_the_stream(tmp_path, damage):
     path, members = tmp_path / "a.tar", {}
     for number in range(40):
         encoded = io.BytesIO()
@@ -165,14 +177,14 @@ def test_a_shard_that_breaks_during_an_epoch_ends_the_stream_with_its_name_and_l
     path.write_bytes(tar(members))
     images = data.ImageCache(LIMITS, fit=data.Fit(4, lambda image: image), max_bytes=0)  # nothing is kept
     pairs = data.read(tmp_path, images=images).pairs
-    made = stream(plan=data.plan(40, batch_size=4, steps=100, seed=0), pairs=pairs, threads=3, channels=4)
-    next(made)
+    open_stream = stream(plan=data.plan(40, batch_size=4, steps=100, seed=0), pairs=pairs, threads=3, channels=4)
+    next(open_stream)
     content = path.read_bytes()
     if damage == "removed":
         path.unlink()
     else:
         path.write_bytes(content[:600] if damage == "truncated" else b"\0" * len(content))
     with pytest.raises(RefusedInput, match=r"a\.tar"):
-        list(made)
+        list(open_stream)
     assert not loaders()
-    assert list(made) == []
+    assert list(open_stream) == []

@@ -52,9 +52,12 @@ def differing(one, other):
     return [name for (name, a), b in zip_longest(one.items(), other.values()) if not torch.equal(a, b)]
 
 
-def test_each_step_is_recorded_and_clipped_gradients_change_the_weights_less():
+def test_each_step_is_recorded():
     steps = steps_of(Net(), batches(3), first=5, peak=1.0, warmup=100)
     assert [(s.number, s.lr) for s in steps] == [(5, 0.06), (6, 0.07), (7, 0.08)]
+
+
+def test_clipped_gradients_change_the_weights_less():
     moved = []
     for clip in (None, 1e-3):
         net = Net()
@@ -73,7 +76,7 @@ def test_the_logit_scale_never_exceeds_ln_100():
     assert net.logit_scale.item() == 5
 
 
-def test_a_non_finite_loss_stops_with_step_and_keys_before_the_weights_change():
+def test_a_non_finite_loss_ends_the_run_before_the_weights_change():
     net = Net()
     steps = steps_of(net, batches(3, bad=1))
     next(steps)
@@ -84,11 +87,11 @@ def test_a_non_finite_loss_stops_with_step_and_keys_before_the_weights_change():
 
 
 @pytest.mark.parametrize("bad", [None, 1, 3])  # 3 is the last one, after which no other looks
-def test_a_gpu_looks_at_a_loss_one_step_late_and_no_bit_differs(bad):
+def test_a_loss_that_is_looked_at_one_step_late_changes_no_bit(bad):
     net, other = Net(), Net()
     list(steps_of(other, batches(4)[:bad]))  # what the good steps before alone lead to
-    told = pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}") if bad else contextlib.nullcontext()
-    with far.gpu(), told:
+    ending = pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}") if bad else contextlib.nullcontext()
+    with far.gpu(), ending:
         list(steps_of(far.put(net), batches(4, bad=bad)))
     numbers = {name: values.near for name, values in net.named_parameters()}  # type: ignore[attr-defined] # far.Far
     assert differing(numbers, dict(other.named_parameters())) == []
@@ -111,17 +114,17 @@ OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 
 
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate")])
-def test_a_step_that_ran_out_of_memory_is_repeated_smaller_and_changes_no_bit(error):
-    rich, poor, asked = Net(), Net(), []
+def test_a_step_repeated_smaller_after_memory_ran_out_changes_no_bit(error):
+    rich, poor, shrinks = Net(), Net(), []
     for net, times in ((rich, 0), (poor, 2)):
         loss = short_of_memory(net, times, error)
-        assert len(list(steps_of(net, batches(3), loss=loss, shrink=lambda: asked.append(1) or True))) == 3
-    assert len(asked) == 2
+        assert len(list(steps_of(net, batches(3), loss=loss, shrink=lambda: shrinks.append(1) or True))) == 3
+    assert len(shrinks) == 2
     assert differing(rich, poor) == []
 
 
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, RuntimeError("shapes do not fit")])
-def test_what_cannot_be_made_smaller_ends_the_run_with_weights_and_statistics_as_before(error):
+def test_a_step_that_cannot_be_made_smaller_leaves_the_model_as_before(error):
     net = Net()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with pytest.raises(type(error)):
@@ -173,30 +176,39 @@ def test_one_kernel_updates_as_many_small_ones_do():
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
 
 
-def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bit(tmp_path):
-    """Fused kernels go through memory in its own order: weights, gradients and moments have to agree on one."""
+# Fused kernels go through memory in its own order: weights, gradients and moments have to agree on one.
+
+
+def test_weights_whose_channels_come_last_are_updated_alike():
     first, last = _convolution(), _convolution(torch.channels_last)
-    optimizers = optimizer_of(first), optimizer_of(last)
-    for net, optimizer in zip((first, last), optimizers, strict=True):
-        _stepped(net, optimizer, 3)
+    for net in (first, last):
+        _stepped(net, optimizer_of(net), 3)
     torch.testing.assert_close(first.weight, last.weight, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_whose_channels_come_last_resume_bit_by_bit(tmp_path):
+    last, again = _convolution(torch.channels_last), _convolution(torch.channels_last)
+    optimizers = optimizer_of(last), optimizer_of(again)
+    _stepped(last, optimizers[0], 3)
     state = RunState(tmp_path, "0" * 64)
-    state.save(last, optimizers[1], TrainingSoFar(3))
-    again = _convolution(torch.channels_last)
-    optimizer = optimizer_of(again)
-    state.resume(again, optimizer)
-    for net, each in ((last, optimizers[1]), (again, optimizer)):
-        _stepped(net, each, 2, seed=1)
+    state.save(last, optimizers[0], TrainingSoFar(3))
+    state.resume(again, optimizers[1])
+    for net, optimizer in zip((last, again), optimizers, strict=True):
+        _stepped(net, optimizer, 2, seed=1)
     assert torch.equal(last.weight, again.weight)
     assert torch.equal(last.bias, again.bias)
 
 
-def test_the_rate_climbs_to_its_peak_and_falls_by_half_a_cosine_to_nearly_zero():
-    def rates(warmup, total):
-        return [learning_rate(step, peak=2.0, warmup=warmup, total=total) for step in range(total)]
+def rates(warmup, total):
+    return [learning_rate(step, peak=2.0, warmup=warmup, total=total) for step in range(total)]
 
+
+def test_the_rate_climbs_to_its_peak():
     assert rates(4, 10)[:4] == [0.5, 1.0, 1.5, 2.0]
     assert rates(0, 20)[0] == 2.0
+
+
+def test_the_rate_falls_by_half_a_cosine_to_nearly_zero():
     assert rates(0, 20)[10] == pytest.approx(1.0)  # half the way
     assert all(later < earlier for earlier, later in pairwise(rates(5, 50)[5:]))
     assert 0 < rates(50, 1000)[-1] < 2e-5
@@ -218,13 +230,19 @@ class Sized(nn.Module):
 LARGE, SMALL = Sized(loop.LEAST_PARAMETERS), Sized(loop.LEAST_PARAMETERS - 1)
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
-)
-def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_large(monkeypatch, flags, expected):
+PROCESSORS = [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")]
+
+
+@pytest.mark.parametrize(("flags", "expected"), PROCESSORS)
+def test_auto_takes_bf16_for_large_models_where_the_processor_multiplies_it(monkeypatch, flags, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
     assert (resolved("auto", LARGE, CPU), resolved("auto", SMALL, CPU)) == (expected, "fp32")
-    assert all(resolved(asked, net, CPU) == asked for asked in ("fp32", "bf16") for net in (LARGE, SMALL))
+
+
+@pytest.mark.parametrize("flags", [flags for flags, _ in PROCESSORS])
+def test_a_precision_that_is_named_is_taken(monkeypatch, flags):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert all(resolved(named, net, CPU) == named for named in ("fp32", "bf16") for net in (LARGE, SMALL))
 
 
 # The way of a run, in units of the weights.
@@ -232,9 +250,7 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_larg
 
 @pytest.mark.parametrize("size", [0.01, 1.0])
 @pytest.mark.parametrize("steps", [10, 40])
-def test_a_matrix_under_a_steady_pull_goes_as_far_as_the_walk_says_whatever_its_size_and_the_number_of_steps(
-    size, steps
-):
+def test_a_matrix_under_a_steady_pull_goes_as_far_as_the_walk_says(size, steps):
     net = nn.Linear(8, 8, bias=False)
     net.weight.data = torch.full((8, 8), size)
     how = Train(walk=0.5, warmup_steps=2, weight_decay=0)
@@ -243,7 +259,8 @@ def test_a_matrix_under_a_steady_pull_goes_as_far_as_the_walk_says_whatever_its_
     assert torch.allclose(net.weight, torch.full((8, 8), size / 2), rtol=1e-3)  # half of its size, all of it one way
 
 
-def test_each_matrix_goes_by_its_own_size_and_gains_by_that_of_the_median_matrix():
+def stepped_by_size():
+    """Three layers with weights of 0.1, 1 and 10 after one step of a walk under the same pull."""
     net = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("small", "usual", "large")})
     for name, size in (("small", 0.1), ("usual", 1.0), ("large", 10.0)):
         net[name].weight.data.fill_(size)
@@ -251,8 +268,17 @@ def test_each_matrix_goes_by_its_own_size_and_gains_by_that_of_the_median_matrix
     loss = {"loss": torch.stack([p.sum() for p in net.parameters()]).sum()}
     how = Train(walk=0.05, warmup_steps=0, weight_decay=0)
     list(fit(net, batches(1), how, loss=lambda _: loss, total=1, precision="fp32"))
+    return net
+
+
+def test_each_matrix_goes_by_its_own_size():
+    net = stepped_by_size()
     moved = {name: net[name].weight.mean().item() for name in net}
     assert moved == pytest.approx({"small": 0.095, "usual": 0.95, "large": 9.5}, rel=1e-3)
+
+
+def test_gains_go_by_the_size_of_the_median_matrix():
+    net = stepped_by_size()
     assert torch.allclose(net["small"].bias, torch.full((4,), -0.05), rtol=1e-3)
 
 

@@ -100,26 +100,29 @@ def kept(clip, *, size, again, pairs=6):
     return sum(size for place, size in held.items() if place not in weights)
 
 
-def test_both_ways_keep_less_for_the_backward_pass_and_halving_ends_at_one_pair():
+def test_both_ways_keep_less_for_the_backward_pass():
     clip = clip_of(tiny.TINY_VIT)
     all_of_it = kept(clip, size=None, again=False)
     assert kept(clip, size=None, again=True) < 0.6 * all_of_it
     assert kept(clip, size=2, again=False) < 0.2 * all_of_it
     assert kept(clip, size=None, again=False) == all_of_it  # nothing is computed again once the span is over
+
+
+def test_halving_ends_at_one_pair():
     micro = memory.MicroBatches(nn.Identity(), size=None, pairs=6)
     assert [(micro.shrink(), micro.size) for _ in range(3)] == [(True, 3), (True, 1), (False, 1)]
     assert micro.shrunk == 2
 
 
-def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
+def test_a_gradient_in_bf16_is_nearly_that_in_fp32():
     clip = clip_of(tiny.TINY_VIT)
     loss, expected = gradients(clip, None)
     clip.net.zero_grad()
     whole = memory.MicroBatches(clip.net, size=None, pairs=6)
     lower = in_precision(loss_of(clip, whole), "bf16", clip.device)(batch(clip))["loss"]
     lower.backward()
-    found = torch.cat([p.grad.flatten() for p in clip.net.parameters()])
-    cosine = torch.cosine_similarity(found, torch.cat([g.flatten() for g in expected.values()]), dim=0)
+    gradient = torch.cat([p.grad.flatten() for p in clip.net.parameters()])
+    cosine = torch.cosine_similarity(gradient, torch.cat([g.flatten() for g in expected.values()]), dim=0)
     assert lower.item() != loss.item()  # it was another format
     assert lower.item() == pytest.approx(loss.item(), rel=0.01)
     assert cosine > 0.99

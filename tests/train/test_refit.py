@@ -66,7 +66,7 @@ def test_each_layer_is_the_best_for_what_comes_out_of_those_before(nets):
             assert slope.norm() < 1e-4 * own.norm()
 
 
-def test_clean_inputs_are_embedded_as_by_the_finetune_where_little_is_damped_and_all_is_the_base_where_much_is(nets):
+def test_damping_leads_clean_inputs_from_the_finetune_to_the_base(nets):
     finetune, base, batches = nets
     torch.testing.assert_close(
         fitted(finetune, base, batches, damping=1e-6)(batches[0]), finetune(batches[0]), atol=1e-2, rtol=0
@@ -92,12 +92,17 @@ def test_a_net_whose_blocks_are_not_computed_again_is_fitted_as_one_that_is_run_
         torch.testing.assert_close(dict(by_blocks.named_parameters())[name], weight)
 
 
-def test_the_finetune_its_base_and_the_blocks_themselves_stay(nets):
+def test_fitting_changes_neither_the_finetune_nor_its_base(nets):
     finetune, base, batches = nets
     before = [copy.deepcopy(side.state_dict()) for side in (finetune, base)]
-    net = fitted(finetune, base, batches)
+    fitted(finetune, base, batches)
     for side, weights in zip((finetune, base), before, strict=True):
         torch.testing.assert_close(dict(side.state_dict()), dict(weights), atol=0, rtol=0)
+
+
+def test_blocks_compute_by_themselves_again_after_fitting(nets):
+    finetune, base, batches = nets
+    net = fitted(finetune, base, batches)
     assert not any("forward" in vars(module) for side in (net, finetune) for module in side.modules())
 
 
@@ -113,7 +118,7 @@ class Sides(nn.Module):
         return self.kernel(pixels).mean((2, 3)) @ self.proj
 
 
-def test_kernels_and_matrices_of_either_side_are_fitted_exactly_where_inputs_say_all():
+def test_weights_of_any_kind_are_fitted_exactly_where_inputs_say_all():
     """Of 900 places and 600 rows a batch some are drawn, and the same ones in both nets."""
     torch.manual_seed(0)
     finetune, base = Sides(), Sides()
