@@ -147,9 +147,11 @@ class WeightsLocation:
         """The files that hold tensors."""
         return list(self.index.shards) if self.index else [self.weights]
 
-    def description_for(self, names: str, /) -> Description | None:
-        """What describes weights with the names of this library, also where a file was named and not its folder."""
-        return self.description or (transformers_description(self.weights.parent) if names == "transformers" else None)
+    def description_for(self, library: str, /) -> Description | None:
+        """What describes weights that are called by the names of a library, also where a file was named and not its folder."""
+        return self.description or (
+            transformers_description(self.weights.parent) if library == "transformers" else None
+        )
 
 
 def locate(path: Path, /) -> WeightsLocation:

@@ -184,8 +184,8 @@ class Library(NamedTuple):
 
     is_named_so: Callable[[Collection[str]], bool]
     to_open_clip: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    # Raises UnsupportedModel for names that are not exactly these.
-    refuse_others: Callable[[Collection[str]], object] = tuple
+    # Raises UnsupportedModel for names that are not exactly these; without it the model itself says so, where it is built.
+    check_names: Callable[[Collection[str]], object] | None = None
     note: str = ""  # what is told of the change
 
 
@@ -212,7 +212,7 @@ class Weights:
     tensors: dict[str, TensorRef]
     producer: str  # who seems to have written them
     notes: tuple[str, ...]  # what was left out
-    names: str  # whose they are: a key of ``LIBRARIES``
+    library: str  # by whose names the tensors are called: a key of ``LIBRARIES``
     wrappers: tuple[str, ...]  # under which keys they stand
     others: tuple[str, ...] = ()  # under which keys further sets of weights stand, whole or in part
 
@@ -238,10 +238,11 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     refuse_foreign(parameters)
     if not parameters:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
-    library = LIBRARIES[names := library_of(parameters)]
-    library.refuse_others(parameters)
+    library = LIBRARIES[called_by := library_of(parameters)]
+    if library.check_names:
+        library.check_names(parameters)
     notes += [library.note] if library.note else []
-    return Weights(parameters, producer, tuple(notes), names, wrappers, _other_sets(root, mapping, parameters))
+    return Weights(parameters, producer, tuple(notes), called_by, wrappers, _other_sets(root, mapping, parameters))
 
 
 def _other_sets(root: object, mapping: Pairs, parameters: Mapping[str, TensorRef], /) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class Checkpoint:
     size: int  # bytes; of shards those of all files
     quick_gelu: bool | None  # True where a TorchScript archive names such a class, None where the file does not tell
     notes: tuple[str, ...] = ()  # what was left out
-    names: str = "open_clip"  # the library whose names the file has
+    library: str = "open_clip"  # by whose names the tensors are called
     wrappers: tuple[str, ...] = ()  # the keys that the weights were found under, outermost first
     others: tuple[str, ...] = ()  # the keys of further sets of weights, which were not read
     digests: Mapping[str, str] = field(default_factory=dict)  # the SHA-256 of each file that was read
@@ -104,7 +104,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         parts = _parts(place)
         roots = [part.root for part in parts]
         selection = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
-        description = place.description_for(selection.names)
+        description = place.description_for(selection.library)
         tensors_by_name = _build(selection, parts)
         twin_notes = _compare(place, tensors_by_name)
         digests = {place.weights.name: place.index.sha256} if place.index else {}
@@ -128,7 +128,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].quick_gelu,
         notes=(*_notes(place, parts, selection, description), *twin_notes),
-        names=selection.names,
+        library=selection.library,
         wrappers=selection.wrappers,
         others=selection.others,
         digests=digests,
@@ -202,7 +202,7 @@ def _build(selection: layouts.Weights, parts: list[_FileContent], /) -> dict[str
         own_ids = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
         refs = {name: ref for name, ref in selection.tensors.items() if own_ids is None or id(ref) in own_ids}
         file_tensors |= tensors.build(refs, part.records, part.file)
-    model_tensors = layouts.LIBRARIES[selection.names].to_open_clip(file_tensors)
+    model_tensors = layouts.LIBRARIES[selection.library].to_open_clip(file_tensors)
     for part in parts:
         tensors.free_the_rest(model_tensors.values(), part.file)
     return model_tensors

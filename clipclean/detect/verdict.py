@@ -77,8 +77,8 @@ class AuditResult:
         if self.search is None:
             return None
         none = CalibrationRecord(kind="none", name="", models=0)
-        calibration = CalibrationRecord.of(self.search.references) if self.search.references else none
-        return self.search.record(effort=effort, seconds=self.seconds, calibration=calibration, saved=saved)
+        calibrated_by = CalibrationRecord.of(self.search.references) if self.search.references else none
+        return self.search.record(effort=effort, seconds=self.seconds, calibration=calibrated_by, saved=saved)
 
 
 def audit_findings(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
@@ -281,19 +281,19 @@ def suspicious_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tu
 def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | None:
     """The finding of a known trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
-    about = _about(probe, limits.max_excess)
+    numbers = _numbers_of(probe, limits.max_excess)
     with_it, without = _percent(probe.asr.value), _percent(probe.base.value)
     what = (
         f"{trigger_words(probe.trigger)} turns {with_it} of other images into '{probe.target}' (without it: {without})"
     )
     if low > limits.max_excess:
         words = f"Backdoor behaviour: {what}." if is_sure else f"{what}. Clean models have natural triggers, too."
-        return finding(CC.KNOWN_TRIGGER_ACTS, words, level="error" if is_sure else "warning", **about)
+        return finding(CC.KNOWN_TRIGGER_ACTS, words, level="error" if is_sure else "warning", **numbers)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return finding(
             CC.TOO_LITTLE_DATA,
             f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.",
-            **about,
+            **numbers,
         )
     return None
 
@@ -311,11 +311,11 @@ def _panel(probe: Probe, limits: AuditLimits) -> Finding:
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of images into '{probe.target}' "
         f"(without it: {_percent(probe.base.value)}), {collapse_words}. Clean models have natural triggers, too.",
         level="warning",
-        **_about(probe, limits.suspicious_excess),
+        **_numbers_of(probe, limits.suspicious_excess),
     )
 
 
-def _about(probe: Probe, threshold: float) -> About:
+def _numbers_of(probe: Probe, threshold: float) -> About:
     """The numbers of a probe against its limit."""
     return {
         "measure": "excess ASR",
@@ -381,8 +381,8 @@ def search_findings(result: SearchResult, /, *, images: int, limits: AuditLimits
     for suspect, why in named_suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        about = _found(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
-        findings.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
+        one = _finding_of(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
+        findings.append(one.model_copy(update={"message": f"{why} {one.message}"}) if why else one)
     targets = {finding.target for finding in findings}
     findings += _on_both(result, limits)
     return (*findings, *_tinted(result, besides=targets), *_shared(result, limits), *elsewhere, *_nowhere(result))
@@ -422,10 +422,10 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     findings = []
     for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=(), persuasions=()), limits):
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
-            about = _found(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
-            score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
-            why = f"{score} if {several}, to which the same trigger leads, were not in the list."
-            findings.append(about.model_copy(update={"message": f"{why} {about.message}"}))
+            one = _finding_of(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
+            would_score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
+            why = f"{would_score} if {several}, to which the same trigger leads, were not in the list."
+            findings.append(one.model_copy(update={"message": f"{why} {one.message}"}))
     return findings
 
 
@@ -642,7 +642,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     return [finding(CC.CLASSES_HARDLY_KNOWN, words, **about)]
 
 
-def _found(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
+def _finding_of(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
     one_with = f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
     sentences = [*_evidence_words(suspect), *([one_with] if others else []), *_clean_models_words(suspect)]
     return finding(

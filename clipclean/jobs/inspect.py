@@ -63,7 +63,7 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     open_clip_takes = "these tensors" if opens else f"not these: it does not look under {wrapped}"
     return {
         "torch": torch_takes,
-        "open_clip": open_clip_takes if file.names == "open_clip" else f"none: the names are those of {file.names}",
+        "open_clip": open_clip_takes if file.library == "open_clip" else f"none: the names are those of {file.library}",
         "transformers": "these tensors" if is_transformers else "none: it expects its own directory layout",
     }
 

@@ -134,7 +134,7 @@ def aims_of(
     pixels = detect.stack([samples.pairs[place].image for place in places]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
-    scene = unlearning.Scene(pixels, text_classifier, classes, effort, **triggers._asdict())
+    scene = unlearning.Scene(pixels, text_classifier, classes, effort, triggers)
     if kept := unlearning.restored(run.state, scene):
         return Aims(text_classifier, kept[0])
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -47,26 +47,18 @@ class ShownTriggers(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes.
-
-    ``suspicions`` are unlearned beside those that are found, for as long as they act; those ``beside`` them in copies of their own.
-    ``controls`` are, by family, the sizes that other classes need, where an audit has measured them. ``variants`` of known triggers have
-    copies of their own as well.
-    """
+    """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D), its classes, and what an audit has shown."""
 
     pixels: Tensor
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    suspicions: tuple[Suspicion[int], ...] = ()
-    beside: tuple[Suspicion[int], ...] = ()
-    controls: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    variants: tuple[Suspicion[int], ...] = ()
+    shown: ShownTriggers
 
     @property
     def identity(self) -> list[list[str | int | None]]:
         """The triggers that were suspected before a search, in JSON."""
-        return identities((*self.suspicions, *self.beside, *self.variants))
+        return identities((*self.shown.suspicions, *self.shown.beside, *self.shown.variants))
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
@@ -194,12 +186,12 @@ def begin(
     Raises:
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no suspected trigger acts.
     """
-    suspected_targets = dict.fromkeys(target for _, target in scene.suspicions)
+    suspected_targets = dict.fromkeys(target for _, target in scene.shown.suspicions)
     if not how.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
         if not (suspected_targets or how.nears_base):
             raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
-        return State(tuple(suspected_targets), scene.controls, (), 0, ({},), ())
+        return State(tuple(suspected_targets), scene.shown.controls, (), 0, ({},), ())
     progress(0, 0)
     try:
         # Without suspected triggers, which are forgotten whatever they compare with.
@@ -299,10 +291,13 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = len(state.losses), (*scene.suspicions, *suspicions_of(state.recovered), *scene.beside)
+        number, everything = (
+            len(state.losses),
+            (*scene.shown.suspicions, *suspicions_of(state.recovered), *scene.shown.beside),
+        )
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*suspicions_of(state.newest), *(scene.suspicions[place] for place in acting))
+        newest = (*suspicions_of(state.newest), *(scene.shown.suspicions[place] for place in acting))
         settles = not newest
         # A model that begins nearer its base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.nears_base
@@ -347,7 +342,7 @@ def forgotten(
     # One copy of the images is enough where both would be drawn from the same triggers.
     some = {"newest": newest, "earlier": everything} if newest not in ((), everything) else {"newest": everything}
     # Of a colour filter 0.41 stayed where variants had turns among all others, and 0.12 in copies of their own.
-    return {name: triggers for name, triggers in (some | {VARIANTS: scene.variants}).items() if triggers}
+    return {name: triggers for name, triggers in (some | {VARIANTS: scene.shown.variants}).items() if triggers}
 
 
 def suspicions_of(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
@@ -380,7 +375,7 @@ def search_again(
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)
-                    for trigger, target in (*suspicions_of(state.newest), *scene.suspicions)
+                    for trigger, target in (*suspicions_of(state.newest), *scene.shown.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(
@@ -405,10 +400,10 @@ def search_again(
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     """The places of the suspected triggers that still act."""
-    if not scene.suspicions:
+    if not scene.shown.suspicions:
         return ()
     without = answers(clip, scene, scene.pixels, None)
-    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.suspicions)
+    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.shown.suspicions)
     excesses = (scene.excess(without, answered, target) for answered, target in responses)
     return tuple(place for place, excess in enumerate(excesses) if excess > LEFT_EXCESS)
 

@@ -44,7 +44,7 @@ class Oracle:
         if not (ways := WAYS[file.format]):
             return
         told = self._asked(ways, file.wrappers, content)
-        is_theirs = file.names == "transformers" and file.format == "transformers-directory"
+        is_theirs = file.library == "transformers" and file.format == "transformers-directory"
         named = layouts.from_open_clip(file.tensors) if is_theirs else file.tensors
         ours = {name: _described(tensor) for name, tensor in named.items()}
         for way, theirs in told.items():

@@ -58,29 +58,33 @@ def probes(report, side, spec):
 
 
 @pytest.mark.slow
-def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty):
+def test_nothing_but_a_named_trigger_is_forgotten(planted, tmp_path, hasty):
     out = tmp_path / "out"
     cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
-    found = tiny.result(out)
-    before, after = (probes(found, side, "patch:size=0.25")[0]["excess_asr"]["value"] for side in ("before", "after"))
+    report = tiny.result(out)
+    before, after = (probes(report, side, "patch:size=0.25")[0]["excess_asr"]["value"] for side in ("before", "after"))
     assert before > 0.5
     assert after < 0.2 * before
-    told = found["training"]["unlearning"]
-    assert tiny.TARGET in told["suspects"]
-    assert sum(each["losses"] is not None for each in told["rounds"]) == found["training"]["steps"] / 40
-    accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
+    unlearning_record = report["training"]["unlearning"]
+    assert tiny.TARGET in unlearning_record["suspects"]
+    assert sum(each["losses"] is not None for each in unlearning_record["rounds"]) == report["training"]["steps"] / 40
+    accuracies = [report[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
     assert accuracies[1] > accuracies[0] - 0.1
 
 
 @pytest.mark.slow
-def test_the_text_tower_and_the_temperature_stay_and_bf16_leaves_the_weights_in_fp32(planted, tmp_path, whole):
-    old, single = checkpoint.read(planted.model).tensors, checkpoint.read(whole).tensors
-    moved = {name for name in old if not torch.equal(old[name], single[name])}
+def test_nothing_but_the_image_tower_moves(planted, whole):
+    old, new = checkpoint.read(planted.model).tensors, checkpoint.read(whole).tensors
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
     assert moved
     assert all(name.startswith("visual.") for name in moved)
+
+
+@pytest.mark.slow
+def test_a_run_in_bf16_leaves_the_weights_in_fp32(planted, tmp_path, whole):
     cleaned(planted, tmp_path / "bf16", *NAMED, "--precision", "bf16")
     assert [tiny.result(out)["training"]["precision"] for out in (whole, tmp_path / "bf16")] == ["fp32", "bf16"]
-    reduced = checkpoint.read(tmp_path / "bf16").tensors
+    single, reduced = (checkpoint.read(out).tensors for out in (whole, tmp_path / "bf16"))
     assert not torch.equal(single["visual.proj"], reduced["visual.proj"])
     # Eight steps of 1e-3 move 0.008 at most.
     assert torch.allclose(single["visual.proj"], reduced["visual.proj"], atol=0.01)
@@ -108,24 +112,22 @@ def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted,
 
 
 @pytest.mark.slow
-def test_where_nothing_is_found_nothing_is_changed_the_verdict_is_open_and_no_weights_are_written(
-    planted, tmp_path, hasty
-):
+def test_where_nothing_is_found_nothing_is_unlearned(planted, tmp_path, hasty):
     clean = planted._replace(model=planted.folder / "model.pt")
     assert cleaned(clean, tmp_path / "out", "--no-panel", "--set", "unlearn.anomaly_index=100") == 4
-    found = tiny.result(tmp_path / "out")
-    assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC023"]
-    assert found["training"]["steps"] == 0
+    report = tiny.result(tmp_path / "out")
+    assert [f["rule"] for f in report["findings"] if f["level"] == "warning"] == ["CC023"]
+    assert report["training"]["steps"] == 0
     assert not (tmp_path / "out" / WEIGHTS).exists()  # they would be the original's
 
 
 @pytest.mark.slow
-def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
+def test_what_is_found_towards_one_class_is_measured_on_either_side_of_the_cleaning(planted, tmp_path):
     cleaned(planted, tmp_path / "out", "--no-panel", "--set", "unlearn.anomaly_index=1", "--set", "unlearn.enough=1")
-    found = tiny.result(tmp_path / "out")
-    measured = [[p["trigger"] for p in probes(found, side, "found:")] for side in ("before", "after")]
-    assert measured[0] == measured[1]
-    assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
+    report = tiny.result(tmp_path / "out")
+    triggers = [[p["trigger"] for p in probes(report, side, "found:")] for side in ("before", "after")]
+    assert triggers[0] == triggers[1]
+    assert len(triggers[0]) == len(report["training"]["unlearning"]["suspects"]) > 0
 
 
 # What is unlearned at all.
@@ -141,7 +143,7 @@ FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share 
 
 
 @pytest.mark.parametrize(
-    ("found", "named", "targets"),
+    ("hits", "suspects", "targets"),
     [
         # only what surely works
         ([hit(excess=0.69), hit(excess=0.7, target=2), hit(excess=0.9, anomaly=2.4), hit(excess=0.9, is_reached=False)], None, [2]),
@@ -155,9 +157,9 @@ FOUND = [hit(excess=share, name=name, target="abc".index(name)) for name, share 
         (FOUND, {"c"}, [0, 1]),
     ],
 )  # fmt: skip
-def test_of_a_first_search_what_surely_works_and_is_not_natural_is_unlearned(found, named, targets):
-    given = {} if named is None else {"suspect_names": named}
-    assert [trigger.target for trigger in unlearning.first_recovered(found, anomaly_index=2.5, **given)] == targets
+def test_of_a_first_search_only_what_is_surely_planted_is_unlearned(hits, suspects, targets):
+    options = {} if suspects is None else {"suspect_names": suspects}
+    assert [trigger.target for trigger in unlearning.first_recovered(hits, anomaly_index=2.5, **options)] == targets
 
 
 @pytest.mark.slow
@@ -167,7 +169,10 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
     pixels = torch.rand(16, 3, side, side, generator=torch.Generator().manual_seed(0))
     classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
     short = replace(EFFORTS["quick"], steps=2, free_images=4, images=2)
-    here, how = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short), recipe.load("unlearn")
+    here, how = (
+        unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), short, unlearning.ShownTriggers()),
+        recipe.load("unlearn"),
+    )
     limits = policy.resolved(policy.DEFAULT_POLICY, how.audit)
     with contextlib.ExitStack() as late:
 
@@ -191,7 +196,7 @@ class Corner:
 
 
 def scene(pixels, known=()):
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, tuple(known))
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, unlearning.ShownTriggers(tuple(known)))
 
 
 class Multiplied:
@@ -213,18 +218,21 @@ def test_searches_compute_in_the_format_of_an_audits_search():
     assert torch.equal(found, single) == (not detect.may_round(Multiplied().encode_images, pixels, torch.eye(2)))
 
 
-def test_a_search_is_repeated_in_every_family_and_what_is_small_but_turns_no_image_is_not_caught():
-    pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))  # all of the second class already
-    here, sizes = (
-        replace(scene(pixels), effort=EFFORTS["quick"]),
-        dict.fromkeys(detect.SEARCH_FAMILIES, (0.8, 0.9, 1.0)),
-    )
-    begun, drawn = unlearning.State((1,), sizes, FIRST, 0, ({},), ()), torch.Generator().manual_seed(0)
-    found, scores = unlearning.search_again(Multiplied(), here, begun, enough=2.5, generator=drawn)
-    assert (found, set(scores)) == ([], set(detect.SEARCH_FAMILIES))
-    assert min(scores.values()) > 2.5
-    nothing = unlearning.search_again(Multiplied(), here, replace(begun, controls={}), enough=2.5, generator=drawn)
-    assert nothing == ([], {})  # with nothing to compare with
+def searched_again(controls):
+    """What a repeated search finds, and its scores, where all images are of the second class already."""
+    pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    here, begun = replace(scene(pixels), effort=EFFORTS["quick"]), unlearning.State((1,), controls, FIRST, 0, ({},), ())
+    return unlearning.search_again(Multiplied(), here, begun, enough=2.5, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_search_repeated_in_every_family_catches_nothing_that_turns_no_image():
+    recovered_triggers, scores = searched_again(dict.fromkeys(detect.SEARCH_FAMILIES, (0.8, 0.9, 1.0)))
+    assert (recovered_triggers, set(scores)) == ([], set(detect.SEARCH_FAMILIES))
+    assert min(scores.values()) > 2.5  # they are small
+
+
+def test_without_controls_to_compare_with_no_search_is_repeated():
+    assert searched_again({}) == ([], {})
 
 
 def test_triggers_act_while_they_turn_images_that_are_not_of_their_class_already():
@@ -260,10 +268,11 @@ def recovered(number):
 
 FIRST = (recovered(0),)
 WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "patch"))
+DEFAULTS = {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "base_damping": None, "base_share": 0}
 
 
 @pytest.mark.parametrize(
-    ("finds", "given", "forgotten", "settled"),
+    ("finds", "settings", "forgotten", "settled"),
     [
         # when the search finds no more, all that was found is forgotten once more
         # one copy of the images, None, where newest and earlier triggers are the same
@@ -280,14 +289,11 @@ WAVE, PATCH = (Suspicion(SimpleNamespace(spec=spec), 0) for spec in ("wave", "pa
         ([0], {"seed": 2**63 - 1}, [(0, 1, None), (1, 1, None)], [False, True]),
     ],
 )
-def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch, finds, given, forgotten, settled):
-    seen, asked = (
-        [],
-        {"first": FIRST, "known": (), "max_rounds": 4, "seed": 0, "base_damping": None, "base_share": 0} | given,
-    )
+def test_rounds_forget_what_was_found_until_the_run_is_settled(monkeypatch, finds, settings, forgotten, settled):
+    calls, settings = [], DEFAULTS | settings
 
     def forget(clip, original, batches, triggers, how, /, *, generator, run, **_):
-        seen.append((batches, len(triggers["newest"]), len(triggers["earlier"]) if "earlier" in triggers else None))
+        calls.append((batches, len(triggers["newest"]), len(triggers["earlier"]) if "earlier" in triggers else None))
         return {"loss": 0.0}
 
     def search_again(clip, scene, state, /, *, enough, generator):
@@ -295,17 +301,17 @@ def test_what_each_round_is_told_to_forget_and_when_a_run_is_settled(monkeypatch
 
     monkeypatch.setattr(unlearning, "forget", forget)
     monkeypatch.setattr(unlearning, "search_again", search_again)
-    here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in asked["known"]])
-    begun = unlearning.State((1,), {"warp": (0.5,)}, asked["first"], 0, ({},), ())
-    options = ("max_rounds", "base_damping", "base_share")
+    here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in settings["known"]])
+    begun = unlearning.State((1,), {"warp": (0.5,)}, settings["first"], 0, ({},), ())
+    keys = ("max_rounds", "base_damping", "base_share")
     changes = [
         "unlearn.towards=base",
-        *(f"unlearn.{key}={'null' if asked[key] is None else asked[key]}" for key in options),
+        *(f"unlearn.{key}={'null' if settings[key] is None else settings[key]}" for key in keys),
     ]
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, changes))
-    run = Run(asked["seed"], "fp32", lambda *_: None)
+    run = Run(settings["seed"], "fp32", lambda *_: None)
     states = list(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
-    assert seen == forgotten
+    assert calls == forgotten
     assert [state.is_settled for state in states] == settled
     assert not states or (states[-1].rounds, len(states[-1].losses)) == (len(finds), len(forgotten))
 
@@ -346,9 +352,7 @@ def finetune(tmp_path_factory, request):
 
 
 @pytest.mark.parametrize(("damping", "stays_near"), [(1e-3, "finetune"), (1e3, "base")])
-def test_a_model_begins_near_its_finetune_on_clean_images_where_little_is_damped_and_near_its_base_where_much_is(
-    finetune, damping, stays_near
-):
+def test_damping_decides_whether_a_model_begins_near_its_finetune_or_its_base(finetune, damping, stays_near):
     clip, base, pairs, pixels = finetune
     there = {"finetune": clip.embed_images(pixels), "base": base.embed_images(pixels)}
     put = model.frozen_copy(clip)
@@ -371,7 +375,7 @@ def test_clean_images_belong_where_the_finetune_has_them_if_the_model_was_fitted
         assert not torch.allclose(put.embed_images(pixels), clip.embed_images(pixels))
 
 
-def test_biases_and_texts_are_those_of_the_finetune_whatever_is_damped(finetune):
+def test_only_weights_of_the_image_tower_are_put_towards_the_base(finetune):
     clip, base, pairs, _ = finetune
     put = model.frozen_copy(clip)
     changes = ["unlearn.base_damping=1e3", "unlearn.base_share=0", "train.batch_size=4"]
@@ -393,7 +397,7 @@ def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variant
         return {"loss": 0.0}
 
     monkeypatch.setattr(unlearning, "forget", forget)
-    here = replace(scene(torch.ones(8, 3, 16, 16)), variants=variants)
+    here = replace(scene(torch.ones(8, 3, 16, 16)), shown=unlearning.ShownTriggers(variants=variants))
     begun = unlearning.State((1,), {}, FIRST, 0, ({},), ())
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"]))
     run = Run(0, "fp32", lambda *_: None)
@@ -440,32 +444,45 @@ def whole_image(value):
     return Suspicion(detect.InvertedTrigger("blend", f"of {value}", values, 16), 0)
 
 
-def test_each_section_of_a_batch_has_a_trigger_of_its_own_and_its_distance_tells_how_far_that_one_moves_images():
-    black, white = whole_image(0.0), whole_image(1.0)
-    turns = {"newest": rounds.Turns([black, white])}
+BLACK, WHITE = whole_image(0.0), whole_image(1.0)
+
+
+def in_four_sections():
+    """The turns of two triggers, and a batch of four sections that were the first to have one."""
+    turns = {"newest": rounds.Turns([BLACK, WHITE])}
     how = SHORT_RECIPE.unlearn.model_copy(update={"strength": (1.0, 1.0)})
     batches = [Batch({"pixels": torch.full((8, 3, 16, 16), 0.5)}, ())]
     generator = torch.Generator().manual_seed(1)
     (batch,) = rounds.triggered(batches, turns, how, generator=generator, run=Run(0, "fp32"), sections=4)
+    return turns, batch
+
+
+def test_each_section_of_a_batch_has_a_trigger_of_its_own():
+    turns, batch = in_four_sections()
     places = turns["newest"].latest
     assert set(places) == {0, 1}  # of four sections
     assert batch.inputs["newest"][:, 0, 0, 0].round().tolist() == [
         *places,
         *places,
     ]  # every fourth image from its own on
+
+
+def test_the_distance_of_a_section_tells_how_far_its_trigger_moves_images():
+    turns, _ = in_four_sections()
+    places = turns["newest"].latest
     lengths = {"loss": 0.0} | {f"newest/{section}": 0.2 + place for section, place in enumerate(places)}
     looks = rounds.Looks(turns, at_once=1)
     looks.take(Step(0, 0.0, {name: torch.tensor(length) for name, length in lengths.items()}))
     assert looks.losses == {"loss": 0.0}
     later = [turns["newest"].next(torch.Generator().manual_seed(seed), sections=4) for seed in range(300)]
-    share = sum(trigger is white.trigger for four in later for trigger in four) / 1200
+    share = sum(trigger is WHITE.trigger for four in later for trigger in four) / 1200
     assert share == pytest.approx(1.2 / 1.4, abs=0.04)
 
 
 @pytest.mark.parametrize(
     ("images", "processes", "sections"), [(64, 1, 8), (64, 4, 8), (64, 16, 1), (32, 2, 4), (8, 2, 1), (50, 1, 1)]
 )
-def test_a_section_has_eight_images_at_least_and_each_process_images_of_all(images, processes, sections):
+def test_a_batch_has_as_many_sections_as_can_have_enough_images(images, processes, sections):
     assert rounds.sections_of(images, processes=processes) == sections
 
 
@@ -502,9 +519,7 @@ def paced(moved, *, steps=40):
         ([0.0, 0.0, 0.1, 0.1, 4.0, 4.0], 1.0),  # what comes after the tenth changes nothing
     ],
 )
-def test_a_round_goes_slower_where_clean_images_moved_far_in_its_first_tenth_and_faster_where_they_hardly_did(
-    moved, factor
-):
+def test_the_pace_of_a_round_follows_how_far_clean_images_moved_in_its_first_tenth(moved, factor):
     assert paced(moved) == (1.0, pytest.approx(factor), pytest.approx(factor))
 
 
@@ -524,17 +539,20 @@ def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     return rounds.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_found_warp_is_varied_by_its_field_and_a_mask_has_no_variant():
+def test_a_found_warp_is_varied_by_its_field():
     warp = detect.InvertedTrigger("warp", "cat", {"flow": torch.full((2, 6, 6), 0.3)}, 16)
     variants = [warp.varied(torch.Generator().manual_seed(seed)) for seed in range(20)]
     factors = [each.parameters["flow"].mean().item() / 0.3 for each in variants]
     assert 0.5 < min(factors) < 1 < max(factors) < 2.2
     assert all(0.1 < each.parameters["flow"].std() < 0.2 for each in variants)  # about half of 0.3
+
+
+def test_a_found_mask_has_no_variant():
     mask = {"mask": torch.zeros(1, 16, 16), "pattern": torch.zeros(3, 16, 16)}
     assert detect.InvertedTrigger("mask", "cat", mask, 16).varied(torch.Generator()) is None
 
 
-def test_an_image_under_a_jittered_warp_is_moved_and_never_shown_twice():
+def test_an_image_under_a_jittered_warp_is_never_shown_twice():
     """A warp that moves nothing leaves images as they are, whatever the strength of a change would be."""
     warp = detect.InvertedTrigger("warp", "cat", {"flow": torch.zeros(2, 6, 6)}, 16)
     images, how = torch.rand(3, 3, 16, 16), recipe.Unlearn(shift=0.25, strength=(0.5, 2.0))
@@ -542,10 +560,13 @@ def test_an_image_under_a_jittered_warp_is_moved_and_never_shown_twice():
     assert torch.allclose(shown, images, atol=1e-5)
 
 
-def test_jitter_scales_what_a_trigger_changes_and_moves_it_no_further_than_asked():
+def test_jitter_scales_what_a_trigger_changes():
     values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
     assert len(set(values.tolist())) == 3
     assert ((values > 0.5 + 0.5 * 0.5) & (values < 0.5 + 0.5 * 0.9)).all()
+
+
+def test_jitter_moves_a_trigger_no_further_than_the_shift():
     for seed in range(8):
         touched = (jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()  # 4 of 16 px
         centre = (touched.float() + 8) % 16 - 8  # over the edge is negative
