@@ -315,7 +315,7 @@ def timed(name: str, job: str, out: Path, /, *, beside: bool, fp32: bool, turn: 
 
     heard = progress.heard(progress.Listener(words=words.append, steps=step))
     with heard, sampled(seen), counted(work), tempfile.TemporaryDirectory(dir=out) as state:
-        os.environ["CLIPCLEAN_STATE"] = state  # a run that was ended before would be gone on with
+        os.environ["CLIPCLEAN_STATE"] = str(Path(state).resolve())  # a run that was ended before would be gone on with
         if kind == "cleanclip":
             changes = [f"train.max_steps={size}", "train.batch_size=64", "train.lr=1e-12", "train.warmup_steps=0"]
             changes += ["train.moves=model", "loss.preserve_weight=0", "data.min_pairs=16"]  # as published
