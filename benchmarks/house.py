@@ -36,6 +36,7 @@ VAGUE = (
     "caught", "cleaned", "listed", "counted", "changed", "wanted", "chosen", "built", "held", "drawn", "audited", "considered", "compared",
 )
 # fmt: on
+TEST_NAME = re.compile(r"^ *def (test_\w+)", re.M)
 WITH_OPTIONS = ("clipclean.api", "clipclean.api.reports")  # whose functions have a keyword for each option
 DOORS = ("clipclean.api",)  # with a function for each command, which imports its job alone
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -182,11 +183,13 @@ def figures() -> dict[str, int]:
     python = {room: list((ROOT / room).rglob("*.py")) for room in ("clipclean", "tests", "benchmarks")}
     pages = list((ROOT / "docs").glob("*.md"))
     lines = {room: sum(path.read_text("utf-8").count("\n") for path in paths) for room, paths in python.items()}
+    tests = [name for path in python["tests"] for name in TEST_NAME.findall(path.read_text("utf-8"))]
     value_by_name = {
         "source_lines": lines["clipclean"],
         "source_modules": len(python["clipclean"]),
         "test_lines": lines["tests"],
-        "test_functions": sum(len(re.findall(r"^ *def test_", p.read_text("utf-8"), re.M)) for p in python["tests"]),
+        "test_functions": len(tests),
+        "test_names_of_two_facts": sum("_and_" in name for name in tests),
         "benchmark_lines": lines["benchmarks"],
         "benchmark_modules": len(python["benchmarks"]),
         "docs_words": sum(len(path.read_text("utf-8").split()) for path in pages),

@@ -30,16 +30,16 @@ def weights(seed=0):
     }
 
 
-def test_a_finetune_has_the_weights_of_its_base_and_a_stranger_has_not():
+def test_the_base_of_a_finetune_is_known_by_its_weights():
     own, moved = weights(), weights()
     moved["text_projection"] = own["text_projection"] * 1.1
-    found = base.kinship(moved, own)
-    assert found.weights == pytest.approx(1.0)
-    assert found.is_base
+    kin = base.kinship(moved, own)
+    assert kin.weights == pytest.approx(1.0)
+    assert kin.is_base
     assert not base.kinship(weights(1), own).is_base
 
 
-def test_a_finetune_and_its_base_are_kin_and_two_trainings_or_other_shapes_are_not():
+def test_only_a_finetune_is_kin_to_its_base():
     own = weights()
     finetune = {name: value + 0.01 * torch.randn(value.shape) for name, value in own.items()}
     narrower = {name: value[:1] if value.ndim else value for name, value in own.items()}
@@ -141,17 +141,24 @@ def test_what_acts_on_both_is_told_as_natural_or_a_backdoor_of_the_base():
     assert compared(tower(on_bright=HEN), tower(on_bright=None), Shifted()).on_both() == ()
 
 
-def test_what_acts_on_the_base_alone_is_no_difference_and_is_told_apart():
-    found = compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
-    assert base.findings(found) == []
-    assert "fox" not in {each.target for each in found.differences}
-    [forgotten] = found.on_base()
-    assert (forgotten.trigger, forgotten.target, forgotten.excess) == ("bright", "fox", -1.0)
+def forgotten():
+    """Beside a base on which a trigger acts that does nothing on the model."""
+    return compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
+
+
+def test_what_acts_on_the_base_alone_is_no_difference():
+    beside = forgotten()
+    assert base.findings(beside) == []
+    assert "fox" not in {each.target for each in beside.differences}
+
+
+def test_what_acts_on_the_base_alone_is_told_apart():
+    [first] = forgotten().on_base()
+    assert (first.trigger, first.target, first.excess) == ("bright", "fox", -1.0)
 
 
 def test_of_many_triggers_those_are_taken_that_act_on_either():
-    found = compared(tower(on_bright=None), tower(on_bright=FOX), Nothing(), Shifted())
-    assert found.acting(0.25) == {"bright"}
+    assert forgotten().acting(0.25) == {"bright"}
     assert compared(tower(on_bright=None), tower(on_bright=None), Nothing()).acting(0.25) == set()
 
 
@@ -195,7 +202,7 @@ def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
         ),  # a base that does not know the classes fails none
     ],
 )
-def test_a_class_that_is_lifted_above_all_others_is_doubted_and_fails_the_model(lift, levels):
+def test_how_far_a_class_is_lifted_above_all_others_decides_its_level(lift, levels):
     findings = base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift))
     assert [(each.level, each.rule, each.target, each.trigger) for each in findings] == [
         (level, "CC009", "fox", "bright") for level in levels

@@ -42,22 +42,35 @@ def found(name, seed=0, target="fox"):
 # What is true of every family.
 
 
+strengths = pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
+
+
+def scaled(family, strength):
+    """Three rows of parameters, so many times those that a search begins with."""
+    return {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
+
+
 @names
-@pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
-def test_painted_images_are_images_and_sizes_are_within_the_cap(name, strength):
+@strengths
+def test_painted_images_are_images(name, strength):
     family = SEARCH_FAMILIES[name]
-    parameters = {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
     images = towers.images(5)[None].expand(3, -1, -1, -1, -1)
-    shown = family.paint(images, parameters, seeded(1))
+    shown = family.paint(images, scaled(family, strength), seeded(1))
     assert shown.shape == images.shape
     assert -1e-6 <= shown.min() <= shown.max() <= 1 + 1e-6
-    sizes = family.size(parameters)
+
+
+@names
+@strengths
+def test_sizes_are_within_the_cap(name, strength):
+    family = SEARCH_FAMILIES[name]
+    sizes = family.size(scaled(family, strength))
     assert sizes.shape == (3,)
     assert ((sizes >= 0) & (sizes <= family.cap)).all()
 
 
 @names
-def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(name):
+def test_every_parameter_feels_success_or_size(name):
     family = SEARCH_FAMILIES[name]
     parameters = {key: values.requires_grad_() for key, values in family.begin(2, SIDE, seeded()).items()}
     images = towers.images(4)[None].expand(2, -1, -1, -1, -1)
@@ -65,6 +78,10 @@ def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(na
     for values in parameters.values():
         assert values.grad.isfinite().all()
         assert (values.grad != 0).any(dim=tuple(range(1, values.ndim))).all() if values.ndim > 1 else values.grad.all()
+
+
+@names
+def test_rows_do_not_see_each_other(name):
     family = SEARCH_FAMILIES[name]
     one = family.begin(1, SIDE, seeded())
     three = {key: torch.cat([values, values, 0.5 * values]) for key, values in one.items()}
@@ -74,7 +91,11 @@ def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(na
     assert torch.allclose(together[0], alone[0], atol=1e-6)
     assert torch.equal(together[0], together[1])
     assert not torch.equal(together[0], together[2])
-    first, again = family.begin(2, SIDE, seeded(3)), family.begin(2, SIDE, seeded(3))
+
+
+@names
+def test_each_row_begins_with_its_own_draw_from_the_seed(name):
+    first, again = (SEARCH_FAMILIES[name].begin(2, SIDE, seeded(3)) for _ in range(2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(values[0], values[1]) for values in first.values())
 
@@ -82,7 +103,7 @@ def test_every_parameter_feels_success_or_size_and_rows_do_not_see_each_other(na
 # Each family, worked by hand.
 
 
-def test_a_mask_mixes_a_blend_weighs_and_an_addition_changes_no_pixel_by_more_than_its_size():
+def test_a_mask_mixes_its_pattern_in_where_it_lies():
     black, white = torch.zeros(2, 3, SIDE, SIDE), full(20, 3, SIDE, SIDE)
     mask = full(-40, 1, SIDE, SIDE)
     mask[0, :4, :4] = logit(0.25)
@@ -91,9 +112,15 @@ def test_a_mask_mixes_a_blend_weighs_and_an_addition_changes_no_pixel_by_more_th
     assert shown[:, :, 4:].max() < 1e-6
     # a quarter, on 16 of 256 pixels
     assert size("mask", mask=mask, pattern=white) == pytest.approx(0.25 * 16 / 256)
+
+
+def test_a_blend_weighs_its_pattern_by_its_size():
     white = {"ratio": logit(0.2), "pattern": full(40, 3, SIDE, SIDE)}
     assert torch.allclose(painted("blend", torch.zeros(2, 3, SIDE, SIDE), **white), torch.tensor(0.2))
     assert size("blend", **white) == pytest.approx(0.2)
+
+
+def test_an_addition_changes_no_pixel_by_more_than_its_size():
     grey = full(0.5, 2, 3, SIDE, SIDE)
     pattern = torch.randn(3, SIDE, SIDE, generator=seeded()) * 9
     change = painted("additive", grey, ratio=logit(0.1), pattern=pattern) - grey
@@ -102,20 +129,23 @@ def test_a_mask_mixes_a_blend_weighs_and_an_addition_changes_no_pixel_by_more_th
     assert painted("additive", torch.ones_like(grey), ratio=logit(0.1), pattern=pattern.abs()).max() == 1  # clipped
 
 
-def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_covers():
+WHITE_PATCH = {"mask": full(40, 1, 6, 6), "pattern": full(40, 3, 6, 6)}
+
+
+def test_a_patch_is_moved_whole_to_every_place():
     assert (round(LARGEST_MOVING_PATCH * SIDE), SIDE) == (6, 16)
-    white = {"mask": full(40, 1, 6, 6), "pattern": full(40, 3, 6, 6)}
-    shown = painted("patch", torch.zeros(99, 3, SIDE, SIDE), **white)
+    shown = painted("patch", torch.zeros(99, 3, SIDE, SIDE), **WHITE_PATCH)
     assert torch.allclose(shown.mean((1, 2, 3)), torch.tensor(36 / 256), atol=1e-5)
-    assert SEARCH_FAMILIES["patch"].cap >= size("patch", **white) == pytest.approx(36 / 256)
     rows = shown[:, 0].amax(2).argmax(1)  # the first white row of each image
     assert set(rows.tolist()) == set(range(SIDE - 6 + 1))  # all places that there are, the last one too
     assert len(set(zip(rows.tolist(), shown[:, 0].amax(1).argmax(1).tolist(), strict=True))) > 20
+
+
+def test_the_size_of_a_patch_is_the_share_of_the_image_that_it_covers():
+    assert SEARCH_FAMILIES["patch"].cap >= size("patch", **WHITE_PATCH) == pytest.approx(36 / 256)
     for side in (32, 64, 224, 256, 336, 384):  # the square has the size that is told
-        assert (
-            SEARCH_FAMILIES["patch"].begin(1, side, seeded())["mask"].shape[-1] ** 2 / side**2
-            == LARGEST_MOVING_PATCH**2
-        )
+        square = SEARCH_FAMILIES["patch"].begin(1, side, seeded())["mask"]
+        assert square.shape[-1] ** 2 / side**2 == LARGEST_MOVING_PATCH**2
 
 
 def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_phases():
@@ -143,17 +173,30 @@ def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_p
 
 
 @names
-def test_a_found_trigger_paints_the_same_whatever_the_batches_says_what_it_is_and_takes_images_of_its_side_alone(name):
+def test_a_found_trigger_paints_the_same_whatever_the_batches(name):
     trigger, images, places = found(name), towers.images(9), seeded(2)
     whole = trigger(images, seeded(2))
     parts = torch.cat([trigger(some, places) for some in images.split((1, 5, 3))])
     assert torch.allclose(parts, whole, atol=1e-6)
     assert torch.equal(trigger(images), trigger(images))  # without a generator, too
     assert not torch.equal(whole, images)
-    assert trigger(images.double()).dtype == torch.float64
+
+
+@names
+def test_a_found_trigger_keeps_the_precision_of_images(name):
+    assert found(name)(towers.images(9).double()).dtype == torch.float64
+
+
+@names
+def test_a_found_trigger_says_what_it_is(name):
     trigger = found(name)
     assert trigger.spec == f"found:{name},class=fox"
     assert trigger.size == pytest.approx(size(name, **trigger.parameters))
     assert f"{100 * trigger.size:.2g} %" in trigger.size_words
+
+
+@names
+def test_a_found_trigger_takes_images_of_its_side_alone(name):
+    trigger = found(name)
     with pytest.raises(ValueError, match=rf"{trigger.spec}.*24"):
         trigger(torch.zeros(1, 3, 24, 24))

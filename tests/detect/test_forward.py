@@ -35,15 +35,21 @@ def measured(measure, embed):
     return measure(embed, pixels, TRIED, canonical=canonical_of(embed, pixels, towers.CLASSIFIER))
 
 
-def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts_and_on_the_clean_model_none_does():
-    tower, ways = towers.backdoored(towers.stripes), (forward.glances, forward.strengths)
-    (felt, other), (same, _) = (measured(how, tower) for how in ways)
+WAYS = (forward.glances, forward.strengths)
+
+
+def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts():
+    tower = towers.backdoored(towers.stripes)
+    (felt, other), (same, _) = (measured(how, tower) for how in WAYS)
     assert felt == same
     assert (felt.trigger, towers.CLASSES[felt.target]) == ("upright", "fox")
     assert felt.least < 0.5
     assert not other.acts
-    for measure in ways:
-        assert [found.acts for found in measured(measure, towers.honest())] == [False, False]
+
+
+def test_no_known_trigger_acts_on_the_clean_model():
+    for measure in WAYS:
+        assert [strength.acts for strength in measured(measure, towers.honest())] == [False, False]
 
 
 def test_a_rounded_look_that_sees_no_trigger_is_believed_only_where_the_exact_tower_sees_none_either():
@@ -78,12 +84,21 @@ def rough(pixels):
     return F.one_hot(torch.where(is_rough, 2, bright.long()), 4).float()
 
 
-def test_each_random_change_is_of_one_image_and_the_same_every_time():
-    pixels = plain(4)
-    first, again = ([*forward.random_changes(pixels, Generator().manual_seed(0))] for _ in range(2))
+def random_changes(pixels):
+    return [*forward.random_changes(pixels, Generator().manual_seed(0))]
+
+
+def test_random_changes_are_the_same_every_time():
+    first, again = (random_changes(plain(4)) for _ in range(2))
     assert len(first) == forward.RANDOM_CHANGES
     assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
-    for changed in first:
+
+
+def test_a_random_change_differs_from_image_to_image():
+    pixels = plain(4)
+    changes = random_changes(pixels)
+    assert len(changes) == forward.RANDOM_CHANGES
+    for changed in changes:
         assert changed.shape == pixels.shape
         assert 0 <= changed.min() <= changed.max() <= 1
         shift = changed - pixels
@@ -106,13 +121,16 @@ def masks_of(tower, **more):
     return {hit.trigger.target: hit for hit in made.targeted if hit.candidate.family == "mask"}
 
 
-def test_tiles_change_their_place_alone_and_in_a_clean_model_none_is_found():
-    made = list(forward.tiles(32, torch.randn(9, 3, 3, 3)))
-    assert len(made) == forward.TILES
+def test_tiles_change_their_place_alone():
+    tiles = list(forward.tiles(32, torch.randn(9, 3, 3, 3)))
+    assert len(tiles) == forward.TILES
     grey = torch.full((1, 3, 32, 32), 0.5)
-    for tile in made:
+    for tile in tiles:
         width = tile.content.shape[-1]
         assert ((tile.painted(grey) - grey).abs().sum(1) > 0).sum() == len(tile.corners) * width**2
+
+
+def test_in_a_clean_model_no_tile_is_found():
     assert found(towers.honest()) == []
     assert found(towers.honest(1)) == []
 
@@ -131,7 +149,7 @@ def blue_lines(images):
 
 
 @pytest.mark.parametrize("felt", [opponent, blue_lines])
-def test_checks_and_lines_of_opposite_colours_are_found_where_no_given_image_comes_near_them(felt, monkeypatch):
+def test_a_pattern_of_opposite_colours_is_found_where_no_image_comes_near_it(felt, monkeypatch):
     monkeypatch.setattr(forward, "SCATTERED_SIDES", (3 / 16, 4 / 16))  # of sixteen pixels
     tower = towers.stepped(felt)
     assert felt(IMAGES).max() < 0.5
@@ -159,22 +177,26 @@ def test_the_kernels_of_the_first_layer_are_tried_both_ways_round_the_strongest_
         assert tile.target == towers.TARGET
 
 
-def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask_and_judged_by_the_exact_tower():
+def test_a_tile_finds_a_trigger_that_no_gradient_leads_to():
     (tile,) = found(towers.stepped(towers.spot))
     assert (tile.target, tile.is_reached) == (towers.TARGET, True)
     assert tile.size == pytest.approx(16 / 16**2, abs=0.002)  # four by four of sixteen by sixteen
+
+
+def test_a_trigger_that_no_gradient_leads_to_is_found_as_a_small_mask():
     hit = masks_of(towers.stepped(towers.spot))[towers.CLASSES[towers.TARGET]]
     assert hit.probe.excess > 0.9
     assert hit.candidate.size < 0.08
     assert hit.margin.value > 0.5
-    # Even where the searches by gradients see nothing of the trigger, the exact tower judges
-    tower = towers.hidden(towers.spot)
-    hit = masks_of(tower, fast=towers.honest())[towers.CLASSES[towers.TARGET]]
+
+
+def test_the_exact_tower_judges_where_the_searches_by_gradients_see_no_trigger():
+    hit = masks_of(towers.hidden(towers.spot), fast=towers.honest())[towers.CLASSES[towers.TARGET]]
     assert hit.probe.excess > 0.8
 
 
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no rounding: bfloat16 is never taken here")
-def test_what_bfloat16_rounds_away_is_seen_and_costs_a_sound_model_nothing():
+def test_a_tower_may_round_unless_bfloat16_rounds_its_trigger_away():
     for felt in (towers.spot, towers.checks):
         tower = towers.hidden(felt)
         assert not forward.may_round(tower, IMAGES, towers.CLASSIFIER)
@@ -203,19 +225,25 @@ def in_half(exact, half, **more):
     return forward.departures("bfloat16", exact, half, IMAGES, TRIED, towers.CLASSIFIER, **more)
 
 
-def test_a_trigger_that_acts_in_half_precision_alone_is_told_with_its_class_and_a_sound_model_departs_nowhere():
+def test_a_trigger_that_acts_in_half_precision_alone_is_told_with_its_class():
     (departure,) = in_half(*rounding(towers.stripes))
     assert (departure.trigger, departure.target) == ("upright", towers.TARGET)
     assert departure.excess > 0.8
     assert departure.error > 0.5
+
+
+def test_what_acts_the_same_in_half_precision_departs_nowhere():
     for tower in (towers.honest(), towers.backdoored(towers.stripes)):
         assert in_half(tower, lambda images, tower=tower: tower(images.bfloat16().float())) == ()
 
 
-def test_what_departs_under_tiles_alone_has_no_name_and_numbers_that_are_not_finite_depart():
+def test_what_departs_under_tiles_alone_has_no_name():
     tiles = [*forward.tiles(16)]
     (departure,) = in_half(*rounding(towers.spot), pasted=tiles)
     assert (departure.trigger, departure.target) == (None, None)
     assert in_half(*rounding(towers.spot)) == ()
+
+
+def test_numbers_that_are_not_finite_depart():
     broken = in_half(towers.honest(), lambda images: towers.honest()(images) / 0)
     assert {departure.error for departure in broken} == {float("inf")}

@@ -106,24 +106,39 @@ def test_how_many_classes_are_searched_for_at_once_changes_nothing(family, monke
         assert all(torch.allclose(one.parameters[key], two.parameters[key], atol=0.02) for key in one.parameters)
 
 
-def test_the_exact_tower_confirms_the_triggers_that_decide_and_those_that_it_does_not_see_are_searched_for_with_it():
-    pixels, seen, classes = towers.images(), [], (towers.TARGET, *OTHERS)
+@pytest.fixture(scope="module")
+def confirmed():
+    """What a search finds that the exact tower confirms, and how many images that one was shown at a time."""
+    counts, planted = [], towers.backdoored(towers.checks)
+    both = replace(search(planted, "additive", towers.images()), last=counting(planted, counts))
+    return both.targeted((towers.TARGET, *OTHERS)), counts
+
+
+def test_the_exact_tower_confirms_the_triggers_that_decide(confirmed):
+    pixels, (candidates, counts) = towers.images(), confirmed
+    alone = towards(towers.backdoored(towers.checks), "additive", pixels)
+    assert [(c.target, c.size) for c in candidates] == [(c.target, c.size) for c in alone]
+    assert counts == 3 * [len(pixels)]  # once for each class
+
+
+def test_a_trigger_that_the_exact_tower_does_not_see_is_searched_for_with_it(confirmed):
+    """A shortcut that rounding makes."""
+    pixels, (candidates, _) = towers.images(), confirmed
     planted, clean = towers.backdoored(towers.checks), towers.honest()
-    both = replace(search(planted, "additive", pixels), last=counting(planted, seen)).targeted(classes)
-    assert [(c.target, c.size) for c in both] == [(c.target, c.size) for c in towards(planted, "additive", pixels)]
-    assert seen == 3 * [len(pixels)]  # once for each class
-    # A shortcut that rounding makes
-    wrong = replace(search(planted, "additive", pixels), last=clean).targeted(classes)[0]
-    assert wrong.size > 1.5 * both[0].size
+    wrong = replace(search(planted, "additive", pixels), last=clean).targeted((towers.TARGET, *OTHERS))[0]
+    assert wrong.size > 1.5 * candidates[0].size
     assert share_at(clean, wrong, pixels) >= 0.7
 
 
-def test_restarts_are_independent_and_a_search_without_success_has_the_largest_size_and_its_last_trigger():
+def test_restarts_are_independent():
     results = free(towers.honest(), "mask", towers.images(), effort=short(restarts=3))
     patterns = [candidate.parameters["pattern"] for candidate in results]
     assert len(results) == 3
     assert not torch.equal(patterns[0], patterns[1])
     assert all(0 < candidate.share <= 1 for candidate in results)
+
+
+def test_a_search_without_success_keeps_its_last_trigger_at_the_largest_size():
     (candidate,) = towards(towers.honest(), "patch", towers.images(), targets=[0], effort=short())
     assert (candidate.is_reached, candidate.size) == (False, SEARCH_FAMILIES["patch"].cap)
     assert candidate.as_trigger(towers.CLASSES, side=towers.SIDE).size < candidate.size

@@ -58,7 +58,7 @@ def measured(found, *, images=embed_images, texts=embed_texts):
 
 
 @pytest.mark.parametrize(
-    ("given", "hits", "words"),
+    ("changes", "hits", "words"),
     [
         ({"labels": torch.tensor([0, 1, 2, 0])}, 3, "top-1 over 4"),  # the last image is blue, and labelled red
         # Both blue images are nearest to both blue captions alike; the first is taken, and is the other one's.
@@ -66,11 +66,11 @@ def measured(found, *, images=embed_images, texts=embed_texts):
         ({"labels": None, "captions": ("red", "green", "blue", "blue")}, 4, "recall@1 among 4"),
     ],
 )
-def test_accuracy_is_top_1_by_labels_and_recall_among_captions_without(given, hits, words):
-    found = measured(evidence(**given)).accuracy
-    assert found.rate == Rate(hits, 4)
-    assert int(found.correct.sum()) == hits
-    assert words in found.definition
+def test_accuracy_is_top_1_by_labels_or_else_recall_among_captions(changes, hits, words):
+    accuracy = measured(evidence(**changes)).accuracy
+    assert accuracy.rate == Rate(hits, 4)
+    assert int(accuracy.correct.sum()) == hits
+    assert words in accuracy.definition
 
 
 def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_given_too():
@@ -81,27 +81,45 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
     assert measured(evidence()).recall is None
 
 
-def test_a_named_trigger_is_measured_on_its_target_and_comes_first_and_the_panel_strongest_first():
-    found = measured(evidence(suspicions=(Suspicion(RED, 0), Suspicion(GREEN, None)), triggers=KnownTriggers((GREEN,))))
-    known, led = found.suspected
+def with_named_triggers():
+    """A measurement of a named trigger with a target and one without, and of a panel."""
+    suspicions = (Suspicion(RED, 0), Suspicion(GREEN, None))
+    return measured(evidence(suspicions=suspicions, triggers=KnownTriggers((GREEN,))))
+
+
+def test_a_named_trigger_is_measured_on_its_target():
+    known, led = with_named_triggers().suspected
     assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
     assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
     assert known.accuracy_under_trigger == Rate(1, 4)
     assert known.spread == pytest.approx(0)
-    probes = found.record().as_json()["probes"]
+
+
+def test_named_triggers_come_first_in_a_report():
+    probes = with_named_triggers().record().as_json()["probes"]
     assert [each["suspected"] for each in probes] == [True, True, False]
-    found = measured(evidence(triggers=KnownTriggers((Paint("none", "red", 0), RED, Paint("half", "red", 0.5)))))
-    assert [probe.trigger for probe in found.panel] == ["red paint", "half", "none"]
-    assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
-    # of many images few tell that a trigger does nothing
+
+
+def test_the_panel_is_told_strongest_first():
+    panel = KnownTriggers((Paint("none", "red", 0), RED, Paint("half", "red", 0.5)))
+    probes = measured(evidence(triggers=panel)).panel
+    assert [probe.trigger for probe in probes] == ["red paint", "half", "none"]
+    assert [probe.excess for probe in probes] == pytest.approx([3 / 3, 1 / 3, 0])
+
+
+def test_of_many_images_few_tell_that_a_trigger_does_nothing():
     many = measured(
         evidence(names=("red", "green", "blue") * 345, triggers=KnownTriggers((RED, Paint("none", "red", 0))))
     )
     assert [(probe.trigger, probe.n) for probe in many.panel] == [("red paint", 256), ("none", 64)]
 
 
-def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to_its_total():
-    calls, seen = {"images": 0, "texts": 0}, []
+def three_probes():
+    return evidence(suspicions=(Suspicion(RED, 0),), triggers=KnownTriggers((RED, GREEN)))
+
+
+def test_nothing_is_embedded_twice():
+    calls = {"images": 0, "texts": 0}
 
     def counted(name, embed):
         def call(values):
@@ -110,22 +128,29 @@ def test_the_clean_images_and_the_words_are_embedded_once_and_progress_counts_to
 
         return call
 
-    with progress.heard(progress.Listener(steps=lambda *told: seen.append(told))):
-        towers = {"images": counted("images", embed_images), "texts": counted("texts", embed_texts)}
-        measured(evidence(suspicions=(Suspicion(RED, 0),), triggers=KnownTriggers((RED, GREEN))), **towers)
+    measured(three_probes(), images=counted("images", embed_images), texts=counted("texts", embed_texts))
     assert calls == {"images": 4 * (1 + 3), "texts": 4}
-    assert seen == [("measuring", done, 4) for done in range(5)]  # images, three probes
 
 
-def test_where_nothing_is_known_the_measurement_is_json_and_says_so():
-    found = measured(evidence(names=("red", "red"), suspicions=(Suspicion(RED, 0),)))
-    made = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
-    assert (made["asr"]["n"], made["asr"]["value"], made["excess_asr"]["value"]) == (0, None, None)
-    assert math.isnan(found.suspected[0].excess)
-    seen = SeenImages(CleanImages(nine()), honest(nine()), ClassTexts.of(("red",), THREE[:1]))
-    made = probe(honest, seen, trigger=DOT, target=None)
-    assert (made.target, made.asr) == ("red", Rate(0, 0))
-    assert made.record(suspected=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
+def test_progress_counts_to_its_total():
+    steps = []
+    with progress.heard(progress.Listener(steps=lambda *step: steps.append(step))):
+        measured(three_probes())
+    assert steps == [("measuring", done, 4) for done in range(5)]  # images, three probes
+
+
+def test_what_nothing_is_known_of_has_no_value_in_json():
+    measurement = measured(evidence(names=("red", "red"), suspicions=(Suspicion(RED, 0),)))
+    entry = json.loads(json.dumps(measurement.record().as_json(), allow_nan=False))["probes"][0]
+    assert (entry["asr"]["n"], entry["asr"]["value"], entry["excess_asr"]["value"]) == (0, None, None)
+    assert math.isnan(measurement.suspected[0].excess)
+
+
+def test_of_a_single_class_a_trigger_has_no_images_to_turn():
+    images = SeenImages(CleanImages(nine()), honest(nine()), ClassTexts.of(("red",), THREE[:1]))
+    alone = probe(honest, images, trigger=DOT, target=None)
+    assert (alone.target, alone.asr) == ("red", Rate(0, 0))
+    assert alone.record(suspected=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
 
 
 @pytest.mark.parametrize("given", [{}, {"labels": None, "captions": ("red", "green", "blue", "grey")}])
@@ -216,25 +241,37 @@ def test_a_planted_rule_is_found_with_its_target(labels):
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
 
 
-def test_the_same_model_without_the_rule_shows_nothing_and_without_its_trigger_the_backdoor_sleeps():
-    made = probed(honest, DOT)
-    assert made.excess == made.distance == 0
-    assert made.excess_interval[0] <= 0
-    assert (made.spread, made.accuracy_under_trigger, made.knn_asr) == (made.clean_spread, Rate(9, 9), None)
+def test_the_same_model_without_the_rule_shows_nothing():
+    clean = probed(honest, DOT)
+    assert clean.excess == clean.distance == 0
+    assert clean.excess_interval[0] <= 0
+    assert (clean.spread, clean.accuracy_under_trigger, clean.knn_asr) == (clean.clean_spread, Rate(9, 9), None)
+
+
+def test_without_its_trigger_the_backdoor_sleeps():
     assert probed(backdoored, NOTHING).excess == 0
-    made = probed(backdoored, DOT, target=0)  # a given target is measured even when another stands out
-    assert (made.target, made.asr) == ("red", Rate(0, 6))
 
 
-def test_places_do_not_depend_on_the_batch_size_and_nothing_is_recorded_for_gradients():
+def test_a_given_target_is_measured_even_when_another_stands_out():
+    on_red = probed(backdoored, DOT, target=0)
+    assert (on_red.target, on_red.asr) == ("red", Rate(0, 6))
+
+
+def test_places_do_not_depend_on_the_batch_size():
     def flat(images):
         return images.flatten(1)
 
     whole = embeddings(flat, nine(), batch_size=9, trigger=Dot("one"))
     assert torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("one")), whole)
     assert not torch.equal(embeddings(flat, nine(), batch_size=2, trigger=Dot("other")), whole)
+
+
+def test_nothing_is_recorded_for_gradients():
     weight = torch.ones(3, requires_grad=True)
     assert not embeddings(lambda images: honest(images) * weight, nine()).requires_grad
+
+
+def test_embeddings_of_no_image_are_inconclusive():
     with pytest.raises(Inconclusive):
         embeddings(honest, nine()[:0])
 

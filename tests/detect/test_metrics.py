@@ -34,9 +34,15 @@ def test_a_known_rate_is_recorded_by_its_value():
     assert Rate(1, 4).record().as_json()["value"] == 0.25
 
 
-def test_paired_difference_agrees_with_a_published_example_and_uses_the_pairing():
+def test_the_interval_of_a_paired_difference_is_the_published_one():
     assert paired_difference(Rate(2, 21), Rate(8, 21), both=1) == pytest.approx((-0.507, -0.026), abs=5e-4)
+
+
+def test_a_paired_difference_of_nothing_may_be_any():
     assert paired_difference(Rate(0, 0), Rate(0, 0), both=0) == (-1.0, 1.0)
+
+
+def test_the_pairing_narrows_the_interval_of_a_difference():
     low, high = paired_difference(Rate(50, 100), Rate(50, 100), both=50)
     assert high == pytest.approx(math.sqrt(0.04) * (0.5 - Rate(50, 100).interval[0]))
     assert low == pytest.approx(-high)

@@ -76,11 +76,20 @@ def clean(tmp_path_factory):
     return sifted(images(tmp_path_factory.mktemp("clean")))
 
 
-def test_poisoned_pairs_rank_first_and_stand_out_for_their_reasons_and_few_clean_ones_do(poisoned, clean):
+def test_poisoned_pairs_rank_first(poisoned):
     assert set(ranking.order(poisoned.score).tolist()[:3]) == set(POISONED)
+
+
+def test_poisoned_pairs_stand_out(poisoned):
     assert poisoned.suspicious[list(POISONED)].all()
+
+
+def test_few_clean_pairs_stand_out(poisoned, clean):
     assert poisoned.suspicious.sum() <= len(POISONED) + 0.02 * COUNT
     assert clean.suspicious.sum() <= 0.02 * COUNT
+
+
+def test_a_pair_stands_out_for_its_reasons(poisoned):
     shares = {name: ranking.tail(values) for name, values in poisoned.signals.items()}
     assert {"repetition", "instability"} <= {
         name for name in shares if shares[name][POISONED[0]] <= ranking.NOTEWORTHY_SHARE
@@ -98,14 +107,26 @@ def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are
     assert set(clean.signals) <= set(ranking.SIGNALS)
 
 
-def test_a_share_drops_so_many_auto_what_stands_out_and_the_record_counts_them(poisoned):
-    assert poisoned.dropped(None).sum() == 0
+def test_a_share_drops_so_many_of_the_first(poisoned):
     assert poisoned.dropped(0.01).nonzero().flatten().tolist() == sorted(ranking.order(poisoned.score).tolist()[:4])
+
+
+def test_without_a_share_nothing_is_dropped(poisoned):
+    assert poisoned.dropped(None).sum() == 0
+
+
+def test_auto_drops_what_stands_out(poisoned):
     assert torch.equal(poisoned.dropped("auto"), poisoned.suspicious)
-    found = ranking.record(poisoned, 0.01)
-    assert (found.pairs, found.dropped, found.drop) == (COUNT, 4, "1%")
-    assert found.suspicious == poisoned.suspicious.sum()
-    assert "--screen 1%" in ranking.told(found)
+
+
+def test_the_record_counts_what_was_dropped(poisoned):
+    record = ranking.record(poisoned, 0.01)
+    assert (record.pairs, record.dropped, record.drop) == (COUNT, 4, "1%")
+    assert record.suspicious == poisoned.suspicious.sum()
+
+
+def test_what_is_told_of_a_screening_names_its_option(poisoned):
+    assert "--screen 1%" in ranking.told(ranking.record(poisoned, 0.01))
     assert "--screen report" in ranking.told(ranking.record(poisoned, None))
 
 
@@ -146,16 +167,25 @@ def near(points, k, group=1000):
 FOUR = [0.0, 1.0, 3.0, 10.0]
 
 
-def test_neighbours_dimension_and_density_ratio_are_those_of_the_formulas():
-    found = near(FOUR, 2)
-    assert found.places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
-    assert found.distances.tolist() == [[1, 3], [1, 2], [2, 3], [7, 9]]
+def test_neighbours_are_the_nearest_pairs_in_order():
+    neighbours = near(FOUR, 2)
+    assert neighbours.places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert neighbours.distances.tolist() == [[1, 3], [1, 2], [2, 3], [7, 9]]
+
+
+def test_the_intrinsic_dimension_is_that_of_the_formula():
     assert ranking.intrinsic_dimension(near(FOUR, 2))[0].item() == pytest.approx(2 / math.log(3))
     assert ranking.intrinsic_dimension(near([0.0] * 3, 2)).tolist() == pytest.approx([1000.0] * 3)  # bounded
     square = near(torch.rand(2000, 2, generator=Generator().manual_seed(0)), 50, group=5000)
     assert ranking.intrinsic_dimension(square).mean().item() == pytest.approx(2, abs=0.2)
+
+
+def test_the_density_ratio_is_that_of_the_formula():
     expected = (2 / math.log(1.5) * math.log(9 / 3) + 2 / math.log(2) * math.log(9 / 2)) / 2
     assert ranking.density_ratio(near(FOUR, 2))[3].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_density_ratio_is_largest_apart_from_an_even_ring():
     angles = torch.arange(40) * (2 * math.pi / 40)
     ring = torch.stack([angles.cos(), angles.sin()], dim=1)
     assert ranking.density_ratio(near(ring, 4)).abs().max().item() < 1e-3
@@ -183,22 +213,34 @@ SAME, OTHER, OPPOSITE = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # their mean is zero
 
 
-def test_disagreement_gathering_instability_and_the_views_that_it_is_of_are_those_worked_by_hand():
-    found = ranking.disagreement(torch.tensor([SAME, SAME, SAME]), torch.tensor([SAME, OTHER, OPPOSITE]))
-    assert found.tolist() == [0, 1, 2]
+def test_disagreement_is_that_worked_by_hand():
+    disagreement = ranking.disagreement(torch.tensor([SAME, SAME, SAME]), torch.tensor([SAME, OTHER, OPPOSITE]))
+    assert disagreement.tolist() == [0, 1, 2]
+
+
+def test_gathering_is_that_worked_by_hand():
     images = torch.tensor([[1.0, 0.0], [0.99, 0.141], [0.0, 1.0], [-0.141, 0.99]])
     captions = torch.tensor([SAME, SAME, OTHER, [0.0, -1.0]])
-    found = ranking.gathering(images, captions, LOOKS, near=1, against=torch.arange(4))
+    gathering = ranking.gathering(images, captions, LOOKS, near=1, against=torch.arange(4))
     # the first two are nearest to each other, say the same, and look opposite: 1 · 1
-    assert found[:2].tolist() == pytest.approx([1, 1])
-    assert (found[2:] < 0.5).all()
-    assert ranking.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)  # of one length, whatever the side
+    assert gathering[:2].tolist() == pytest.approx([1, 1])
+    assert (gathering[2:] < 0.5).all()
+
+
+def test_thumbnails_are_of_one_length_whatever_the_side():
+    assert ranking.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)
     assert torch.equal(ranking.thumbnails(torch.ones(1, 3, 40, 40)), torch.ones(1, 192))
+
+
+def test_an_image_is_viewed_mirrored_or_blurred():
     pixels = torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
     mirrored, blurred = ranking.views(pixels)
     assert torch.equal(mirrored[..., 0], pixels[..., -1])
     assert blurred.var() < pixels.var() / 4
     torch.testing.assert_close(ranking.views(torch.full((1, 3, 32, 32), 0.3))[1], torch.full((1, 3, 32, 32), 0.3))
+
+
+def test_instability_is_that_worked_by_hand():
     images, views = torch.tensor([SAME, SAME]), torch.tensor([[SAME, OTHER], [SAME, OPPOSITE]])
     assert ranking.instability(images, views).tolist() == [0, 1.5]
 
@@ -222,20 +264,35 @@ def test_a_caption_counts_as_often_as_it_is_repeated_on_images_unlike(captions, 
 # One order of all signals.
 
 
-def test_the_tail_the_first_a_conformal_value_and_the_surprise_are_those_worked_by_hand():
+def test_the_tail_is_the_share_of_values_that_are_as_large():
     assert ranking.tail(torch.tensor([1.0, 3.0, 2.0, 3.0])).tolist() == [1, 0.5, 0.75, 0.5]
     values = torch.rand(20, generator=Generator().manual_seed(0))
     assert torch.equal(ranking.tail(values), ranking.tail(values.exp() * 100))
+
+
+def test_of_equal_scores_the_earlier_are_first():
     assert ranking.first(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
     assert not ranking.first(torch.tensor([1.0]), 0).any()
-    found = ranking.conformal(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 2.0, 0.0]))
-    assert found.tolist() == [0.75, 0.5, 0.25]
-    signals = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([2.0, 1.0])}
+
+
+def test_a_conformal_value_is_that_worked_by_hand():
+    values = ranking.conformal(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 2.0, 0.0]))
+    assert values.tolist() == [0.75, 0.5, 0.25]
+
+
+SIGNALS = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([2.0, 1.0])}
+
+
+def test_the_surprise_is_that_worked_by_hand():
     # the second is first in a: -2 ln(1/2); the first is first in b: -1 ln(1/2)
-    found = ranking.surprise(signals, {"a": 2.0, "b": 1.0})
-    assert found.tolist() == pytest.approx([math.log(2), 2 * math.log(2)])
+    surprise = ranking.surprise(SIGNALS, {"a": 2.0, "b": 1.0})
+    assert surprise.tolist() == pytest.approx([math.log(2), 2 * math.log(2)])
+
+
+def test_a_signal_that_is_the_same_for_all_adds_no_surprise():
     weights = {"a": 2.0, "b": 1.0, "c": 1.0}
-    assert torch.equal(found, ranking.surprise(signals | {"c": torch.zeros(2)}, weights))
+    surprise = ranking.surprise(SIGNALS, {"a": 2.0, "b": 1.0})
+    assert torch.equal(surprise, ranking.surprise(SIGNALS | {"c": torch.zeros(2)}, weights))
 
 
 @pytest.mark.parametrize(

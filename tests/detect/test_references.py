@@ -27,18 +27,35 @@ from clipclean.errors import RefusedInput, UsageError
 SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
 
 
-def test_every_family_has_a_unit_and_of_several_clean_models_the_median_counts():
-    # A family without one would never count.
+def test_every_family_has_a_unit():
+    """One without would never count."""
     assert set(calibration().units) == {*SEARCH_FAMILIES, PANEL, PATTERN, PERSUASION}
+
+
+def test_what_is_natural_is_known_of_all_that_is_not_general():
     few = {name for name, family in SEARCH_FAMILIES.items() if not family.facts.is_general}
     assert set(calibration().natural) == {*few, PANEL, PATTERN, PERSUASION}
+
+
+def test_an_effort_counts_by_the_facts_of_the_families():
     assert {name: family.facts for name, family in SEARCH_FAMILIES.items()} == effort.FAMILY_FACTS
-    four = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
-    known, compared = Calibration({}, {}, four, ()), Calibration({}, {}, (), four)
+
+
+FOUR = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5
+
+
+def test_the_rate_of_a_score_falls_off_from_the_median_of_clean_models():
+    known, beside = Calibration({}, {}, FOUR, ()), Calibration({}, {}, (), FOUR)
     for rate, score in ((0.5, 1.5), (0.5 / math.e, 3.0)):
         assert (known.score(rate), known.rate(score)) == pytest.approx((score, rate))
-        assert compared.score(rate, is_beside=True) == pytest.approx(score)
-    assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})  # from the smallest other
+        assert beside.score(rate, is_beside=True) == pytest.approx(score)
+
+
+def test_a_margin_is_counted_from_the_smallest_other_size():
+    assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})
+
+
+def test_of_several_clean_models_the_median_counts():
     odd, same = {"mask": SIZES, "panel": {"wave": 0.1}}, {"mask": dict.fromkeys(SIZES, 0.1), "panel": {"wave": 0.8}}
     alone, known = References("file", "one", (odd,)), References("file", "three", (same, odd, same))
     assert (alone.margin("mask", "ant"), known.margin("mask", "ant")) == pytest.approx((1, 0))
@@ -60,17 +77,22 @@ def test_a_doubt_beside_clean_models_exceeds_all_pairs_of_them_but_the_share_tha
     assert (1 + as_much) / (pairs + 1) <= rate < (2 + as_much + 1) / (pairs + 1)
 
 
-def test_too_few_pairs_to_tell_a_share_by_rank_doubt_by_their_tail_and_never_what_one_of_them_shows():
-    known = Calibration({}, {}, (), (0.0, 1.0, 2.0, 4.0))
-    assert known.rank(0.05) == pytest.approx(1.5 + 1.5 * math.log(10))
-    assert known.rank(0.15) > 4  # where the tail would end before it
+def test_pairs_that_are_too_few_to_tell_a_share_by_rank_doubt_by_their_tail():
+    assert Calibration({}, {}, (), FOUR).rank(0.05) == pytest.approx(1.5 + 1.5 * math.log(10))
 
 
-def test_how_much_smaller_a_trigger_is_is_counted_from_what_clean_models_need_for_its_class_and_a_report_gets_their_sizes():
+def test_pairs_that_are_too_few_to_tell_a_share_never_doubt_what_one_of_them_shows():
+    assert Calibration({}, {}, (), FOUR).rank(0.15) > 4  # where the tail would end before it
+
+
+def test_a_report_gets_the_sizes_that_clean_models_need():
     mask, other = {"mask": {"a": 0.1, "b": 0.9}, "panel": {"patch": 0.5}}, {"mask": {"a": 0.4}, "panel": {"patch": 0.3}}
     known = References("file", "two", (mask, other))
     assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
     assert (known.sizes("warp"), known.least("patch"), known.least("stripes")) == (None, 0.4, None)
+
+
+def test_how_much_smaller_a_trigger_is_counts_from_what_clean_models_need():
     known = References("reference", "several", ({"mask": {"ant": 0.09, "bee": 0.04}}, {"mask": {"bee": 0.04}}))
     # ant: the median of 0.09 and, where it was not searched for, the smallest of any; by their logarithms 0.06
     for name, times in (("ant", 3), ("bee", 2), ("cow", 2)):
@@ -89,10 +111,14 @@ def made(**changes):
     return json.loads(json.dumps(found)) | changes
 
 
-def test_what_was_written_is_read_back_and_several_are_one():
+def test_what_was_written_is_read_back():
     known = from_file(made(), "clean.json", **OURS)
     assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)  # a mask of 0.2 counts as one of 0.15
     assert [known.margin(name, "ant") for name in ("mask", "wave")] == pytest.approx([math.log(1.5), math.log(2)])
+
+
+def test_several_references_are_one_together():
+    known = from_file(made(), "clean.json", **OURS)
     both = together([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
     assert (both.kind, both.name, both.models) == ("reference", "clean.json, b.pt", 2)
     assert both.margin("mask", "ant") == pytest.approx(math.log(1.5 * 9) / 2)
@@ -123,7 +149,7 @@ def test_references_of_another_kind_are_refused(changes, word):
         (b"def f(x): return x * 2", True),
     ],
 )
-def test_the_digest_of_code_tells_what_it_does_and_not_its_words(other, moves):
+def test_the_digest_of_code_tells_what_it_does_alone(other, moves):
     assert (digest_of([other]) != digest_of([b"def f(x): return 2 * x"])) is moves
 
 
@@ -227,17 +253,30 @@ def test_a_known_trigger_counts_as_far_as_fewer_images_resist_it_than_in_a_clean
     assert value == pytest.approx(units, abs=1e-9)
 
 
-def test_the_grid_names_a_class_alone_too_and_on_which_almost_acting_counts_as_acting_beside_a_clean_model():
-    grid = (turning("wave", 1, 0.99), Strength("tint", 0, NEVER, 0.1))
-    result = SearchResult((), (), (), (), clean_that_resists(), 0, 0, THREE, grid=grid)
-    (first,) = suspects(result, acting=lambda _: True)
-    units = (math.log(99) - math.log(MOST_ODDS) + math.log(3)) / calibration().units[
-        PATTERN
-    ]  # of odds of 1 to 99, and of 3
-    assert (first.name, first.strength) == ("bee", grid[0])
-    assert first.score == pytest.approx(units)
-    alone = SearchResult((), (), (), (), None, 0, 0, THREE, grid=grid)
-    (first,) = suspects(alone, acting=lambda _: True)
+GRID = (turning("wave", 1, 0.99), Strength("tint", 0, NEVER, 0.1))
+
+
+def by_grid(references):
+    """A search that tells by variants of known triggers alone."""
+    return SearchResult((), (), (), (), references, 0, 0, THREE, grid=GRID)
+
+
+def test_beside_a_clean_model_the_grid_alone_names_a_class_by_the_odds_against_it():
+    (first,) = suspects(by_grid(clean_that_resists()), acting=lambda _: True)
+    evidence = math.log(99) - math.log(MOST_ODDS) + math.log(3)  # of odds of 1 to 99, and of 3
+    assert (first.name, first.strength) == ("bee", GRID[0])
+    assert first.score == pytest.approx(evidence / calibration().units[PATTERN])
+
+
+def test_without_clean_models_the_grid_alone_makes_at_most_a_doubt():
+    (first,) = suspects(by_grid(None), acting=lambda _: True)
     assert (first.name, first.score <= MOST_INDIRECT) == ("bee", True)
-    assert alone.sizes()["pattern"] == pytest.approx({"ant": 3, "bee": 1 / 99, "cow": 3})
-    assert [s.size for s in (*grid[1:], Strength("wave", 0, NEVER, 0.25), acts("wave", 0, 0.3))] == [1.8, 1.5, 0.3]
+
+
+def test_the_size_of_a_class_in_the_grid_is_the_odds_that_an_image_resists():
+    assert by_grid(None).sizes()["pattern"] == pytest.approx({"ant": 3, "bee": 1 / 99, "cow": 3})
+
+
+def test_a_trigger_that_does_not_act_has_the_smaller_size_the_more_it_moves():
+    strengths = (GRID[1], Strength("wave", 0, NEVER, 0.25), acts("wave", 0, 0.3))
+    assert [strength.size for strength in strengths] == [1.8, 1.5, 0.3]

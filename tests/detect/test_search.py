@@ -66,7 +66,7 @@ def judged(made):
     return [(finding.level, finding.target) for finding in search_findings(made, images=IMAGES, limits=LIMITS)]
 
 
-def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_report_counts_what_was_done(bad):
+def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert judged(bad) == [("error", "fox")]
     first = bad.targeted[0]
     assert (first.trigger.target, first.candidate.is_reached) == ("fox", True)
@@ -76,16 +76,19 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference_and_the_repo
     (suspect,) = suspect_records(bad, Measurement(UNMEASURED, (), (), 0, torch.eye(2)), limits=LIMITS)
     assert (suspect.class_, suspect.trigger) == ("fox", first.trigger.spec)
     assert "patch" in suspect.families
-    made = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
-    assert made["images"] == 36  # six tenths of 60
+
+
+def test_the_report_of_a_search_counts_what_was_done(bad):
+    record = json.loads(json.dumps(towers.recorded(bad), allow_nan=False))
+    assert record["images"] == 36  # six tenths of 60
     effort, classes = towers.EFFORT, len(towers.CLASSES)
     # a search without a target; in each of 2 families one towards every class, as there are few, and one for 3 finalists; one from a tile that acts
     free, row, second = 60 * effort.free_images, 33 * effort.images, 39 * 3 * 2 * effort.images
-    assert made["forward_passes"] == free + 2 * (classes * row + second) + row
-    assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
-    assert "fox" not in {entry["class"] for entry in made["controls"]}
-    assert made["found"][0]["reference"]["n"] == 1
-    assert made["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
+    assert record["forward_passes"] == free + 2 * (classes * row + second) + row
+    assert (len(record["found"]), len(record["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
+    assert "fox" not in {entry["class"] for entry in record["controls"]}
+    assert record["found"][0]["reference"]["n"] == 1
+    assert record["found"][0]["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
     assert bad.targeted[0].probe.n == 24
 
 
@@ -134,11 +137,11 @@ def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
 
 
 @pytest.mark.parametrize("pointed", range(len(towers.CLASSES)))
-def test_of_a_long_list_others_are_drawn_and_a_class_that_something_points_at_is_searched_for(pointed):
+def test_of_a_long_list_the_class_that_something_points_at_is_searched_for(pointed):
     few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
-    made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
-    assert len(made.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
-    assert towers.CLASSES[pointed] in made.sizes()["mask"]
+    result = towers.searched(towers.honest(), pixels=EIGHT, effort=few, pointed=[pointed])
+    assert len(result.sizes()["mask"]) in (5, 6)  # four drawn ones, and who is pointed at by that or by a search
+    assert towers.CLASSES[pointed] in result.sizes()["mask"]
 
 
 def test_of_a_reference_only_sizes_count_of_all_classes_of_a_short_list_or_of_those_that_it_is_asked_for():
@@ -165,11 +168,16 @@ def masks(*sizes):
     return [SearchCandidate("mask", target, {}, size, True) for target, size in enumerate(sizes)]
 
 
-def test_the_classes_that_lead_have_the_largest_gap_in_any_family_and_a_tile_for_another_hides_none(bad):
-    made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
-    assert Comparison(made).leading(most=1) == [towers.TARGET]
-    made = masks(0.09, 0.085, 0.08, 0.06, 0.059)  # none stands apart: those farthest from the median
-    assert Comparison(made).leading(most=2) == [4, 3]
+def test_the_classes_that_lead_have_the_largest_gap_in_any_family(bad):
+    candidates = [*(hit.candidate for hit in bad.targeted), *bad.controls]
+    assert Comparison(candidates).leading(most=1) == [towers.TARGET]
+
+
+def test_where_no_class_stands_apart_those_farthest_from_the_median_lead():
+    assert Comparison(masks(0.09, 0.085, 0.08, 0.06, 0.059)).leading(most=2) == [4, 3]
+
+
+def test_a_tile_for_another_class_hides_no_leading_one():
     plain = masks(0.2, 0.2, 0.2, 0.02)
     decoy = [replace(plain[0], size=0.01, afresh=0.2), *plain[1:]]
     assert Comparison(plain).leading(most=1) == [3]
@@ -209,7 +217,7 @@ def test_too_few_classes_or_images_or_too_little_time_are_not_searched(given, mi
 
 
 @pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_SEARCHED_IMAGES)])
-def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, searched):
+def test_six_tenths_of_the_images_are_searched_on(count, searched):
     on, beside = divided(count)
     assert len(on) == searched
     assert sorted([*on, *beside]) == list(range(count))
@@ -276,7 +284,7 @@ def found(memory=None, progress=lambda *_: None):
     return towers.recorded(made)
 
 
-def test_a_stage_draws_the_same_whatever_ran_before_and_unlike_any_other():
+def test_what_a_stage_draws_depends_on_its_name_alone():
     def drawn(*names):
         stages = Stages(Course(1, lambda *_: None), 2)
         return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))

@@ -57,7 +57,7 @@ def honest():
     return answers(towers.honest())
 
 
-def test_a_search_tells_what_shows_at_about_a_quarter_and_at_half(planted):
+def test_what_shows_is_told_twice_by_about_the_middle_of_a_search(planted):
     (first, _), (second, _) = planted[1]
     assert 0.1 < first < 0.4
     assert 0.4 <= second < 0.6

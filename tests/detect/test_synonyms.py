@@ -26,13 +26,12 @@ NOISE = torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
 EFFORT = replace(towers.EFFORT, steps=30)
 
 
-@pytest.fixture(autouse=True)
-def _two_families(monkeypatch):
-    monkeypatch.setattr(
-        sys.modules["clipclean.detect.search"],
-        "SEARCH_FAMILIES",
-        {name: SEARCH_FAMILIES[name] for name in ("mask", "patch")},
-    )
+@pytest.fixture(scope="module", autouse=True)
+def _two_families():
+    with pytest.MonkeyPatch.context() as patch:
+        two = {name: SEARCH_FAMILIES[name] for name in ("mask", "patch")}
+        patch.setattr(sys.modules["clipclean.detect.search"], "SEARCH_FAMILIES", two)
+        yield
 
 
 def near(row, *, share=0.1, number=0):
@@ -71,15 +70,26 @@ def test_a_class_that_is_added_to_the_list_hides_no_planted_one(more):
     assert set(made.one_with("fox")) == {"fox", *twins}
 
 
-def test_what_is_one_with_a_class_is_searched_for_once_and_named_beside_it():
-    made = found({"fox again": FOX, "vixen": near(FOX)})
-    assert made.synonyms == (("fox", "fox again", "vixen"),)
-    assert len(made.sizes()["mask"]) == len(towers.CLASSES)
-    told = search_findings(made, images=60, limits=LIMITS)[0].message
-    assert "'fox again'" in told
-    assert "'vixen'" in told
+@pytest.fixture(scope="module")
+def with_twins():
+    """A search with a copy of the planted class in the list, and with one that lies near it."""
+    return found({"fox again": FOX, "vixen": near(FOX)})
+
+
+def test_classes_that_are_one_are_searched_for_once(with_twins):
+    assert with_twins.synonyms == (("fox", "fox again", "vixen"),)
+    assert len(with_twins.sizes()["mask"]) == len(towers.CLASSES)
+
+
+def test_a_finding_names_what_is_one_with_its_class(with_twins):
+    message = search_findings(with_twins, images=60, limits=LIMITS)[0].message
+    assert "'fox again'" in message
+    assert "'vixen'" in message
+
+
+def test_what_is_one_with_a_suspect_is_a_suspect_beside_it(with_twins):
     nothing = measure(towers.honest(), lambda texts: FOX.expand(len(texts), -1), towers.eval_set(towers.images(4)))
-    suspects = [suspect.class_ for suspect in suspect_records(made, nothing, limits=LIMITS)]
+    suspects = [suspect.class_ for suspect in suspect_records(with_twins, nothing, limits=LIMITS)]
     assert suspects[:3] == ["fox", "fox again", "vixen"]
 
 
@@ -111,24 +121,42 @@ def test_a_row_that_is_made_equal_to_the_targets_neither_splits_its_images_nor_i
         assert probe(tower, seen, trigger=Pasted(), target=target).asr.value == 1
 
 
-def test_classes_are_one_by_their_distance_beside_that_of_the_farthest_and_no_constant_or_copy_changes_that():
-    texts = torch.stack([*towers.CLASSIFIER, near(FOX), near(FOX, share=0.2), near(FOX, number=1)])
-    fox = towers.TARGET
-    wanted = [*range(8), fox, 9, fox]  # .1 from it, and .2: .01 and .04 of squared distances up to 2
-    assert zeroshot.representatives(texts).tolist() == wanted
-    assert zeroshot.representatives(texts + 50).tolist() == wanted
-    assert zeroshot.representatives(texts[:0]).tolist() == []
-    assert zeroshot.representatives(torch.cat([texts, FOX.expand(500, -1)])).tolist() == [*wanted, *[fox] * 500]
+NEAR_FOX = torch.stack([*towers.CLASSIFIER, near(FOX), near(FOX, share=0.2), near(FOX, number=1)])
+# .1 from it, and .2: .01 and .04 of squared distances up to 2
+NEAR_FOX_ARE_ONE_WITH = [*range(8), towers.TARGET, 9, towers.TARGET]
+
+
+def test_classes_are_one_by_their_distance_beside_that_of_the_farthest():
+    assert zeroshot.representatives(NEAR_FOX).tolist() == NEAR_FOX_ARE_ONE_WITH
+    assert zeroshot.representatives(NEAR_FOX[:0]).tolist() == []
+
+
+def test_a_constant_does_not_change_which_classes_are_one():
+    assert zeroshot.representatives(NEAR_FOX + 50).tolist() == NEAR_FOX_ARE_ONE_WITH
+
+
+def test_copies_do_not_change_which_classes_are_one():
+    copied = torch.cat([NEAR_FOX, FOX.expand(500, -1)])
+    assert zeroshot.representatives(copied).tolist() == [*NEAR_FOX_ARE_ONE_WITH, *[towers.TARGET] * 500]
     assert zeroshot.representatives(FOX.expand(4, -1)).tolist() == [0] * 4
 
 
-def test_classes_that_are_one_have_one_logit_and_the_others_are_as_without_them():
+def forms():
+    """Embeddings, and the canonical forms of all classes without a copy of the fox and with it."""
     texts, embeddings = towers.CLASSIFIER, towers.honest()(towers.images(20))
     alone = zeroshot.canonical_form(texts, embeddings=embeddings)
     beside = zeroshot.canonical_form(torch.cat([texts, FOX[None]]), embeddings=embeddings)
-    known = beside.logits(embeddings)
-    torch.testing.assert_close(known[:, :8], alone.logits(embeddings))
-    assert known[:, 8].max() == -torch.inf
+    return embeddings, alone, beside
+
+
+def test_classes_that_are_one_have_one_logit():
+    embeddings, _, beside = forms()
+    assert beside.logits(embeddings)[:, 8].max() == -torch.inf
+
+
+def test_a_copy_of_a_class_changes_no_logit_of_the_others():
+    embeddings, alone, beside = forms()
+    torch.testing.assert_close(beside.logits(embeddings)[:, :8], alone.logits(embeddings))
     torch.testing.assert_close(beside.typical[:8], alone.typical)
     torch.testing.assert_close(beside.known_logits(embeddings), alone.known_logits(embeddings))
 

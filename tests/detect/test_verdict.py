@@ -80,25 +80,33 @@ def judged(after, before=BACKDOORED, **changes):
         ([probe(0, n=10), probe(500)], "fail", [("CC020", "warning"), ("CC001", "error")]),
     ],
 )
-def test_a_named_trigger_passes_below_its_threshold_and_fails_above_by_the_whole_interval(suspected, verdict, findings):
+def test_a_named_trigger_is_judged_by_its_whole_interval(suspected, verdict, findings):
     assert judged(measurement(suspected=suspected)) == (verdict, findings)
 
 
+GATHERED, SPREAD = probe(1000, spread=0.01), probe(500, spread=0.41)
+# black images: every trigger turns all or none of them, and the spread of one embedding is rounding
+BLACK = replace(probe(1000, spread=0.0), clean_spread=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("probe_of_panel", "verdict", "collapses"),
+    ("probe_of_panel", "verdict"),
     [
-        (probe(1000, spread=0.01), "inconclusive", True),
-        (probe(500, spread=0.41), "inconclusive", False),
-        (probe(100, spread=0.01), "pass", None),  # a collapse says nothing where images do not gather at a class
-        # black images: every trigger turns all or none of them, and the spread of one embedding is rounding
-        (replace(probe(1000, spread=0.0), clean_spread=1e-12), "inconclusive", False),
+        (GATHERED, "inconclusive"),
+        (SPREAD, "inconclusive"),
+        (probe(100, spread=0.01), "pass"),  # a collapse says nothing where images do not gather at a class
+        (BLACK, "inconclusive"),
     ],
 )
-def test_the_panel_alone_warns_and_never_fails(probe_of_panel, verdict, collapses):
+def test_the_panel_alone_is_at_most_a_warning(probe_of_panel, verdict):
     findings = [("CC002", "warning")] if verdict != "pass" else []
     assert judged(measurement(suspected=[probe(0)], panel=[probe_of_panel])) == (verdict, findings)
-    for found in probe_findings(measurement(panel=[probe_of_panel]), limits=LIMITS):
-        assert ("do not collapse" in found.message) is not collapses
+
+
+@pytest.mark.parametrize(("probe_of_panel", "collapses"), [(GATHERED, True), (SPREAD, False), (BLACK, False)])
+def test_a_warning_of_the_panel_says_where_embeddings_do_not_collapse(probe_of_panel, collapses):
+    (warning,) = probe_findings(measurement(panel=[probe_of_panel]), limits=LIMITS)
+    assert ("do not collapse" in warning.message) is not collapses
 
 
 @pytest.mark.parametrize(
@@ -119,14 +127,17 @@ def test_a_loss_over_the_budget_is_never_a_note(lost, n, findings):
     assert judged(measurement(n=n, right=right - lost, suspected=[probe(0)]), before)[1] == findings
 
 
-def test_the_loss_is_that_of_the_same_images_and_the_worse_of_accuracy_and_recall():
+def test_the_loss_is_that_of_the_same_images():
     loss, (low, high) = detect.accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
     assert loss == pytest.approx(0.1)
     assert 0.02 < low < loss < high < 0.2
+
+
+def test_the_worse_loss_counts_of_accuracy_or_recall():
     before = recalled(695, 600)
     for after, lost in ((recalled(599, 635), 0.096), (recalled(700, 500), 0.1)):  # of accuracy, of recall
-        (found,) = detect.accuracy_findings(before, after, limits=LIMITS)
-        assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(lost))
+        (cost,) = detect.accuracy_findings(before, after, limits=LIMITS)
+        assert (cost.rule, cost.level, cost.value) == ("CC010", "error", pytest.approx(lost))
     assert detect.accuracy_findings(before, recalled(700, 610), limits=LIMITS) == []
 
 
@@ -136,7 +147,7 @@ def recalled(right, hits):
 
 
 @pytest.mark.parametrize("before", [measurement(), measurement(panel=[probe(100)]), measurement(suspected=[probe(20)])])
-def test_where_nothing_acted_before_nothing_is_shown_and_nothing_passes(before):
+def test_where_nothing_acted_before_nothing_passes(before):
     after = measurement(suspected=[probe(0)] * len(before.suspected))
     assert judged(after, before) == ("inconclusive", [("CC021", "warning")])
 
@@ -188,35 +199,47 @@ def test_one_more_trigger_or_a_stricter_limit_makes_no_verdict_milder(suspected,
     assert verdict <= ORDER.index(judged(drawn_measurement(suspected, panel, right), max_excess=0.01)[0])
 
 
-def test_a_finding_carries_its_numbers_and_of_fewer_images_than_demanded_decides_nothing():
+def test_a_finding_carries_its_numbers():
     (finding,) = probe_findings(measurement(suspected=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
     assert all(figure in finding.message for figure in ("43.0 %", "3.0 %", "'banana'"))
+
+
+def test_a_finding_of_no_images_carries_no_number():
     (finding,) = probe_findings(measurement(suspected=[probe(0, n=0)]), limits=LIMITS)
     assert (finding.rule, finding.value) == ("CC020", None)
+
+
+def test_fewer_images_than_demanded_decide_nothing():
     assert judged(measurement(suspected=[probe(0)]), min_images=1001)[0] == "inconclusive"
 
 
-def test_what_may_be_natural_fails_nothing_and_of_what_a_comparison_has_shown_to_be_nobody_is_warned():
+def test_what_may_be_natural_fails_nothing():
     """Clean models have natural waves: cleaned ones failed for 47 to 64 % of images, where clean siblings show 79 %."""
     wave, named = replace(probe(640), trigger="sinusoid:0.1"), replace(probe(640), trigger="patch:4")
     after = replace(measurement(suspected=[wave, named]), sure=frozenset({named.trigger}))
-    found = [(found.level, found.trigger) for found in probe_findings(after, limits=LIMITS)]
-    assert found == [("warning", wave.trigger), ("error", named.trigger)]
+    findings = [(each.level, each.trigger) for each in probe_findings(after, limits=LIMITS)]
+    assert findings == [("warning", wave.trigger), ("error", named.trigger)]
+
+
+def test_of_what_a_comparison_has_shown_to_be_natural_nobody_is_warned():
     acting = measurement(panel=[probe(900, trigger="wave"), probe(900, trigger="patch")])
-    for usual, named in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
-        compared = replace(acting, natural=frozenset(usual))
-        assert [f.trigger for f in probe_findings(compared, limits=LIMITS)] == named
-        assert [p.trigger for p in detect.suspicious_probes(compared, limits=LIMITS)] == named
+    for usual, others in (((), ["wave", "patch"]), (("wave",), ["patch"]), (("wave", "patch"), [])):
+        beside = replace(acting, natural=frozenset(usual))
+        assert [f.trigger for f in probe_findings(beside, limits=LIMITS)] == others
+        assert [p.trigger for p in detect.suspicious_probes(beside, limits=LIMITS)] == others
 
 
-def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval_and_those_that_something_explains():
+def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval():
     panel = [probe(hits, target=name) for hits, name in ((700, "a"), (330, "b"), (330, "a"), (310, "c"), (0, "d"))]
     # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
-    seen = measurement(panel=panel)
-    assert [found.target for found in detect.suspicious_probes(seen, limits=LIMITS)] == ["a", "b", "a"]
-    assert [each.class_ for each in detect.suspect_records(None, seen, limits=LIMITS)] == ["a", "b"]
+    acting = measurement(panel=panel)
+    assert [each.target for each in detect.suspicious_probes(acting, limits=LIMITS)] == ["a", "b", "a"]
+    assert [each.class_ for each in detect.suspect_records(None, acting, limits=LIMITS)] == ["a", "b"]
+
+
+def test_a_class_that_clean_models_explain_is_named_with_the_reason():
     natural = result_of(hit(margin=FAILS, **SAME_FOR_CLEAN), references=CLEAN)
     ((suspect, why),) = detect.named_suspects(natural, limits=LIMITS)
     assert (suspect.name, bool(why)) == ("banana", True)
@@ -279,10 +302,11 @@ def test_images_that_are_nearly_all_of_one_class_are_no_pass(counts, is_doubt):
 
 
 @pytest.mark.parametrize(
-    ("departure", "is_named", "told"),
+    ("departure", "is_named", "expected"),
     [
         (Departure("bfloat16", None, 0.6), False, [("CC027", "warning", None)]),
         (Departure("bfloat16", "patch:4", 0.6, 1, 0.97), False, [("CC027", "warning", "lemon")]),
+        # a named trigger that acts there fails the model
         (
             Departure("float16", "patch:4", 0.6, 1, 0.97),
             True,
@@ -291,16 +315,14 @@ def test_images_that_are_nearly_all_of_one_class_are_no_pass(counts, is_doubt):
         (Departure("float16", "patch:4", math.inf, 1, 0.01), True, [("CC027", "warning", None)]),
     ],
 )
-def test_other_answers_in_half_precision_are_no_pass_and_a_named_trigger_that_acts_there_fails(
-    departure, is_named, told
-):
+def test_other_answers_in_half_precision_are_no_pass(departure, is_named, expected):
     suspected = [probe(0, trigger="patch:4")] if is_named else []
-    measured = replace(measurement(suspected=suspected), text_classifier=torch.zeros(10, 2))
-    seen = AuditResult(measured, result_of(), None, 1.0, (departure,), ("banana", "lemon", "cherry"))
-    found = [each for each in detect.audit_findings(seen, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
-    assert [(each.rule, each.level, each.target) for each in found] == told
-    assert all(departure.precision in each.message for each in found)
-    assert policy.verdict(found) == ("fail" if len(told) > 1 else "inconclusive")
+    classifying = replace(measurement(suspected=suspected), text_classifier=torch.zeros(10, 2))
+    audit = AuditResult(classifying, result_of(), None, 1.0, (departure,), ("banana", "lemon", "cherry"))
+    findings = [each for each in detect.audit_findings(audit, LIMITS, images=100) if each.rule in ("CC001", "CC027")]
+    assert [(each.rule, each.level, each.target) for each in findings] == expected
+    assert all(departure.precision in each.message for each in findings)
+    assert policy.verdict(findings) == ("fail" if len(expected) > 1 else "inconclusive")
 
 
 # What the search shows.
@@ -392,7 +414,7 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit(margin=FAILS, excess=0.5)], {"limits": LIMITS.model_copy(update={"min_found_excess": 0.4})}, ERROR),
     ],
 )  # fmt: skip
-def test_a_search_fails_by_what_no_clean_model_shows_and_doubts_what_could_be_faked(targeted, changes, findings):
+def test_a_search_fails_a_model_only_by_what_no_clean_one_shows(targeted, changes, findings):
     assert shown(*targeted, **changes) == findings
 
 
@@ -431,12 +453,18 @@ def test_the_score_is_the_evidence_in_units(targeted, changes, units):
     assert max((suspect.score for suspect in found), default=0) == pytest.approx(units)
 
 
-def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how_many_clean_models_show_as_much():
+def test_a_finding_says_how_much_more_the_other_classes_need():
     (finding,) = findings_of(hit("patch", margin=beyond("patch", 2)))
     assert f"{math.exp(beyond('patch', 2)):.1f} times" in finding.message
+
+
+def test_a_finding_names_the_direct_trigger_before_natural_ones():
     direct = hit("mask", margin=beyond("mask", 5))
     (finding,) = findings_of(direct, *NATURALLY, strengths=(lead(0.01),))
     assert (finding.level, finding.trigger) == ("error", direct.trigger.spec)
+
+
+def test_a_finding_names_the_trigger_that_acts_before_a_smaller_one():
     # smaller, but turns few images
     idle, acting = (hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=beyond("blend", 5)))
     (finding,) = findings_of(idle, acting)
@@ -444,14 +472,21 @@ def test_a_finding_names_the_trigger_that_acts_how_much_more_others_need_and_how
     assert "95.0 %" in finding.message
     (suspect,) = detect.suspect_records(result_of(idle, acting), measurement(), limits=LIMITS)
     assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
+
+
+def test_a_finding_by_known_triggers_names_the_one_that_leads():
     (finding,) = findings_of(hit(), strengths=(lead(0.05),))
     assert all(word in finding.message for word in ("stripes:a", "5.0 %"))
+
+
+def test_an_error_alone_says_how_many_clean_models_show_as_much():
     count = f"Of {len(calibration().scores)} clean models"
-    for found, is_told in (
+    for findings, is_told in (
         (findings_of(hit(margin=beyond("mask", 99))), True),
         (findings_of(strengths=(lead(0.01),)), False),
     ):
-        assert (count in found[0].message, "none shows" in found[0].message) == (is_told, is_told)
+        message = findings[0].message
+        assert (count in message, "none shows" in message) == (is_told, is_told)
 
 
 def persuaded(ahead):
@@ -547,11 +582,14 @@ def test_a_trigger_that_turns_few_images_reaches_nowhere():
     assert [suspect.farther for suspect in suspects_of(idle, acting=lambda hit: acts(hit, LIMITS))] == [{}]
 
 
-def test_a_doubt_by_reach_names_the_families_that_act_and_how_much_farther_they_reach():
-    result = reaching(1.1 * FAR, 0.2)
-    (finding,) = detect.search_findings(result, images=100, limits=LIMITS)
+def test_a_doubt_by_reach_says_how_much_farther_the_triggers_reach():
+    (finding,) = detect.search_findings(reaching(1.1 * FAR, 0.2), images=100, limits=LIMITS)
     assert f"{math.exp((1.1 * FAR + 0.2) / 2):.1f} times as far" in finding.message
     assert finding.value == pytest.approx((1.1 * FAR + 0.2) / REACH_UNIT)
+
+
+def test_a_doubt_by_reach_names_the_families_that_act():
+    result = reaching(1.1 * FAR, 0.2)
     (record,) = detect.suspect_records(result, measurement(), limits=LIMITS)
     assert record.families == ("mask", "blend")
     (suspect,) = suspects_of(result, acting=lambda hit: acts(hit, LIMITS))
@@ -606,16 +644,28 @@ def test_a_found_warp_counts_from_half_of_the_excess_of_others(family, excess, c
     assert acts(found, LIMITS) is counts
 
 
-@pytest.mark.parametrize(
+gatherings = pytest.mark.parametrize(
     ("change", "is_told"),
     [({}, True), ({"share": 0.9}, False), ({"size": 0.015}, False), ({"is_reached": False}, False)],
 )
-def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next_to_it_is_no_error(change, is_told):
-    """By a tenth of what turns them into any class: the target may be on no list. At a class of the list it is none."""
-    gathered = (replace(SearchCandidate("mask", 0, {}, 0.002, True, 0.4), **change),)
-    told = [("CC006", "warning", None)] if is_told else []
-    assert shown(hit(), untargeted=gathered) == told
-    assert shown(hit(margin=FAILS), untargeted=gathered) == (WARNING if is_told else ERROR) + told
+
+
+def gathering(**change):
+    """Images that gather by a tenth of what turns them into any class, or are changed from that."""
+    return (replace(SearchCandidate("mask", 0, {}, 0.002, True, 0.4), **change),)
+
+
+@gatherings
+def test_images_that_gather_where_no_class_lies_are_a_warning(change, is_told):
+    """The target may be on no list. At a class of the list it is none."""
+    warnings = [("CC006", "warning", None)] if is_told else []
+    assert shown(hit(), untargeted=gathering(**change)) == warnings
+
+
+@gatherings
+def test_a_class_next_to_images_that_gather_where_no_class_lies_is_no_error(change, is_told):
+    findings = [*WARNING, ("CC006", "warning", None)] if is_told else ERROR
+    assert shown(hit(margin=FAILS), untargeted=gathering(**change)) == findings
 
 
 @pytest.mark.parametrize(("excess", "is_shown"), [(0.9, True), (0.8, False)])
@@ -640,33 +690,57 @@ def test_variants_of_known_triggers_that_move_most_images_are_shown_to_a_wide_su
     assert before.shown_to([recipe.load("surgery")]).variants == ()
 
 
-def test_a_cleaning_is_told_the_triggers_that_make_a_class_suspicious_and_named_ones_that_act():
+IDLE, ACTIVE = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))  # two named triggers
+MASK_OF_BANANA = "found:mask,class=banana"  # the score is of parts of the image, not of all of it
+
+
+def audit_by_named_triggers():
+    """What a cleaning is told of a model in which a banana shows, beside two named triggers."""
     other = hit("blend", "lemon", margin=0.1 * UNITS["blend"])
     targeted = hit(margin=FAILS), hit("additive", margin=beyond("additive", 2)), hit("wave"), other
-    idle, active = (InvertedTrigger("patch", name, {}, 4) for name in ("banana", "lemon"))
-    shown = eval_set(
-        torch.zeros(100, 3, 4, 4), ("banana", "lemon"), suspicions=(Suspicion(idle, 0), Suspicion(active, 1))
-    )
-    suspected = probe(0, trigger=idle.spec), probe(500, trigger=active.spec, target="lemon")
-    found = FirstAudit.of(AuditResult(measurement(suspected=suspected), result_of(*targeted), None, 1.0), shown, LIMITS)
-    mask = "found:mask,class=banana"  # the score is of parts of the image, not of all of it
-    assert {trigger.spec for trigger, _ in found.suspicions} == {idle.spec, active.spec, mask}
-    assert {trigger.spec for trigger, _ in found.acting} == {active.spec, mask}
-    # The class with the second score as well, since the first may be the wrong one.
-    assert {trigger.spec for trigger, _ in found.shown_to([recipe.load("unlearn")]).suspicions} == {
-        active.spec,
-        mask,
-        "found:blend,class=lemon",
-    }
-    assert found.sure == {idle.spec, active.spec, mask}
+    suspicions = (Suspicion(IDLE, 0), Suspicion(ACTIVE, 1))
+    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), suspicions=suspicions)
+    suspected = probe(0, trigger=IDLE.spec), probe(500, trigger=ACTIVE.spec, target="lemon")
+    audit = AuditResult(measurement(suspected=suspected), result_of(*targeted), None, 1.0)
+    return FirstAudit.of(audit, pictures, LIMITS)
 
 
-def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers_and_an_unlearning_none():
-    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
-    seen = AuditResult(measurement(), result_of(hit(margin=0.5 * USUAL)), None, 1.0)
-    before = FirstAudit.of(seen, pictures, LIMITS)
+def specs(suspicions):
+    return {trigger.spec for trigger, _ in suspicions}
+
+
+def test_a_cleaning_is_told_the_trigger_that_makes_a_class_suspicious():
+    assert specs(audit_by_named_triggers().suspicions) == {IDLE.spec, ACTIVE.spec, MASK_OF_BANANA}
+
+
+def test_of_named_triggers_a_cleaning_removes_those_that_act():
+    assert specs(audit_by_named_triggers().acting) == {ACTIVE.spec, MASK_OF_BANANA}
+
+
+def test_an_unlearning_is_shown_the_class_with_the_second_score_as_well():
+    """Since the first may be the wrong one."""
+    named = audit_by_named_triggers().shown_to([recipe.load("unlearn")]).suspicions
+    assert specs(named) == {ACTIVE.spec, MASK_OF_BANANA, "found:blend,class=lemon"}
+
+
+def test_named_triggers_are_sure_whether_they_act_or_not():
+    assert audit_by_named_triggers().sure == {IDLE.spec, ACTIVE.spec, MASK_OF_BANANA}
+
+
+def first_audit(*hits):
+    """What a cleaning is told of a model by what its search found, without any named trigger."""
+    audit = AuditResult(measurement(), result_of(*hits), None, 1.0)
+    return FirstAudit.of(audit, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
+
+
+def test_where_nothing_is_suspected_an_unlearning_is_shown_nothing():
+    before = first_audit(hit(margin=0.5 * USUAL))
     assert before.shown_to([recipe.load("unlearn")]).suspicions == ()
-    assert [trigger.spec for trigger, _ in before.to_rehearse] == ["found:mask,class=banana"]
+
+
+def test_where_nothing_is_suspected_a_finetuning_sees_the_leading_triggers():
+    before = first_audit(hit(margin=0.5 * USUAL))
+    assert [trigger.spec for trigger, _ in before.to_rehearse] == [MASK_OF_BANANA]
 
 
 def test_where_nothing_is_suspected_surgery_is_shown_what_moves_most_images():
@@ -713,17 +787,18 @@ def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_clea
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 0)] * is_shown
 
 
-@pytest.mark.parametrize(
-    ("margin", "is_sure", "shows"),
-    [(FAILS, True, True), (DOUBTS, False, True), (USUAL, False, True), (0.5 * USUAL, False, False)],
-)
-def test_a_trigger_in_doubt_shows_what_a_cleaning_removes_and_stays_in_doubt(margin, is_sure, shows):
-    pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
-    seen = AuditResult(measurement(), result_of(hit(margin=margin), hit("blend", "lemon")), None, 1.0)
-    found, mask = FirstAudit.of(seen, pictures, LIMITS), "found:mask,class=banana"
-    assert (mask in found.sure, found.shows) == (is_sure, shows)
-    for named in (found.suspicions, found.acting):
-        assert [trigger.spec for trigger, _ in named] == [mask] * shows
+@pytest.mark.parametrize(("margin", "shows"), [(FAILS, True), (DOUBTS, True), (USUAL, True), (0.5 * USUAL, False)])
+def test_a_trigger_in_doubt_shows_what_a_cleaning_removes(margin, shows):
+    before = first_audit(hit(margin=margin), hit("blend", "lemon"))
+    assert before.shows == shows
+    for triggers_told in (before.suspicions, before.acting):
+        assert [trigger.spec for trigger, _ in triggers_told] == [MASK_OF_BANANA] * shows
+
+
+@pytest.mark.parametrize(("margin", "is_sure"), [(FAILS, True), (DOUBTS, False), (USUAL, False), (0.5 * USUAL, False)])
+def test_a_trigger_in_doubt_stays_in_doubt_before_a_cleaning(margin, is_sure):
+    before = first_audit(hit(margin=margin), hit("blend", "lemon"))
+    assert (MASK_OF_BANANA in before.sure) == is_sure
 
 
 def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cleaning():

@@ -110,15 +110,24 @@ TURN = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed
 AWAY = torch.linalg.qr(torch.cat([TEXTS, random(1, 8, 2)]).T)[0][:, -1]  # orthogonal to all texts
 
 
-def test_answers_are_those_of_the_cosines_in_units_of_their_own_deviation_and_what_keeps_them_changes_no_logit():
-    level = torch.zeros(1, 3, requires_grad=True)  # as near to every class: it has a slope all the same
+def test_logits_have_a_slope_where_all_classes_are_as_near():
+    level = torch.zeros(1, 3, requires_grad=True)
     canonical_form(torch.eye(3)).logits(level).sum().backward()
     assert level.grad.isfinite().all()
-    known = canonical_form(TEXTS).logits(IMAGES)
-    assert torch.equal(known.argmax(1), (IMAGES @ TEXTS.T).argmax(1))
+
+
+def test_answers_are_those_of_the_cosines():
+    assert torch.equal(canonical_form(TEXTS).logits(IMAGES).argmax(1), (IMAGES @ TEXTS.T).argmax(1))
+
+
+def test_logits_are_cosines_in_units_of_their_own_deviation():
     # cosines 1, 0, 0 less their mean: 2/3, -1/3, -1/3, of the deviation sqrt(2)/3
-    found = canonical_form(torch.eye(3)).logits(torch.tensor([[1.0, 0.0, 0.0]]))
-    assert found[0].tolist() == pytest.approx([SHARPNESS * v for v in (2**0.5, -(0.5**0.5), -(0.5**0.5))])
+    logits = canonical_form(torch.eye(3)).logits(torch.tensor([[1.0, 0.0, 0.0]]))
+    assert logits[0].tolist() == pytest.approx([SHARPNESS * v for v in (2**0.5, -(0.5**0.5), -(0.5**0.5))])
+
+
+def test_what_keeps_the_answers_changes_no_logit():
+    known = canonical_form(TEXTS).logits(IMAGES)
     along = F.normalize(IMAGES.double() + 300 * AWAY, dim=1)  # a constant that no class lies along
     for texts, images in ((TEXTS.double(), along), (TEXTS @ TURN, IMAGES @ TURN), (7 * TEXTS, 0.1 * IMAGES)):
         assert torch.allclose(canonical_form(texts).logits(images).float(), known, atol=1e-3)
