@@ -1473,7 +1473,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "small-size": lambda: million("resnet"),
     "time-quick": lambda: f"10 classes {minutes('quick, 10 classes')} minutes",
     "time-cores": cores,
-    "time-default": lambda: f"{minutes(DEFAULT_CLEANING)} minutes, 10 classes",
+    "time-default": lambda: f"10 classes {minutes(DEFAULT_CLEANING)} minutes",
     "time-default-stages": default_stages,
     "time-standard": lambda: f"1,000 classes {minutes('standard, 1,000 classes')} minutes",
     "time-cleaning": lambda: f"50 steps {minutes('`cleanclip`, 50 steps')} minutes",
