@@ -68,14 +68,17 @@ def test_no_file_is_written_to_a_place_that_is_read(tmp_path, monkeypatch, kind,
     assert kind == "folder" or source.read_text() == "precious"
 
 
-@pytest.mark.parametrize("place", ["itself", "inside", "around", "above"])
-@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        *(("file", place) for place in ("itself", "around", "above")),  # nothing lies in a file
+        *(("folder", place) for place in ("itself", "inside", "around", "above")),
+    ],
+)
 def test_no_folder_is_written_that_is_read_or_lies_in_or_around_what_is(tmp_path, kind, place):
     source = tmp_path / "work" / "inputs" / "source"
     source.parent.mkdir(parents=True)
     source.write_text("x") if kind == "file" else source.mkdir()
-    if (kind, place) == ("file", "inside"):
-        return  # nothing lies in a file
     places = {"itself": source, "inside": source / "out", "around": source.parent, "above": source.parent.parent}
     for read, role in itertools.product(INPUTS, FOLDERS):
         with pytest.raises(UsageError):

@@ -66,6 +66,7 @@ def test_force_replaces_what_an_export_left(job, said, unread):
     said(command(job, "--format", "open_clip", "--force"))
     assert {name: (job.out / name).read_bytes() for name in WRITTEN} == first  # equal input, equal files
     assert not (job.out / "provenance.json").exists()
+    assert (job.out / "mine.txt").read_text() == "mine"
 
 
 def test_force_replaces_nothing_of_the_users_own(job, unread):

@@ -85,8 +85,11 @@ def test_a_page_has_the_markup_of_a_benign_report(made):
 
 
 def test_no_template_in_a_name_is_evaluated(hostile, made):
-    for attacked, page in zip(hostile, pages_with_attacks(made), strict=True):
-        assert "{{ 7 * 7 }}" not in str(attacked.as_json()) or "{{ 7 * 7 }}" in page.text
+    pages = zip(hostile, pages_with_attacks(made), strict=True)
+    attacked_pages = [page for attacked, page in pages if "{{ 7 * 7 }}" in str(attacked.as_json())]
+    assert attacked_pages
+    for page in attacked_pages:
+        assert "{{ 7 * 7 }}" in page.text
 
 
 def test_junit_has_the_elements_of_a_benign_report(hostile, made):
