@@ -182,8 +182,9 @@ def figures() -> dict[str, int]:
     """Sizes, and the tail of each part of the shape; seconds only where a whole run of the quick tests was recorded."""
     python = {room: list((ROOT / room).rglob("*.py")) for room in ("clipclean", "tests", "benchmarks")}
     pages = list((ROOT / "docs").glob("*.md"))
-    lines = {room: sum(path.read_text("utf-8").count("\n") for path in paths) for room, paths in python.items()}
-    tests = [name for path in python["tests"] for name in TEST_NAME.findall(path.read_text("utf-8"))]
+    texts = {room: [path.read_text("utf-8") for path in paths] for room, paths in python.items()}
+    lines = {room: sum(text.count("\n") for text in of_room) for room, of_room in texts.items()}
+    tests = [name for text in texts["tests"] for name in TEST_NAME.findall(text)]
     value_by_name = {
         "source_lines": lines["clipclean"],
         "source_modules": len(python["clipclean"]),

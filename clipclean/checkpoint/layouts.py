@@ -238,11 +238,11 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     refuse_foreign(parameters)
     if not parameters:
         raise RefusedInput("it holds no weights, only values that follow from the architecture.")
-    library = LIBRARIES[called_by := library_of(parameters)]
+    library = LIBRARIES[library_name := library_of(parameters)]
     if library.check_names:
         library.check_names(parameters)
     notes += [library.note] if library.note else []
-    return Weights(parameters, producer, tuple(notes), called_by, wrappers, _other_sets(root, mapping, parameters))
+    return Weights(parameters, producer, tuple(notes), library_name, wrappers, _other_sets(root, mapping, parameters))
 
 
 def _other_sets(root: object, mapping: Pairs, parameters: Mapping[str, TensorRef], /) -> tuple[str, ...]:

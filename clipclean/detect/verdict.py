@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -77,8 +77,8 @@ class AuditResult:
         if self.search is None:
             return None
         none = CalibrationRecord(kind="none", name="", models=0)
-        calibrated_by = CalibrationRecord.of(self.search.references) if self.search.references else none
-        return self.search.record(effort=effort, seconds=self.seconds, calibration=calibrated_by, saved=saved)
+        calibration_record = CalibrationRecord.of(self.search.references) if self.search.references else none
+        return self.search.record(effort=effort, seconds=self.seconds, calibration=calibration_record, saved=saved)
 
 
 def audit_findings(audit: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
@@ -381,8 +381,7 @@ def search_findings(result: SearchResult, /, *, images: int, limits: AuditLimits
     for suspect, why in named_suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        one = _finding_of(suspect, "error" if is_sure else "warning", limits, others=result.one_with(suspect.name)[1:])
-        findings.append(one.model_copy(update={"message": f"{why} {one.message}"}) if why else one)
+        findings.append(_finding_of(suspect, "error" if is_sure else "warning", limits, result, why=why))
     targets = {finding.target for finding in findings}
     findings += _on_both(result, limits)
     return (*findings, *_tinted(result, besides=targets), *_shared(result, limits), *elsewhere, *_nowhere(result))
@@ -422,10 +421,9 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     findings = []
     for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=(), persuasions=()), limits):
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
-            one = _finding_of(suspect, "warning", limits, others=result.one_with(suspect.name)[1:])
             would_score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
             why = f"{would_score} if {several}, to which the same trigger leads, were not in the list."
-            findings.append(one.model_copy(update={"message": f"{why} {one.message}"}))
+            findings.append(_finding_of(suspect, "warning", limits, result, why=why))
     return findings
 
 
@@ -642,12 +640,14 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     return [finding(CC.CLASSES_HARDLY_KNOWN, words, **about)]
 
 
-def _finding_of(suspect: Suspect, level: Level, limits: AuditLimits, *, others: Sequence[str]) -> Finding:
+def _finding_of(suspect: Suspect, level: Level, limits: AuditLimits, result: SearchResult, *, why: str) -> Finding:
+    """The finding of a class that stands out; ``why`` comes first, where it is not by its score alone."""
+    others = result.one_with(suspect.name)[1:]
     one_with = f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
-    sentences = [*_evidence_words(suspect), *([one_with] if others else []), *_clean_models_words(suspect)]
+    sentences = [why, *_evidence_words(suspect), one_with if others else "", *_clean_models_words(suspect)]
     return finding(
         CC.TRIGGER_FOUND,
-        " ".join(sentences),
+        " ".join(filter(None, sentences)),
         level=level,
         measure="abnormality",
         value=suspect.score,

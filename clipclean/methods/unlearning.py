@@ -291,10 +291,8 @@ def unlearn(
         run.progress(what, before + done, (most + 1) * steps)  # the settling round comes after the most there can be
 
     while not state.is_settled:
-        number, everything = (
-            len(state.losses),
-            (*scene.shown.suspicions, *suspicions_of(state.recovered), *scene.shown.beside),
-        )
+        number = len(state.losses)
+        everything = (*scene.shown.suspicions, *suspicions_of(state.recovered), *scene.shown.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
         newest = (*suspicions_of(state.newest), *(scene.shown.suspicions[place] for place in acting))
