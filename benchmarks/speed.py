@@ -94,7 +94,9 @@ def main() -> None:
             measured(name, "cpu", pairs=16, rounds=o.rounds, place=o.out / f"cpu-{name}.json")
         for pairs in (64, 256, 1024) if torch.cuda.is_available() else ():
             measured(name, "cuda", pairs=pairs, rounds=o.rounds, place=o.out / f"gpu-{name}-{pairs}.json")
-    steps = (("step", "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]
+    # A processor without bfloat16 has a table of its own.
+    block = "step" if model.has_bfloat16(torch.device("cpu")) else "step-fp32"
+    steps = ((block, "cpu", cpu_table), ("gpu", "gpu", gpu_table))[o.gpu :]
     whole_jobs = ("large", "large", large_table), ("profile", "large", profile_table)
     for block, kind, table in whole_jobs if o.large else steps:
         rows = table([json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))])
