@@ -236,7 +236,7 @@ MEASUREMENTS: dict[str, Measurement] = {
         ),
     ),
     "step": Measurement(
-        ("step", "gpu"),
+        ("step", "step-fp32", "gpu"),
         lambda: stored("step", planned=6),
         ("speed.py --out {build}/speed --write docs/running.md --rounds 3",),
     ),
