@@ -1110,7 +1110,10 @@ def distilled(trigger: str, preserve: int) -> str:
     values = f"walk 0.3, damping 0.1, preserve {preserve}"
     (row,) = (row for row in common.read(RESULTS / "distill.csv") if trigger in row[0] and row[1] == values)
     before, after, _, right, right_after = map(float, row[5:10])
-    return f"{before:.2f} to {after:.2f}, {100 * (right - right_after):.1f}"
+    # The file has the accuracies with four digits; the count of answers is exact.
+    images = int(row[4])
+    fewer = round((right - right_after) * images)
+    return f"{before:.2f} to {after:.2f}, {100 * fewer / images:.1f}"
 
 
 def recovered() -> str:

@@ -31,7 +31,7 @@ UNPACK = Opt(
 
 
 DEMO_BASE = Opt(
-    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes two minutes.",
+    "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes a minute and a half.",
     at=("Model", 40),
     in_brief=True,
 )

@@ -109,10 +109,12 @@ def columns_of(names: Sequence[str], request: DataRequest, /, *, table: str) -> 
         ", ".join(map(repr, names[:_COLUMNS_SHOWN])) if is_table else f"{len(names)} that are not called like columns"
     )
     known_pairs = ", ".join(f"{image} and {caption} ({who})" for who, (image, caption) in COLUMN_PAIRS.items())
+    # Where no captions are needed no command takes such an option.
+    way_out = ", or name yours with --image-key NAME and --caption-key NAME" if request.captions else ""
     raise UsageError(
         f"{printable(table)} does not tell which columns hold {contents}. Columns found: {column_words or 'none'}."
         f" Known are {known_pairs}, and other usual names where there is one of each. "
-        "Rename the columns, or name yours with --image-key NAME and --caption-key NAME."
+        f"Rename the columns{way_out}."
     )
 
 

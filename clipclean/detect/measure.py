@@ -363,8 +363,15 @@ def stack(images: Sequence[data.Image], /) -> Tensor:
 
 
 def spaced(images: Several, most: int, /) -> Several:
-    """At most so many of some images, evenly spaced: folders come class by class, and the first would be of one."""
-    return images[:: max(1, len(images) // most)][:most]
+    """At most so many of some images, evenly spaced from the first to the last: folders come class by class.
+
+    A step of whole images would leave out the end: of 400 images by a step of one the 256 are the first.
+    """
+    count = len(images)
+    if count <= most:
+        return images
+    rows = [number * count // most for number in range(most)]
+    return images[rows] if isinstance(images, Tensor) else type(images)(images[row] for row in rows)
 
 
 def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: int | None) -> Probe:

@@ -199,11 +199,13 @@ def strength_words(suspects: Sequence[Suspect], /, *, is_beside: bool) -> str:
     scored = [suspect for suspect in suspects if suspect.score > 0][:MOST_NAMED]
     if not scored:
         return "no class is easier to come to than all others"
-    highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.1f}" for suspect in scored)
-    rarely = f"1 in {1 / fail_rate:.0f} reach {seldom:.1f}"
+    # A second digit where one would not tell the score from the limit.
+    digits = 2 if f"{scored[0].score:.1f}" in (f"{often:.1f}", f"{seldom:.1f}") else 1
+    highest = ", ".join(f"{quoted(suspect.name)} {suspect.score:.{digits}f}" for suspect in scored)
+    rarely = f"1 in {1 / fail_rate:.0f} reach {seldom:.{digits}f}"
     if scored[0].score < often:
-        return f"no class reaches the {often:.1f} that 1 in {1 / doubt_rate:.0f} {clean} show (highest scores: {highest}; {rarely})"
-    usual = f"1 in {1 / doubt_rate:.0f} {clean} reach {often:.1f}"
+        return f"no class reaches the {often:.{digits}f} that 1 in {1 / doubt_rate:.0f} {clean} show (highest scores: {highest}; {rarely})"
+    usual = f"1 in {1 / doubt_rate:.0f} {clean} reach {often:.{digits}f}"
     return f"{quoted(scored[0].name)} stands out (highest scores: {highest}; {usual}, {rarely})"
 
 

@@ -411,6 +411,6 @@ def warn_of_time(estimate: Estimate, minutes: float | None, /) -> None:
     if minutes is None or 60 * minutes >= estimate.seconds:
         return
     progress.say(
-        f"--max-minutes {minutes:g} is less than the estimate of {in_words(estimate.seconds)}: the run may end before it has a verdict, and "
+        f"--max-minutes {minutes:g} ({in_words(60 * minutes)}) is less than the estimate of {in_words(estimate.seconds)}: the run may end before it has a verdict, and "
         "may write nothing. What it finished is kept, and the same command with more minutes goes on from there."
     )

@@ -190,7 +190,10 @@ def begin(
     if not how.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
         if not (suspected_targets or how.nears_base):
-            raise Inconclusive("No trigger is known that acts on the model, so there is nothing to unlearn.")
+            raise Inconclusive(
+                "No trigger that is named or found acts on the model, so there is nothing to unlearn. A backdoor may answer to one pattern "
+                "alone: 'clipclean audit --save-triggers FOLDER' searches for it, and --trigger takes the files that it saves."
+            )
         return State(tuple(suspected_targets), scene.shown.controls, (), 0, ({},), ())
     progress(0, 0)
     try:

@@ -230,7 +230,11 @@ def _search_words(report: Report) -> str:
     """What the search of the current model showed: the class that stands out most, or that none does."""
     suspects = report.suspects if report.is_audit else report.after.suspects if report.after else ()
     if suspects:
-        return f"“{suspects[0].class_}” stands out, with a score of {decimal(suspects[0].score)}"
+        name, score = suspects[0].class_, decimal(suspects[0].score)
+        # Suspects are those with the highest scores; the findings say whether one is higher than usual.
+        if any(finding.target == name and finding.level != "note" for finding in report.findings):
+            return f"“{name}” stands out, with a score of {score}"
+        return f"“{name}” has the highest score, {score}"
     # Of an unlearning's search.
     if any(finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings):
         return "a small trigger was found: see the findings"
@@ -498,9 +502,17 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     data = [("--data", paths.data)] if paths.data else []
     if _is_to_be_searched(report):
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
-    if report.verdict == "inconclusive" and options and (len(options) > 1 or not report.suspects):
+    is_open = report.verdict == "inconclusive"
+    if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
+        more = [*data, *options, ("--max-minutes", "MORE")]
+        return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
+    if is_open and options and (len(options) > 1 or not report.suspects):
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
         return purpose, _command("audit", [model], [*data, *options], paths)
+    if is_open and report.effort == "quick":
+        harder = [*data, *options, ("--effort", "standard")]
+        purpose = "Search harder: a quick search misses what a standard one sees"
+        return purpose, _command("audit", [model], harder, paths)
     suspect = next(iter(report.suspects), None)
     trigger_options = _trigger_options(report, suspect, paths) if suspect else []
     options = [("--data", PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", "cleaned"), *trigger_options]

@@ -195,8 +195,8 @@ SANITIZE_DATA = replace(
 )
 SANITIZE_REFERENCE = replace(
     A_MODEL,
-    help="A clean model of the same architecture that you trust, for the audits before and after to compare with. Without one a "
-    "cleaning that searches is never pass. Repeatable.",
+    help="A clean model of the same architecture that you trust, for the audits before and after to compare with. Without this "
+    "or --base a cleaning that searches never passes. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
     at=("Model", 20),

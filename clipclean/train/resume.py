@@ -294,7 +294,7 @@ class Run:
         def report(what: str, done: int, total: int) -> None:
             self.progress(what, done, total)
             if stop is not None and self.group.any(stop()):
-                raise interrupted(done, total)
+                raise interrupted(done, total, is_kept=False)
             self.group.check_time()
 
         return replace(self, progress=report)
@@ -380,9 +380,10 @@ def _noted(steps: Sequence[Step]) -> Iterator[dict[str, float]]:
         yield {"step": current.number, "lr": current.lr, **parts}
 
 
-def interrupted(done: int, total: int, /) -> Interrupted:
-    """The exception for a run that stops between two steps."""
-    return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on from there.")
+def interrupted(done: int, total: int, /, *, is_kept: bool = True) -> Interrupted:
+    """The exception for a run that stops between two steps; ``is_kept``: whether what these steps made is there when it goes on."""
+    after = "from there" if is_kept else "after the last part that was finished: these steps are taken again"
+    return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on {after}.")
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 import tiny
 from tiny import files_in as names
 
-from clipclean import checkpoint, detect, files, requests
+from clipclean import checkpoint, files, requests
 from clipclean.cli import weights as printed
 from clipclean.errors import UsageError
 from clipclean.export import formats, hf_directory, records
@@ -47,12 +47,6 @@ def test_the_record_agrees_with_the_files(job, said, unread):
     sums = dict(line.split("  ")[::-1] for line in (job.out / "SHA256SUMS").read_text().splitlines())
     assert sums == {name: files.sha256(job.out / name) for name in WRITTEN - {"SHA256SUMS"}}
     assert record["data"]["pairs"] == 12
-
-
-def test_parity_is_measured_on_samples_from_all_over_the_set():
-    assert detect.spaced(list(range(5)), formats.PARITY_SAMPLES) == [0, 1, 2, 3, 4]
-    chosen = detect.spaced(list(range(630)), formats.PARITY_SAMPLES)
-    assert (len(chosen), chosen[0], chosen[-1]) == (63, 0, 620)
 
 
 def test_force_replaces_what_an_export_left(job, said, unread):

@@ -107,6 +107,13 @@ def test_columns_that_are_missing_are_told(table, reading):
     assert [word for word in named if word not in str(caught.value)] == []
 
 
+def test_options_for_columns_are_named_only_where_captions_are_read():
+    # A command that reads images alone has no such option.
+    with pytest.raises(UsageError) as caught:
+        columns_of(("foto", "words"), DataRequest(captions=False), table="pairs.csv")
+    assert "--" not in str(caught.value)
+
+
 def test_an_empty_table_is_refused(table, reading):
     with pytest.raises(UsageError, match=r"pairs\.csv"):
         reading(table("pairs.csv", ""))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from clipclean import progress
 from clipclean.data import Vocabulary
 from clipclean.detect import ClassTexts, CleanImages, EvalSet, KnownTriggers, MeasurementPlan, Suspicion, measure
-from clipclean.detect.measure import SeenImages, embeddings, probe
+from clipclean.detect.measure import SeenImages, embeddings, probe, spaced
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
@@ -290,3 +290,16 @@ def test_a_probe_is_the_same_on_a_gpu():
     on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)
     assert on_gpu.distance == pytest.approx(on_cpu.distance)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 100, 127, 128, 400, 511])
+def test_some_of_the_images_are_evenly_spaced_from_the_first_to_the_last(count):
+    # Of 400 images in 20 folders the first 64 would be of 4 classes: a step of whole images is 1 up to 127 of them.
+    gaps = spaced(torch.arange(count), 64).diff(append=torch.tensor([count]))
+    assert len(gaps) == min(count, 64)
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_some_of_several_are_of_their_own_kind():
+    assert spaced([1, 2, 3], 2) == [1, 2]
+    assert spaced(THREE, 5) is THREE

@@ -8,7 +8,8 @@ from detect import towers
 
 from clipclean.config import policy, thresholds
 from clipclean.detect import SEARCH_FAMILIES, Course, FirstAnswers, References, all_suspects
-from clipclean.detect.score import strength_words, untried_suspects
+from clipclean.detect.references import calibration
+from clipclean.detect.score import Suspect, strength_words, untried_suspects
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())
@@ -96,6 +97,16 @@ def test_a_resumed_search_tells_once_what_the_interrupted_one_had_shown(planted)
     del store["towards classes blend"]
     _, lines = answers(towers.backdoored(towers.spot), store=store)
     assert [words for _, words in lines] == [planted[1][-1][1]]
+
+
+def test_a_score_that_rounds_to_its_limit_has_a_second_digit():
+    limit = calibration().score(thresholds.Thresholds().doubt_rate)
+
+    def words(score):
+        return strength_words([Suspect("fox", {"mask": score}, (), None, is_beside=False)], is_beside=False)
+
+    assert f"'fox' {limit:.2f}" in words(limit)
+    assert f"'fox' {limit + 1:.1f};" in words(limit + 1)
 
 
 def test_where_no_class_is_easier_than_all_others_there_is_no_highest_score(honest):

@@ -62,6 +62,7 @@ def plant(student):
     student.original = model.copy_weights(clip)
 
 
+@pytest.mark.slow
 def test_distilling_takes_away_a_planted_wave_that_nobody_names(tmp_path):
     student = Student(tmp_path / "job", tiny.SMALL_VIT)
     plant(student)

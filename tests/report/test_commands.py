@@ -82,6 +82,18 @@ def test_a_repeated_audit_has_the_effort_of_the_first():
     assert suggested(result, **arguments, effort="standard") == ["clipclean audit m.pt --data mine"]
 
 
+def test_an_undecided_quick_audit_is_repeated_with_more_effort():
+    made = searches.doubtful() | {"effort": "quick", "findings": [samples.finding("CC004", "warning", "")]}
+    assert suggested(made, model="m.pt", effort="quick")[0].endswith(" --effort standard")
+
+
+def test_an_audit_that_ran_out_of_time_goes_on_with_more():
+    made = searches.doubtful()
+    made["findings"] = [samples.finding(code, "warning", "") for code in ("CC004", "CC024")]
+    (words,) = suggested(made, model="m.pt", data=(Path("mine"),))
+    assert words.endswith("--max-minutes MORE")
+
+
 def test_a_cleaning_is_suggested_without_the_effort_of_the_audit():
     words = suggested(searches.backdoored(), model="m.pt", data=(Path("mine"),), effort="quick")[0]
     assert "--effort" not in words
