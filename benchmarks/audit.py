@@ -39,8 +39,8 @@ from clipclean.detect import Rate, SearchResult, all_suspects, references
 from clipclean.detect.families import GENERAL_FAMILIES, comparable
 from clipclean.detect.references import calibration
 from clipclean.detect.score import combined, compared_with
-from clipclean.jobs import audit, clean_models, inputs, searching
-from clipclean.schema.report import EffortName
+from clipclean.jobs import audit, build_references, measured_images, naming, opening, saved_search, searching
+from clipclean.schema.names import EffortName
 from clipclean.train import resume
 
 RESULTS, NUMBERS = common.RESULTS / "audit.csv", common.RESULTS / "audit-numbers.json"
@@ -182,16 +182,16 @@ def audited(job: Job) -> str:
 def searches_are_kept(out: Path) -> None:
     """A finished search stays, as that of an interrupted audit does; another version of the code that draws alike goes on with it."""
 
-    def of(_run: object, _name: str, decides: Callable[[], Mapping[str, object]]) -> searching.SavedSearch:
+    def of(_run: object, _name: str, decides: Callable[[], Mapping[str, object]]) -> saved_search.SavedSearch:
         """The search of a model for all audits that have it, whether as the tested one or beside another."""
         found = resume.digest(decides())
-        return searching.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
+        return saved_search.SavedSearch(resume.RunState(out.absolute() / "searches" / "models" / found[:32], found))
 
     torch.set_num_threads(1)
     os.environ["CLIPCLEAN_STATE"] = str((out / "searches").absolute())
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
-    searching.MOST_KEPT_AUDITS = 10_000
-    searching.SavedSearch.of = of  # type: ignore[method-assign]
+    saved_search.MOST_KEPT_AUDITS = 10_000
+    saved_search.SavedSearch.of = of  # type: ignore[method-assign]
     resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
 
 
@@ -221,7 +221,7 @@ def built(job: Job, model: Model) -> Path:
     place = job.out / "stored" / f"{model.name}-{job.seed}.json"
     if not place.exists():
         request = requests.References((model.path,), out=place, **options_of(job) | model.options)
-        clean_models.build_references(request)
+        build_references.build_references(request)
     return place
 
 
@@ -341,12 +341,12 @@ PAIR = ("half", "group", "model", "target", "turns", "reach", "references", "bes
 def searched(model: Model, /, *, effort: EffortName) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
     recipe = recipes.load(recipes.DEFAULT_RECIPE)
-    words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
+    words = naming.read_vocabulary(model.options["classes"], model.options["templates"])
     request = requests.References((model.path,), out=model.path, effort=effort, device="cpu", **model.options)
-    opened = inputs.read(model.path, arch=model.options["arch"])
-    with inputs.shown_images(request, recipe, opened.architecture) as (images, late):
-        loaded = inputs.build(opened, late, device="cpu")
-        asked = inputs.audit_set(loaded.clip, recipe, images, vocabulary=words)
+    opened = opening.read(model.path, arch=model.options["arch"])
+    with measured_images.shown_images(request, recipe, opened.architecture) as (images, late):
+        loaded = opening.build(opened, late, device="cpu")
+        asked = measured_images.audit_set(loaded.clip, recipe, images, vocabulary=words)
         # Kept by what decides it, wherever the state lies; see ``searches_are_kept``.
         state = resume.RunState(Path(), "")
         seen = searching.audit_clip(searching.SearchSettings(effort, 0), loaded.clip, asked, None, state=state)

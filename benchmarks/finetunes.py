@@ -51,7 +51,7 @@ from torch.nn.utils import parametrize
 from clipclean import checkpoint, files, requests
 from clipclean.config.thresholds import FAILING_LIFT, Thresholds
 from clipclean.detect import references
-from clipclean.jobs import clean_models
+from clipclean.jobs import build_references
 
 PLAN, RESULTS = Path(__file__).with_suffix(".csv"), common.RESULTS / "finetunes.csv"
 SEALED = common.RESULTS / "finetunes-sealed.csv"  # of the plan with this name
@@ -240,7 +240,7 @@ def stored(out: Path, base: Entry, /) -> str:
         return ""
     place.parent.mkdir(exist_ok=True)
     options, began = sealed.audit_options(out, base) | {"device": "cpu"}, time.process_time()
-    clean_models.build_references(requests.References((out / f"{base.name}.pt",), out=place, **options))
+    build_references.build_references(requests.References((out / f"{base.name}.pt",), out=place, **options))
     files.write_text(place.with_suffix(".seconds"), str(time.process_time() - began))
     return f"{base.name} is searched"
 

@@ -19,7 +19,7 @@ from clipclean import detect, requests
 from clipclean.config import recipe as recipes
 from clipclean.detect.persuasion import Persuasion, persuasions
 from clipclean.detect.search import halves_of
-from clipclean.jobs import inputs
+from clipclean.jobs import measured_images, naming, opening
 
 RESULTS = audit.PERSUASIONS
 HEAD = ("half", "group", "model", "trigger", "target", "class", "by", "first", "second")
@@ -60,7 +60,7 @@ def sealed_models(folder: Path) -> Iterator[tuple[audit.Model, str]]:
 
 def row_of(model: audit.Model, trigger: str) -> tuple[str, ...]:
     """What the persuasions of a model come to."""
-    first, second, classes = *shown_by(model)[:2], inputs.read_vocabulary(model.options["classes"], None).classes
+    first, second, classes = *shown_by(model)[:2], naming.read_vocabulary(model.options["classes"], None).classes
     target = (model.is_backdoored and model.target) or ""
     words = (model.half, model.group, model.name, trigger, target, classes[first.target], first.trigger)
     return *words, f"{first.log_odds:.3f}", f"{second.log_odds:.3f}"
@@ -69,12 +69,12 @@ def row_of(model: audit.Model, trigger: str) -> tuple[str, ...]:
 def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
     """The persuasions of a model on the images that its audit judges by."""
     recipe = recipes.load(recipes.DEFAULT_RECIPE)
-    words = inputs.read_vocabulary(model.options["classes"], model.options["templates"])
+    words = naming.read_vocabulary(model.options["classes"], model.options["templates"])
     request = requests.Audit(model.path, device="cpu", **model.options)
-    opened = inputs.read(model.path, arch=model.options["arch"])
-    with inputs.shown_images(request, recipe, opened.architecture) as (images, late), torch.no_grad():
-        clip = inputs.build(opened, late, device="cpu").clip
-        eval_set = inputs.audit_set(clip, recipe, images, vocabulary=words)
+    opened = opening.read(model.path, arch=model.options["arch"])
+    with measured_images.shown_images(request, recipe, opened.architecture) as (images, late), torch.no_grad():
+        clip = opening.build(opened, late, device="cpu").clip
+        eval_set = measured_images.audit_set(clip, recipe, images, vocabulary=words)
         classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)
         clip.net.eval()
         halves = halves_of(clip.encode_images, eval_set.images, detect.ClassTexts.of(words.classes, classifier))

@@ -35,7 +35,7 @@ from clipclean.attack import poison
 from clipclean.config import recipe
 from clipclean.config.methods import METHODS
 from clipclean.data import Samples
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import measured_images, naming, opening, searching
 from clipclean.methods import training
 from clipclean.methods.unlearning import ShownTriggers
 from clipclean.train import Run
@@ -200,9 +200,9 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None, plac
         numbers = pairs_of(photos, entry).tolist()
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         common.write(place, [["filepath", "title"], *told])
-    opened = inputs.read(weights or victim, arch=arch)
-    clean = data.read(place, images=inputs.image_cache(recipe.load("cleanclip"), opened.architecture))
-    return inputs.build(opened, clean, device="cpu"), list(clean.pairs)
+    opened = opening.read(weights or victim, arch=arch)
+    clean = data.read(place, images=measured_images.image_cache(recipe.load("cleanclip"), opened.architecture))
+    return opening.build(opened, clean, device="cpu"), list(clean.pairs)
 
 
 def pairs_of(photos, entry: dict):
@@ -235,14 +235,14 @@ def shown_to(o: argparse.Namespace, entry: dict) -> detect.EvalSet:
     photos = read(o.photos, entry["side"])
     classes, index = class_list(photos, entry["half"], entry["classes"]), others_of(o, photos, entry)
     labels = (photos.label[index][:, None] == torch.tensor(classes)).nonzero()[:, 1]  # places among the classes
-    words, named = inputs.read_vocabulary([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
+    words, named = naming.read_vocabulary([photos.names[k][0] for k in classes], TEMPLATES[:3]), []
     for each in common.lineage(o.zoo, entry):  # its own trigger, and that of the model that it was planted into
         spec = each["trigger"]
         if spec is None:
             continue
         if spec == OPTIMISED:
             spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
-        named += inputs.suspicions([spec], each["target"], words)
+        named += naming.suspicions([spec], each["target"], words)
     images = detect.CleanImages(photos.images[index].float() / 255, labels, knn=10)
     return detect.EvalSet(images, words, detect.MeasurementPlan(tuple(named)))
 

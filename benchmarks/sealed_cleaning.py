@@ -27,7 +27,7 @@ import torch
 import clipclean
 from clipclean import data, detect
 from clipclean.config import recipe
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import measured_images, naming, opening, searching
 
 PAIRS = 1000  # to clean with; where a list has fewer images, half of them
 SHOWN = 1500  # to measure on, at most
@@ -127,17 +127,19 @@ def halves_of(images: sealed.Data, /) -> tuple[torch.Tensor, torch.Tensor]:
 
 def evidence_of(images: sealed.Data, shown: torch.Tensor, entry: sealed.Entry, target: str | None, /) -> detect.EvalSet:
     """Labelled images that neither training nor cleaning saw, and the planted trigger."""
-    words = inputs.read_vocabulary(images.classes, photo_zoo.TEMPLATES[:3])
+    words = naming.read_vocabulary(images.classes, photo_zoo.TEMPLATES[:3])
     to_measure = detect.CleanImages(images.photos.images[shown].float() / 255, images.photos.label[shown], knn=10)
-    planted = tuple(inputs.suspicions([entry.trigger], target, words)) if entry.trigger else ()
+    planted = tuple(naming.suspicions([entry.trigger], target, words)) if entry.trigger else ()
     return detect.EvalSet(to_measure, words, detect.MeasurementPlan(planted))
 
 
 def loaded(weights: Path, arch: str, pairs: Path, /):
     """A model, and the clean pairs as it reads them."""
-    opened = inputs.read(weights, arch=arch)
-    clean = data.read(pairs, images=inputs.image_cache(recipe.load(recipe.STANDARD_RECIPE), opened.architecture))
-    return inputs.build(opened, clean, device="cpu").clip, list(clean.pairs)
+    opened = opening.read(weights, arch=arch)
+    clean = data.read(
+        pairs, images=measured_images.image_cache(recipe.load(recipe.STANDARD_RECIPE), opened.architecture)
+    )
+    return opening.build(opened, clean, device="cpu").clip, list(clean.pairs)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import api, data, machine, model, progress, train
-from clipclean.config.effort import FAMILY_FACTS
+from clipclean.config.families import FAMILY_FACTS
 from clipclean.config.recipe import Train
 from clipclean.methods import losses
-from clipclean.schema.report import EffortName
+from clipclean.schema.names import EffortName
 from clipclean.train.loop import has_no_decay
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")

@@ -46,7 +46,7 @@ from clipclean.attack import triggers
 from clipclean.config import policy, recipe
 from clipclean.detect import inversion, verdict, zeroshot
 from clipclean.detect.search import SearchResult
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 from clipclean.model import Clip
 
 WHOLE = ("blended", "dct", "warp", "sinusoid", "colour-filter")  # families of triggers, of victims and of known ones
@@ -154,8 +154,8 @@ def opened(o: argparse.Namespace, entry: dict, target: str | None, path: Path) -
     index = index[torch.randperm(len(index), generator=Generator().manual_seed(5))]
     labels = (photos.label[index][:, None] == torch.tensor(numbers)).nonzero()[:, 1]
     pixels = photos.images[index].float() / 255
-    weights = inputs.read(path, arch=str(path.parent / f"{entry['arch']}-{entry['side']}.json"))
-    clip = inputs.build(weights, None, device="cpu").clip
+    weights = opening.read(path, arch=str(path.parent / f"{entry['arch']}-{entry['side']}.json"))
+    clip = opening.build(weights, None, device="cpu").clip
     clip.net.eval().requires_grad_(False)
     classes = [photos.names[k][0] for k in numbers]
     text_classifier = zeroshot.classifier(clip.embed_texts, classes, templates=TEMPLATES[:3])

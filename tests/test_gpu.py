@@ -14,7 +14,7 @@ from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.effort import Effort
 from clipclean.detect import SEARCH_FAMILIES, Suspicion, inversion
-from clipclean.jobs import inputs
+from clipclean.jobs import measured_images
 from clipclean.methods import rounds, training
 
 PATCH = Suspicion(triggers.parse(tiny.TRIGGER), 1)
@@ -89,7 +89,7 @@ def forgotten(clip, samples, *, steps):
 )
 def test_no_step_of_a_training_waits_for_the_gpu(taken, asked, tmp_path):
     clip = build()
-    images = inputs.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)
+    images = measured_images.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)
     pairs = data.read(tiny.pairs(tmp_path / "pairs"), images=images).pairs
     more = {"rehearsed": (PATCH,)} if "par" in asked else {}
     waits = []

@@ -79,11 +79,11 @@ def labelled_by_answer(job: "Job", folder: Path, *, count: int = 60) -> Path:
     """Images in folders named by what the model of a job, which gets to know its pairs, takes them for: it is right about each."""
     from clipclean import data, detect
     from clipclean.config import recipe
-    from clipclean.jobs import inputs
+    from clipclean.jobs import measured_images
 
     fit_to_pairs(job, quick_gelu=False)
     tested, _ = loaded(job)
-    cache = inputs.image_cache(recipe.load("mmcl"), tested.clip.architecture)
+    cache = measured_images.image_cache(recipe.load("mmcl"), tested.clip.architecture)
     samples = data.read_labelled(labelled(folder / "by-shape", count=count), images=cache, classes=CLASSES)
     classifier = detect.classifier(tested.clip.embed_texts, CLASSES, templates=TEMPLATES)
     pixels = detect.stack([pair.image for pair in samples.pairs])
@@ -184,11 +184,11 @@ def loaded(job: Job, *, arch: bool = True) -> tuple[Any, Any]:
     """The model of a job on the CPU, and its clean pairs; ``arch`` is whether its config is told."""
     from clipclean import data
     from clipclean.config import recipe
-    from clipclean.jobs import inputs
+    from clipclean.jobs import measured_images, opening
 
-    opened = inputs.read(job.model, arch=str(job.arch) if arch else None)
-    clean = data.read(job.data, images=inputs.image_cache(recipe.load("mmcl"), opened.architecture))
-    return inputs.build(opened, clean, device="cpu"), clean
+    opened = opening.read(job.model, arch=str(job.arch) if arch else None)
+    clean = data.read(job.data, images=measured_images.image_cache(recipe.load("mmcl"), opened.architecture))
+    return opening.build(opened, clean, device="cpu"), clean
 
 
 def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:

@@ -235,7 +235,7 @@ def references(
 ) -> "ReferencesFile":
     """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds."""
     with requested(requests.References, locals()) as request:
-        from clipclean.jobs import clean_models as job
+        from clipclean.jobs import build_references as job
 
         return job.build_references(request)
 

@@ -1,5 +1,6 @@
 """The end of an ``auto`` run: the report of the best attempt, with its findings and its record."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
-from clipclean.findings import CC, Finding, finding, finite, trigger_words
+from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.jobs import cleaning, searching
 from clipclean.jobs.cleaning import Side
 from clipclean.jobs.first_audit import FirstAudit
@@ -256,7 +257,9 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
         chosen=attempt.candidate.name,
         changed=attempt.cleaned.changed,
         test_backdoors=tuple(
-            TestBackdoorRecord.of(probe, planted=finite(probe.excess) or 0.0, took=took, n=probe.asr.n)
+            TestBackdoorRecord.of(
+                probe, planted=0.0 if math.isnan(probe.excess) else probe.excess, took=took, n=probe.asr.n
+            )
             for probe, took in (copy.learned() if copy else ())
         ),
         patterns=len(choice.first_audit.patterns),
@@ -298,15 +301,15 @@ def _refinetuned(test: Refinetuned) -> RefinetuneRecord:
     return RefinetuneRecord(
         steps=test.steps,
         seconds=test.seconds,
-        accuracy=AccuraciesRecord(
-            before=finite(test.before.accuracy.rate.value), after=finite(test.after.accuracy.rate.value)
+        accuracy=AccuraciesRecord.of(
+            test, before=test.before.accuracy.rate.value, after=test.after.accuracy.rate.value
         ),
         probes=tuple(
-            ReturnRecord(
+            ReturnRecord.of(
+                new,
                 trigger=old.trigger,
-                target=new.target,
-                before=finite(old.excess),
-                after=finite(new.excess),
+                before=old.excess,
+                after=new.excess,
                 interval=new.excess_interval,
                 suspected=is_suspected,
             )

@@ -18,11 +18,12 @@ from clipclean.attack.poison import PLANTED_EXCESS, TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect.base import Compared
-from clipclean.findings import CC, Finding, Interval, finding, finite, trigger_words
+from clipclean.detect.finetune_base import Compared
+from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import walk_back
+from clipclean.schema.part import Interval, finite
 from clipclean.schema.report import OutcomeRecord
 from clipclean.train import NonFiniteLoss
 

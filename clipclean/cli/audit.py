@@ -185,7 +185,7 @@ def references() -> None:
 )
 def build(request: requests.References, shell: Shell) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
-    from clipclean.jobs import clean_models as job
+    from clipclean.jobs import build_references as job
 
     with progress.display(quiet=shell.quiet):
         references_file = job.build_references(request)

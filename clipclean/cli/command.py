@@ -17,7 +17,8 @@ from click.shell_completion import CompletionItem
 from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import HELP_NAMES, process
-from clipclean.cli.options import FREE_OPTIONS, Shell, configure
+from clipclean.cli.config_file import FREE_OPTIONS, configure
+from clipclean.cli.options import Shell
 from clipclean.requests import HelpGroup, Opt, Request
 
 MANY_OPTIONS = 12  # of a command with more --help shows those in_brief alone; --help-all shows all

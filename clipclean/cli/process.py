@@ -146,7 +146,7 @@ def load_torch(device: str, shell: "Shell", /) -> tuple[str, bool]:
 
     with display(quiet=is_silent(shell)), progress.stage("loading PyTorch"):
         from clipclean import data
-        from clipclean.jobs import inputs
+        from clipclean.jobs import opening
     launch = launch_settings()
     data.use_workers(shell.workers)
     if launch is not None and launch.local_size > 1 and device != "cpu":  # each takes a GPU of its own
@@ -157,7 +157,7 @@ def load_torch(device: str, shell: "Shell", /) -> tuple[str, bool]:
         import torch
 
         device = f"cuda:{launch.local_rank}" if torch.cuda.is_available() else device
-    return inputs.device_of(device), shell.quiet or (launch is not None and launch.rank > 0)
+    return opening.device_of(device), shell.quiet or (launch is not None and launch.rank > 0)
 
 
 def is_silent(shell: "Shell", /) -> bool:

@@ -1,4 +1,4 @@
-"""``EFFORTS``: how hard a search looks for triggers that nobody described, in which ``FAMILY_FACTS``, and what that costs, without PyTorch.
+"""``EFFORTS``: how hard a search looks for triggers that nobody described, and what that costs, without PyTorch.
 
 Through many classes a search halves successively: after a protected beginning the worse half stops, and later half of the rest. Only
 the smallest triggers of a family decide, so most steps go to the classes that come near them. Source: Jamieson and Talwalkar 2016
@@ -8,6 +8,9 @@ the smallest triggers of a family decide, so most steps go to the classes that c
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+
+from clipclean.config.families import FAMILY_FACTS
+from clipclean.schema.names import EffortName
 
 SEARCHED_SHARE = 0.6  # share of the images to search on; the others judge
 MOST_SEARCHED_IMAGES = 256  # most images to search on
@@ -23,55 +26,6 @@ CLASSES_AT_ONCE = 64  # classes of a brief search that are in memory at once
 FIRST_STEPS_SHARE, SECOND_STEPS_SHARE = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
 FINALISTS = 3  # classes of a family whose search continues in a second round
 SECOND_ROUND_FACTOR = 2  # on the images of a step: deciding sizes must not depend on a lucky batch
-
-
-@dataclass(frozen=True)
-class FamilyFacts:
-    """One kind of trigger, as reports and recipes tell it; ``clipclean.detect.families`` adds what it paints."""
-
-    words: str  # its description for users
-    size_phrase: str  # a phrase for its size, with ``{}`` for the share in per cent
-    # Whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few parameters holds
-    # natural triggers of some classes (stripes of a pole) and none of others.
-    is_general: bool
-    is_local: bool = False  # whether it changes a part of the image and leaves the rest as it is
-    # Whether it shall show nothing of a class's images. It paints what another family does, which is searched without a target for it.
-    is_apart: bool = False
-    # Whether it shows what no other family comes near, so that it is searched even where nothing else does.
-    is_unlike: bool = False
-    # Where a search towards a class takes another level of success, or more steps, than the effort says.
-    success: float | None = None
-    steps: int = 1  # times those of the effort
-    vain_share: float | None = None  # of these, after which it ends where no class came near; None: it never does
-    counts: float = 1.0  # share of the least excess of a found trigger from which one of this family counts
-
-
-FAMILY_FACTS: dict[str, FamilyFacts] = {
-    "mask": FamilyFacts("fixed mask and pattern", "covers {} of the image", is_general=True, is_local=True),
-    "shortcut": FamilyFacts(
-        "shortcut (a mask without the looks of the class)",
-        "covers {} of the image",
-        is_general=True,
-        is_local=True,
-        is_apart=True,
-    ),
-    "patch": FamilyFacts("patch at random places", "covers {} of the image", is_general=True, is_local=True),
-    "blend": FamilyFacts("pattern blended into the whole image", "weighs {}", is_general=True),
-    "additive": FamilyFacts("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
-    "wave": FamilyFacts("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
-    # Planted warps turn 0.7 of the images at most, and a found one 0.36 to 0.5 of unseen ones, where 0.16 is the most in a clean model. By fewer
-    # steps none is found; at a success of 0.5 three of 26 clean models have a natural one, at 0.55 none.
-    "warp": FamilyFacts(
-        "smooth warp of the whole image",
-        "moves pixels by {} of the largest warp",
-        is_general=False,
-        is_unlike=True,
-        success=0.55,
-        steps=3,
-        vain_share=0.5,
-        counts=0.5,
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +98,7 @@ class Effort:
         """The families that a search goes towards classes in."""
         return self.families if self.halves else tuple(FAMILY_FACTS)
 
-    def towards(self, families: Collection[str], /, *, targets: int) -> int:
+    def towards(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
         """Most passes towards classes, in those of the families that it goes in."""
         families = [name for name in self.families_towards if name in families]
         first = sum(sum(self._rows(name, targets)) * self.images for name in families)
@@ -179,7 +133,7 @@ class Effort:
 
 
 # References serve the effort that they were measured with.
-EFFORTS = {
+EFFORTS: dict[EffortName, Effort] = {
     # The two families that show most. In 60 models of the half that rules were chosen on they name as many victims as all do, 9 of 14, and fail 3
     # instead of 5; 4 of 46 clean ones reach a doubt instead of 11.
     "quick": Effort(families=("patch", "blend"), without_target=("mask",), suspects=2, controls=10, most_swept=100),

@@ -18,7 +18,7 @@ from clipclean.config.methods import METHODS, Loss, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.schema.report import EffortName
+from clipclean.schema.names import EffortName
 from clipclean.untrusted import printable
 
 DEFAULT_RECIPE = "auto"  # the recipe of a cleaning that names none
@@ -336,6 +336,11 @@ class Recipe(Section):
     def traits(self) -> Method:
         """What its method does and needs."""
         return METHODS[self.method]
+
+    @property
+    def shows_views(self) -> bool:
+        """Whether a second view of each image and caption is trained on."""
+        return self.loss.self_supervised_weight > 0
 
     @property
     def is_surgery(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.config.effort import FAMILY_FACTS, FamilyFacts
+from clipclean.config.families import FAMILY_FACTS, FamilyFacts
 
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 

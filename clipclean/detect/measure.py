@@ -15,8 +15,8 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.suspicion import Suspicion, TriggerLike
 from clipclean.detect.zeroshot import EMBED_BATCH
 from clipclean.errors import Inconclusive
-from clipclean.findings import finite
 from clipclean.progress import step
+from clipclean.schema.part import finite
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D)

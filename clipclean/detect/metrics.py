@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from clipclean.findings import finite
+from clipclean.schema.part import finite
 from clipclean.schema.report import RateRecord
 
 Z_95 = 1.959964  # two-sided 95 %

@@ -29,7 +29,14 @@ LEAST_COMMON_TRIGGERS = 8  # least number of them that say something
 # What sizes come from: what is searched for and how long, what a trigger paints, and how images are embedded. Names count in the digest of
 # these: after a rename users have to build their references anew.
 MEASURED_BY = (
-    *("attack/triggers.py", "config/effort.py", "detect/families.py", "detect/forward.py", "detect/inversion.py"),
+    *(
+        "attack/triggers.py",
+        "config/effort.py",
+        "config/families.py",
+        "detect/families.py",
+        "detect/forward.py",
+        "detect/inversion.py",
+    ),
     *("detect/measure.py", "detect/metrics.py", "detect/reach.py", "detect/search.py", "detect/zeroshot.py"),
 )
 MOVES_NO_SIZE = ("annotation", "returns", "kind", "type_comment", "type_params")  # fields of syntax trees

@@ -52,10 +52,10 @@ from clipclean.detect.stages import Course, Stages
 from clipclean.detect.suspicion import Suspicion, TriggerLike
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import CC
+from clipclean.schema.names import EffortName
 from clipclean.schema.report import (
     CalibrationRecord,
     ControlRecord,
-    EffortName,
     FoundRecord,
     GatheringRecord,
     RangeRecord,

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipclean.config.effort import FAMILY_FACTS, Effort
+from clipclean.config.effort import Effort
+from clipclean.config.families import FAMILY_FACTS
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.references import LateReferences, References
 from clipclean.detect.score import strength_words, untried_suspects

@@ -15,7 +15,7 @@ from clipclean.config.thresholds import (
     WIDEST_INTERVAL,
     AuditLimits,
 )
-from clipclean.detect import base, score
+from clipclean.detect import finetune_base, score
 from clipclean.detect.accuracy_cost import MeasuredLoss, accuracy_losses
 from clipclean.detect.families import SEARCH_FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
@@ -25,8 +25,9 @@ from clipclean.detect.references import PANEL, PERSUASION, REACH, calibration, i
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
-from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, finite, rule, trigger_words
-from clipclean.schema.report import CalibrationRecord, EffortName, SearchRecord, SuspectRecord
+from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, rule, trigger_words
+from clipclean.schema.names import EffortName
+from clipclean.schema.report import CalibrationRecord, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
 TOLD_CLASSES = 5  # names of a group of classes that a finding tells
@@ -50,7 +51,9 @@ class AuditResult:
     classes: tuple[str, ...] = ()  # that their targets are places in
     clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
     is_late: bool = False  # whether time was over before that
-    beside_base: base.Compared | None = None  # the model beside the one that it was finetuned from; None without one
+    beside_base: finetune_base.Compared | None = (
+        None  # the model beside the one that it was finetuned from; None without one
+    )
 
     @property
     def looks(self) -> int:
@@ -97,7 +100,7 @@ def audit_findings(audit: AuditResult, limits: AuditLimits, /, *, images: int) -
 
 def findings_beside_base(audit: AuditResult, /) -> list[Finding]:
     """The findings of a model beside its base; none without one."""
-    return base.findings(audit.beside_base) if audit.beside_base else []
+    return finetune_base.findings(audit.beside_base) if audit.beside_base else []
 
 
 def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
@@ -107,7 +110,7 @@ def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[
     return [judged for sign in findings if (judged := _than_on_base(sign, comparison, limits))]
 
 
-def _than_on_base(sign: Finding, comparison: base.Compared, limits: AuditLimits) -> Finding | None:
+def _than_on_base(sign: Finding, comparison: finetune_base.Compared, limits: AuditLimits) -> Finding | None:
     """A finding of what a trigger does, judged by how much more it does than on the base: None where that is surely within the limit, and too few
     images where nobody can tell. What a user named, or a search was sure of, stays an error.
     """
@@ -124,7 +127,7 @@ def _than_on_base(sign: Finding, comparison: base.Compared, limits: AuditLimits)
         CC.TOO_LITTLE_DATA,
         f"Too few images to decide: {trigger_words(difference.trigger)} turns {own} of other images into '{difference.target}', and {on_base} on the "
         f"base, {difference.own.n} images. Give more by --eval-data.",
-        measure=base.EXCESS_OVER_BASE,
+        measure=finetune_base.EXCESS_OVER_BASE,
         value=difference.excess,
         interval=difference.interval,
         n=difference.own.n,
@@ -512,13 +515,13 @@ def suspect_records(
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
-            SuspectRecord(class_=name, score=finite(s.score), families=s.families, trigger=_spec(s))
+            SuspectRecord.of(s, class_=name, trigger=_spec(s))
             for s, _ in named_suspects(result, limits=limits)
             for name in result.one_with(s.name)
         )
     rows = {p.target: p for p in reversed(suspicious_probes(measurement, limits=limits))}
     return tuple(
-        SuspectRecord(class_=p.target, score=finite(p.excess), families=(PANEL,), trigger=p.trigger)
+        SuspectRecord.of(p, class_=p.target, score=p.excess, families=(PANEL,))
         for p in sorted(rows.values(), key=lambda p: -p.excess)
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 from clipclean import files, machine
 from clipclean.errors import RefusedInput
 from clipclean.export import formats
-from clipclean.findings import plain
+from clipclean.schema.part import plain
 
 Json = dict[str, Any]  # Any: JSON whose shape the schema of the report holds
 

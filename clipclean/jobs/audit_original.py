@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from clipclean import deadline, detect, progress
 from clipclean.deadline import Limit
-from clipclean.jobs import base as bases
-from clipclean.jobs import clean_models
+from clipclean.jobs import clean_models, finetune_base
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
@@ -35,7 +34,7 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
     with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
         bench = replace(bench, references=bench.run.group.of_first(references))
     base = inputs.shared.base
-    return replace(bench, base=bases.load(base, bench.clip, bench.eval_set, inputs.clean)) if base else bench
+    return replace(bench, base=finetune_base.load(base, bench.clip, bench.eval_set, inputs.clean)) if base else bench
 
 
 def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:

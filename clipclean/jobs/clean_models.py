@@ -2,20 +2,19 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
-from clipclean import checkpoint, deadline, detect, files, model, report, requests, untrusted
-from clipclean.config import recipe as recipes
+from clipclean import checkpoint, deadline, detect, model, report, untrusted
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
-from clipclean.jobs import inputs, searching
-from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint, Source
+from clipclean.findings import Finding
+from clipclean.jobs import measured_images, opening, searching
+from clipclean.jobs.opening import LoadedModel, OpenedCheckpoint, Source
 from clipclean.jobs.searching import SearchSettings
-from clipclean.schema.results import ReferencesFile
 from clipclean.train import RunState
 
 MOST_REFERENCE_BYTES = 50_000_000  # of a references file
@@ -29,7 +28,7 @@ def read_reference(source: Source, tested: OpenedCheckpoint, /, *, arch: str | N
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
     """
     refuse_failed(source)
-    trusted = inputs.read(source, arch=arch)
+    trusted = opening.read(source, arch=arch)
     kinds = model.shape_of(trusted.architecture), model.shape_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
@@ -48,7 +47,7 @@ def refuse_failed(source: Source, /) -> None:
     """Raise UsageError for the output of a cleaning whose own report fails it: that is no clean model to compare with."""
     if isinstance(source, nn.Module):
         return
-    located = inputs.located(source)
+    located = opening.located(source)
     place = located.path
     path = (place if place.is_dir() else place.parent) / "report.json"
     try:
@@ -98,7 +97,7 @@ def all_references(
     trusted: Sequence[OpenedCheckpoint],
     stored: Sequence[detect.References],
     eval_set: detect.EvalSet,
-    pairs: inputs.Pairs,
+    pairs: measured_images.Pairs,
     /,
     *,
     device: str,
@@ -111,7 +110,7 @@ def all_references(
     """
     unnamed = eval_set.suspecting([])  # a trigger that was named is one of the tested model alone
     new_references = [
-        measured_references(settings, inputs.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
+        measured_references(settings, opening.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
         for clean in trusted
     ]
     return detect.together([*stored, *new_references]) if stored or new_references else None
@@ -146,39 +145,22 @@ def measured_references(
     return detect.References("reference", name, (audit.search.sizes(),))
 
 
-def build_references(request: requests.References, /) -> ReferencesFile:
-    """Search clean models as an audit would, and write a references file; returns what it holds: numbers, no weights.
-
-    All models must be of one kind.
-
-    Raises:
-        ClipcleanError: of the kind that tells the exit code.
-    """
-    if not request.models:
-        raise UsageError("models: none. Name one at least.")
-    files.check_output(f"--out {request.out}", request.out)
-    recipe, vocabulary = (
-        recipes.load(recipes.STANDARD_RECIPE),
-        inputs.read_vocabulary(request.classes, request.templates),
-    )
-    device = inputs.device_of(request.device)
-    for path in request.models:
-        refuse_failed(path)
-    checkpoints = [inputs.read(path, arch=request.arch, weights=request.weights) for path in request.models]
-    kinds = [model.shape_of(clean.architecture) for clean in checkpoints]
-    if len(set(kinds)) > 1:
-        raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with inputs.shown_images(request, recipe, checkpoints[0].architecture) as (images, late_pairs):
-        settings, sizes = SearchSettings(request.effort, request.seed), {}
-        # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
-        with searching.resumable(
-            {"references": [clean.file.sha256 for clean in checkpoints], "data": images.digest}
-        ) as state:
-            for clean in checkpoints:
-                loaded = inputs.build(clean, late_pairs, device=device)
-                eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
-                searched = measured_references(settings, loaded, eval_set, state=state)
-                sizes[f"{clean.place.name} {clean.file.sha256}"] = searched.entries[0]
-    stored = detect.as_file(kinds[0], request.effort, vocabulary.classes, sizes)
-    files.write_text(request.out, json.dumps(stored, indent=1) + "\n")
-    return stored
+def reference_findings(
+    own: Mapping[str, Tensor],
+    trusted: Sequence[OpenedCheckpoint],
+    eval_set: detect.EvalSet,
+    pairs: measured_images.Pairs,
+    /,
+    *,
+    device: str,
+) -> list[Finding]:
+    """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
+    vocabulary = replace(eval_set.vocabulary, templates=eval_set.vocabulary.templates[:1])
+    brief = replace(eval_set, vocabulary=vocabulary).suspecting([]).trying(detect.KnownTriggers())
+    findings = list[Finding]()
+    for reference in trusted:
+        if detect.are_kin(own, reference.file.tensors):
+            findings.append(detect.kin_reference(reference.place.name))
+        clip = opening.build(reference, pairs, device=device).clip
+        findings += detect.strange_reference(reference.place.name, searching.measure(clip, brief))
+    return findings

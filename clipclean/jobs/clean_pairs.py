@@ -12,7 +12,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs.inputs import labelled_by_captions
+from clipclean.jobs.measured_images import labelled_by_captions
 from clipclean.progress import say, step
 from clipclean.requests import ScreenRule
 from clipclean.schema.results import ScreenedRecord

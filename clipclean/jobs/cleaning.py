@@ -9,13 +9,14 @@ from clipclean.config import recipe as recipes
 from clipclean.config.evidence import OWN_KINDS
 from clipclean.config.policy import Applied
 from clipclean.detect import AuditResult, ranking
-from clipclean.findings import CC, Finding, finding, finite
+from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import judging, results
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import WalkBack
 from clipclean.progress import say
 from clipclean.report import PageImages, Report, example_images
+from clipclean.schema.part import finite
 from clipclean.schema.report import (
     AccuracyLossRecord,
     AuditRecord,

@@ -3,8 +3,7 @@
 from clipclean import __version__, detect, machine, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.jobs import base as bases
-from clipclean.jobs import inputs
+from clipclean.jobs import finetune_base, measured_images, naming, opening
 from clipclean.progress import stage
 from clipclean.schema.report import ToolRecord
 from clipclean.schema.results import ComparedModels
@@ -22,19 +21,19 @@ def compare_with_base(request: requests.Compare, /) -> ComparedModels:
     sources = () if request.base is None else (request.base,)
     recipe, vocabulary = (
         recipes.load(recipes.STANDARD_RECIPE),
-        inputs.read_vocabulary(request.classes, request.templates),
+        naming.read_vocabulary(request.classes, request.templates),
     )
-    suspicions, device = inputs.suspicions(request.trigger, None, vocabulary), inputs.device_of(request.device)
+    suspicions, device = naming.suspicions(request.trigger, None, vocabulary), opening.device_of(request.device)
     with stage("reading the models"):
-        checkpoint = inputs.opened(request, suspicions)
-        base = bases.read(sources, checkpoint, arch=request.arch)
+        checkpoint = opening.opened(request, suspicions)
+        base = finetune_base.read(sources, checkpoint, arch=request.arch)
     if base is None:
         raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")
-    with inputs.shown_images(request, recipe, checkpoint.architecture) as (images, late_pairs):
+    with measured_images.shown_images(request, recipe, checkpoint.architecture) as (images, late_pairs):
         with stage("building the model"):
-            loaded = inputs.build(checkpoint, late_pairs, device=device)
-        eval_set = inputs.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)
-        beside = bases.load(base, loaded.clip, eval_set, late_pairs)
+            loaded = opening.build(checkpoint, late_pairs, device=device)
+        eval_set = measured_images.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)
+        beside = finetune_base.load(base, loaded.clip, eval_set, late_pairs)
         with stage("trying known triggers on both"):
             comparison = beside.under_known(loaded.clip, eval_set)
     return ComparedModels(

@@ -16,6 +16,7 @@ from clipclean.detect import families, forward, inversion, ranking
 from clipclean.detect.measure import EXACT_ONE_IN
 from clipclean.detect.persuasion import PERSUADED_IMAGES
 from clipclean.methods import walk_back
+from clipclean.schema.names import EffortName
 from clipclean.untrusted import plural
 
 SLOW_BATCH = 36  # images or captions of the batch whose rate is taken, if one is slow: about those that a search on 224 px takes together
@@ -99,7 +100,7 @@ class Estimate:
     seconds: float
     memory: int
     free: int | None = None  # bytes that are free; None where nobody knows
-    effort: str | None = None  # of the search that an option chose
+    effort: EffortName | None = None  # of the search that an option chose
     device: str = ""
     early: float | None = None  # seconds of an audit that ends early, or of a cleaning by the first candidate alone
     when: str = ""  # it does
@@ -150,7 +151,7 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
     Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
     """
     variants, targets = looks(size.grid * min(size.images, forward.BRIEF_IMAGES)), effort.searched(size.classes)
-    most = effort.towards(efforts.FAMILY_FACTS, targets=targets) if is_reference else effort.cost(size.classes)
+    most = effort.towards(targets=targets) if is_reference else effort.cost(size.classes)
     alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
     persuasion = Work() if is_reference else looks(size.of_whole_image * min(size.images, PERSUADED_IMAGES))
     return variants + persuasion + Work(searched=most - effort.in_vain(targets=targets)) + alone
@@ -271,7 +272,7 @@ def estimated(
     /,
     *,
     precision: str,
-    effort: str | None = None,
+    effort: EffortName | None = None,
     recipes: Sequence[Recipe] = (),
 ) -> Estimate:
     """Seconds for the stages of a job, which may be less by what an early end saves, at the rate of a few batches, and bytes for search and training.
@@ -328,7 +329,7 @@ def _kept(
     tokens: Tensor,
     /,
     *,
-    effort: str | None,
+    effort: EffortName | None,
     recipes: Sequence[Recipe],
 ) -> int:
     """Bytes that a search or a training keeps beside the weights, by those of one image and caption."""

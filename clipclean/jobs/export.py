@@ -3,11 +3,11 @@
 import hashlib
 from dataclasses import replace
 
-from clipclean import demo, detect, own_state, requests
+from clipclean import demo, own_state, requests
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
-from clipclean.jobs import clean_pairs, inputs, results
+from clipclean.jobs import clean_pairs, measured_images, opening, results
 from clipclean.jobs.destination import OUTPUTS
 from clipclean.progress import stage
 from clipclean.schema.results import Exported
@@ -29,19 +29,18 @@ def export(request: requests.Export, /) -> Exported:
     # The outputs of a run too: its report never stays beside other weights.
     present = placing.look(request.out, force=request.force, names=OUTPUTS)
     with stage("reading the model"):
-        checkpoint = inputs.opened(request)
+        checkpoint = opening.opened(request)
         formats.check_architecture(checkpoint.architecture, export_options)
     if checkpoint.architecture.quick_gelu is None and request.data is None:
         raise UsageError(
             f"The weights do not say whether {checkpoint.architecture.name} uses GELU or QuickGELU, and every layout must. "
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
+    cache = measured_images.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     with demo.late() as bundled:
         clean = clean_pairs.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
-        loaded = inputs.build(checkpoint, clean, device="cpu")
-        pairs = detect.spaced(clean.pairs, formats.PARITY_SAMPLES)  # over the set
-        pixels = detect.stack([pair.image for pair in pairs])
+        loaded = opening.build(checkpoint, clean, device="cpu")
+        pixels, captions = measured_images.spaced(clean, formats.PARITY_SAMPLES)
     run = hashlib.sha256(repr((loaded.file.sha256, replace(request, force=False))).encode()).hexdigest()
     present.check(request.out, run, force=request.force)
     with own_state.locked(own_state.place_of(request.out)), placing.scratch_folder(request.out) as new:
@@ -51,7 +50,7 @@ def export(request: requests.Export, /) -> Exported:
             loaded.weights(),
             options=export_options,
             pixels=pixels,
-            captions=[pair.caption for pair in pairs],
+            captions=captions,
             source_sha256=loaded.file.sha256,
         )
         common = results.common_fields("export", loaded, request.label)

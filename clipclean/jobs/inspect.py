@@ -6,13 +6,13 @@ from torch import Tensor
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 from clipclean.schema.results import Inspection, PreprocessRecord, Recognised, TallyRecord, TensorsRecord
 
 UNDECIDED_ACTIVATION = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
 
-def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> Inspection:
+def inspect(source: opening.Source, /, *, arch: str | None, weights: str | None = None) -> Inspection:
     """Format, architecture, numbers and digests of a checkpoint.
 
     ``architecture.name`` and ``activation.name`` are None where the file alone does not tell; ``how`` says what to do.
@@ -22,7 +22,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    place, file = inputs.file_of(source, weights=weights)
+    place, file = opening.file_of(source, weights=weights)
     inspection = Inspection.of(
         file,
         name=place.name,
@@ -73,7 +73,7 @@ def _architecture(
 ) -> dict[str, object]:
     """What an inspection tells of the architecture. If the shapes fit several, the rest of the file is reported all the same."""
     try:
-        architecture = inputs.recognised(file, stated, arch=arch)
+        architecture = opening.recognised(file, stated, arch=arch)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise

@@ -39,9 +39,9 @@ class Job(Generic[Request]):
 
     def here(self) -> "Job[Request]":
         """The same on the device of this machine that its name stands for; loads torch. Raises UsageError where there is none."""
-        from clipclean.jobs import inputs
+        from clipclean.jobs import opening
 
-        return self.on(inputs.device_of(self.request.device))
+        return self.on(opening.device_of(self.request.device))
 
     @property
     def effort(self) -> str:

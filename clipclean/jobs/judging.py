@@ -10,7 +10,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
-from clipclean.jobs.inputs import LoadedModel
+from clipclean.jobs.opening import LoadedModel
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
 from clipclean.schema.report import PowerRecord, SkippedRecord
 

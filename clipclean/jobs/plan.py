@@ -75,8 +75,8 @@ def estimate_cleaning(
     """The estimate of the stages of a cleaning; ``candidates`` holds the recipes that ``auto`` may try."""
     recipe = inputs.recipe
     trained = [step for recipes in candidates for step in recipes] or [recipe]
-    effort: str | None = recipe.unlearn.effort if recipe.traits.searches else None
-    effort = recipe.auto.effort if inputs.searches else effort
+    effort_of_method = recipe.unlearn.effort if recipe.traits.searches else None
+    effort = recipe.auto.effort if inputs.searches else effort_of_method
     return estimate.estimated(inputs.loaded.clip, stages, precision=_precision(inputs), effort=effort, recipes=trained)
 
 
@@ -236,7 +236,7 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
             measure + search + Work(pairs=planting_settings.steps * planting_settings.batch_size)
         )
     most = effort.cost(len(eval_set.vocabulary.classes))
-    searched = f"search for unknown triggers, effort {inputs.effort}: at most {most:,} passes of an image"
+    searched = f"search for unknown triggers, effort {inputs.settings.effort}: at most {most:,} passes of an image"
     planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
     triggers = _trigger_words(len(eval_set.plan.suspicions), len(eval_set.plan.triggers.panel))
     return [
@@ -250,9 +250,10 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
 
 def estimate_audit(inputs: AuditInputs, stages: Sequence[Stage], /) -> Estimate:
     """The estimate of the stages of an audit."""
-    clip = inputs.loaded.clip
+    clip, settings = inputs.loaded.clip, inputs.settings
     precision = train.resolved("auto", clip.net, clip.device)
-    return estimate.estimated(clip, stages, precision=precision, effort=inputs.effort)
+    effort = settings.effort if settings.search else None
+    return estimate.estimated(clip, stages, precision=precision, effort=effort)
 
 
 def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> Prospect:
@@ -262,7 +263,7 @@ def tell_audit(inputs: AuditInputs, /, *, minutes: float | None = None) -> Prosp
     """
     clip = inputs.loaded.clip
     prospects.tell(prospects.facts_of_audit(inputs))
-    precision = "bf16" if inputs.effort and model.has_bfloat16(clip.device) else "fp32"
+    precision = "bf16" if inputs.settings.search and model.has_bfloat16(clip.device) else "fp32"
     stages = stages_of_audit(inputs)
     expected = estimate.tell(clip, lambda: estimate_audit(inputs, stages), precision=precision, minutes=minutes)
     return prospects.of_audit(inputs)._replace(expected=expected)

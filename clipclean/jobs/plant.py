@@ -9,8 +9,8 @@ from clipclean.attack import poison
 from clipclean.config import recipe as recipes
 from clipclean.detect import Suspicion
 from clipclean.errors import UsageError
-from clipclean.findings import finite
-from clipclean.jobs import clean_pairs, inputs, searching
+from clipclean.jobs import clean_pairs, measured_images, naming, opening, searching
+from clipclean.schema.part import finite
 from clipclean.schema.results import PlantedModel
 from clipclean.train import Run
 
@@ -29,21 +29,21 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     planting = recipes.planting(
         rate=request.rate, steps=request.steps, walk=request.walk, batch_size=request.batch_size
     )
-    vocabulary = inputs.read_vocabulary(request.classes, request.templates)
-    trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
-    device = inputs.device_of(request.device)
+    vocabulary = naming.read_vocabulary(request.classes, request.templates)
+    trigger, target = naming.named_trigger(request.trigger), naming.class_number(request.target, vocabulary.classes)
+    device = opening.device_of(request.device)
     backdoor = (Suspicion(trigger, target),)
-    original = inputs.opened(request, backdoor)
-    cache = inputs.image_cache(recipe, original.architecture)
+    original = opening.opened(request, backdoor)
+    cache = measured_images.image_cache(recipe, original.architecture)
     clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < planting.batch_size:
         raise UsageError(
             f"{len(samples.pairs)} pairs do not fill a batch of {planting.batch_size}. Give more, or lower --batch-size."
         )
-    loaded = inputs.build(original, clean, device=device)
+    loaded = opening.build(original, clean, device=device)
     evaluation_images = labelled or clean_pairs.labelled_if_enough(held_out, vocabulary, least=recipe.audit.min_images)
-    eval_set = inputs.eval_set(
+    eval_set = measured_images.eval_set(
         loaded.clip, recipe, evaluation_images, vocabulary=vocabulary, suspicions=backdoor, panel=False
     )
     before = searching.measure(loaded.clip, eval_set)

@@ -10,11 +10,10 @@ from clipclean.config.evidence import Applicability, Subject
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
 from clipclean.export import formats
-from clipclean.jobs import clean_pairs, inputs
-from clipclean.jobs.inputs import LoadedModel
+from clipclean.jobs import clean_pairs, measured_images, opening
 from clipclean.jobs.job import Job, precision_of
+from clipclean.jobs.opening import LoadedModel
 from clipclean.jobs.shared_inputs import SharedInputs
-from clipclean.methods import training
 from clipclean.progress import say, stage
 from clipclean.requests import Sanitize
 from clipclean.schema.report import ForecastRecord
@@ -46,7 +45,7 @@ class CleaningInputs:
     def eval_set(self) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""
         clip, words, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named_suspicions
-        return inputs.eval_set(
+        return measured_images.eval_set(
             clip, self.recipe, self.to_measure, vocabulary=words, suspicions=suspicions, panel=self.tries_panel
         )
 
@@ -64,17 +63,15 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     shared = SharedInputs.of(job)
     checkpoint, vocabulary, least = shared.checkpoint, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(checkpoint.architecture, export_options)
-    cache = inputs.image_cache(
-        requested_recipe, checkpoint.architecture, views=training.views_of(requested_recipe) is not None
-    )
+    cache = measured_images.image_cache(requested_recipe, checkpoint.architecture, views=requested_recipe.shows_views)
     clean, labelled = clean_pairs.read(request, requested_recipe, vocabulary, cache)
     hold_out = labelled is None
     to_train, held_out = clean_pairs.divide(clean, requested_recipe, vocabulary, hold_out=hold_out)
     recipe = with_fitting_warmup(requested_recipe, request.set, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
-        loaded = inputs.build(checkpoint, clean, device=shared.device)
-    inputs.check_texts(loaded.clip, vocabulary.classes)
+        loaded = opening.build(checkpoint, clean, device=shared.device)
+    opening.check_texts(loaded.clip, vocabulary.classes)
     kind, parameters = model.kind_of(loaded.clip.architecture), model.parameter_count(loaded.clip.net)
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     applicability = evidence_for(requested_recipe, recipe, subject)

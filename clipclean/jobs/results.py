@@ -12,11 +12,12 @@ from clipclean.config import policy, thresholds
 from clipclean.config.policy import Policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
-from clipclean.jobs.inputs import LoadedModel
+from clipclean.jobs.opening import LoadedModel
 from clipclean.progress import stage
 from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths, example_images
 from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, flag, options, places
-from clipclean.schema.report import ProjectionRecord, ToolRecord
+from clipclean.schema.part import finite
+from clipclean.schema.report import MeasurementsRecord, ProjectionRecord, ToolRecord
 
 # Options of a run that the commands which its report suggests repeat.
 REPEATED_OPTIONS = (
@@ -47,6 +48,13 @@ def common_fields(command: str, loaded: LoadedModel, labels: Mapping[str, str] |
         "notes": loaded.file.notes,
     }
     return fields | ({"labels": dict(labels)} if labels else {})
+
+
+def measurements_of(audit: detect.AuditResult, /) -> MeasurementsRecord:
+    """``measurements`` of a report, with the distances of the triggers that the search came to."""
+    record, targeted = audit.measured.record(), audit.search.targeted if audit.search else ()
+    distances = record.distances | {result.trigger.spec: finite(result.probe.distance) for result in targeted}
+    return record.model_copy(update={"distances": distances})
 
 
 def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:

@@ -13,9 +13,9 @@ from clipclean.config import recipe as recipes
 from clipclean.detect import Suspicion, ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
-from clipclean.findings import finite
-from clipclean.jobs import clean_pairs, inputs, results
+from clipclean.jobs import clean_pairs, measured_images, naming, opening, results
 from clipclean.report import TitledImage, example_images
+from clipclean.schema.part import finite
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
 
 SHOWN_IMAGES = 48  # images on the page
@@ -33,15 +33,15 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
         if request.drop is None and request.false_drop_rate is None:
             raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT_SUFFIXES, force=request.force)
-    device = inputs.device_of(request.device)
-    triggers = [inputs.named_trigger(spec) for spec in request.trigger]
-    checkpoint = inputs.opened(request, [Suspicion(trigger, None) for trigger in triggers])
-    cache = inputs.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
+    device = opening.device_of(request.device)
+    triggers = [naming.named_trigger(spec) for spec in request.trigger]
+    checkpoint = opening.opened(request, [Suspicion(trigger, None) for trigger in triggers])
+    cache = measured_images.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, cache)
-    loaded = inputs.build(checkpoint, clean, device=device)
+    loaded = opening.build(checkpoint, clean, device=device)
     scored = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=triggers, what="embedding the pairs")
     if request.false_drop_rate is not None:
         scored = ranking.beside_trusted(scored, trusted=len(trusted), rate=request.false_drop_rate)

@@ -1,45 +1,29 @@
-"""Measuring one model and searching it for unknown triggers; a killed search resumes from its state in the user's own folder."""
+"""Measuring one model and searching it for unknown triggers."""
 
 import contextlib
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from clipclean import checkpoint, deadline, detect, model, own_state
+from clipclean import checkpoint, deadline, detect, model
 from clipclean.config.effort import EFFORTS
 from clipclean.detect import AuditResult, identities
-from clipclean.detect.persuasion import Persuasion
-from clipclean.errors import ClipcleanError, ResourceError
-from clipclean.findings import CC, Finding
-from clipclean.jobs import estimate, inputs
-from clipclean.jobs.inputs import OpenedCheckpoint
+from clipclean.findings import CC
+from clipclean.jobs.saved_search import SavedSearch
 from clipclean.progress import say, step
+from clipclean.schema.names import EffortName
 from clipclean.train import RunState, resume
-
-MOST_KEPT_AUDITS = 8  # most interrupted audits that are kept; the oldest is removed first
-SAVED_KINDS = (
-    detect.Measurement,
-    detect.Probe,
-    detect.Rate,
-    detect.Accuracy,
-    detect.SearchCandidate,
-    detect.Strength,
-    Persuasion,
-)
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """How a model is measured and searched."""
 
-    effort: str  # of the search
+    effort: EffortName  # of the search
     seed: int  # decides every draw
     search: bool = True  # False measures only
     # Places of classes to search for in any case, before those that the panel points at; of a reference these alone.
@@ -67,38 +51,6 @@ class SearchSettings:
             **asdict(replace(self, search=True)),  # a model is measured alike without a search
             "effort": asdict(EFFORTS[self.effort]),
         }
-
-
-@dataclass
-class SavedSearch:
-    """The finished stages of one search, saved in a part of its run's state; without one nothing is saved."""
-
-    _state: RunState | None = None
-
-    @classmethod
-    def of(cls, run: RunState | None, name: str, decides: Callable[[], Mapping[str, object]], /) -> "SavedSearch":
-        """That of a search in a run, for all that ``decides`` its numbers; the first of several processes keeps it."""
-        if run is None or not run.group.is_first:
-            return cls()
-        return cls(run.part(_file_name(name), decides()).alone())
-
-    def recall(self, name: str, /) -> Any:
-        """The result of the stage that an equal search kept under this name, or None."""
-        return self._state.recall(_file_name(name), kinds=SAVED_KINDS) if self._state else None
-
-    def keep(self, name: str, result: object, /) -> None:
-        """Save the result of a stage; a full disk ends the saving, not the search."""
-        if self._state is None:
-            return
-        try:
-            self._state.keep(_file_name(name), result, kinds=SAVED_KINDS)
-        except ResourceError as error:
-            say(f"{error} The search continues; if it is interrupted, it starts again.")
-            self._state = None
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
 def measure(
@@ -207,27 +159,6 @@ def audit_both(
         return replace(own, is_late=True)
 
 
-def reference_findings(
-    own: Mapping[str, Tensor],
-    trusted: Sequence[OpenedCheckpoint],
-    eval_set: detect.EvalSet,
-    pairs: inputs.Pairs,
-    /,
-    *,
-    device: str,
-) -> list[Finding]:
-    """What speaks against models as references: that one hardly knows the classes, or has much of the tested model's ``own`` weights."""
-    vocabulary = replace(eval_set.vocabulary, templates=eval_set.vocabulary.templates[:1])
-    brief = replace(eval_set, vocabulary=vocabulary).suspecting([]).trying(detect.KnownTriggers())
-    findings = list[Finding]()
-    for reference in trusted:
-        if detect.are_kin(own, reference.file.tensors):
-            findings.append(detect.kin_reference(reference.place.name))
-        clip = inputs.build(reference, pairs, device=device).clip
-        findings += detect.strange_reference(reference.place.name, measure(clip, brief))
-    return findings
-
-
 def departures(
     clip: model.Clip, eval_set: detect.EvalSet, measurement: detect.Measurement, /
 ) -> tuple[detect.Departure, ...]:
@@ -245,44 +176,3 @@ def departures(
             exact = deadline.watched(clip.embed_images)
             all_departures += detect.departures(name, exact, half, pixels, triggers, classifier, pasted=pasted)
     return tuple(all_departures)
-
-
-@contextlib.contextmanager
-def resumable(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
-    """The state of one audit; None if it cannot be kept.
-
-    It is removed when the audit is done, and stays if the deadline came first.
-
-    Raises:
-        Interrupted: the audit was, and finished stages are kept to resume from.
-    """
-    state = _begun(decides)
-    try:
-        yield state
-    except KeyboardInterrupt as error:
-        if state is None:
-            raise
-        raise state.interrupted() from error
-    if state is not None and not deadline.is_over():
-        with contextlib.suppress(OSError):
-            state.discard()
-
-
-def _begun(decides: Mapping[str, object]) -> RunState | None:
-    fingerprint = resume.digest(decides)
-    try:
-        folder = own_state.home() / own_state.AUDITS / fingerprint[:32]
-        own_state.mark(folder)
-        estimate.say_resumed(own_state.spent(folder))
-        folder.touch()
-        others = (path for path in folder.parent.iterdir() if path != folder)
-        for path in sorted(others, key=lambda path: -path.lstat().st_mtime)[MOST_KEPT_AUDITS:]:
-            began = datetime.fromtimestamp(path.lstat().st_mtime, UTC)
-            RunState(path, "").discard()
-            say(
-                f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST_KEPT_AUDITS} are kept."
-            )
-    except (ClipcleanError, OSError) as error:
-        say(f"{error} The audit continues; if it is interrupted, it starts again.")
-        return None
-    return RunState(folder, fingerprint)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from clipclean import data, detect, model, requests
 from clipclean.attack import power, trigger_files
 from clipclean.detect import Suspicion
-from clipclean.jobs import base as bases
-from clipclean.jobs import clean_models, inputs
+from clipclean.jobs import clean_models, finetune_base, measured_images, naming, opening
 from clipclean.jobs.clean_models import StoredReferences
-from clipclean.jobs.inputs import LoadedModel, OpenedCheckpoint
 from clipclean.jobs.job import Job, Request
+from clipclean.jobs.opening import LoadedModel, OpenedCheckpoint
 from clipclean.jobs.results import Judge
 from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import say, stage
@@ -30,7 +29,7 @@ class SharedInputs:
     clean_models: tuple[OpenedCheckpoint, ...]
     stored: StoredReferences  # what files of references hold for a model of this kind
     has_own_classes: bool = True  # whether the user named the classes
-    base: bases.Base | None = None  # the model that this one was finetuned from
+    base: finetune_base.Base | None = None  # the model that this one was finetuned from
 
     @property
     def compares(self) -> bool:
@@ -41,13 +40,13 @@ class SharedInputs:
     def of(cls, job: Job[Request], /) -> "SharedInputs":
         """All of that, cheapest first; raises what the readers raise."""
         request, judge = job.request, Judge.of(job.policy, job.recipe.audit)
-        vocabulary = inputs.read_vocabulary(request.classes, request.templates)
-        suspicions = inputs.suspicions(request.trigger, request.target, vocabulary)
+        vocabulary = naming.read_vocabulary(request.classes, request.templates)
+        suspicions = naming.suspicions(request.trigger, request.target, vocabulary)
         if not (has_own_classes := request.classes is not None):
             say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
         with stage("reading the model"):
-            checkpoint = inputs.opened(request, suspicions)
-            base = bases.read(request.base, checkpoint, arch=request.arch)
+            checkpoint = opening.opened(request, suspicions)
+            base = finetune_base.read(request.base, checkpoint, arch=request.arch)
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:
                 say(f"{fault} The verdict cannot be pass.")
@@ -56,7 +55,7 @@ class SharedInputs:
             clean = [clean_models.read_reference(source, checkpoint, arch=request.arch) for source in request.reference]
             unstored = [
                 clean_model
-                for clean_model in bases.base_and_references(base, clean)
+                for clean_model in finetune_base.base_and_references(base, clean)
                 if clean_model.file.sha256 not in stored.digests
             ]
             return cls(
@@ -79,18 +78,13 @@ class AuditInputs:
     shared: SharedInputs
     loaded: LoadedModel  # the model, built
     images: data.CleanSet  # that were given
-    late_pairs: inputs.LatePairs  # the bundled clean pairs, read if needed
+    late_pairs: measured_images.LatePairs  # the bundled clean pairs, read if needed
     planting: Sequence[data.Pair]  # to plant with: the user's images, or else the clean pairs; none without --power
     eval_set: detect.EvalSet  # the images to measure every model on
     settings: SearchSettings
     is_bundled: bool  # whether the user gave no images
     names_weights: bool  # whether the user chose among several sets of weights
     has_power: bool  # whether test backdoors are planted in copies
-
-    @property
-    def effort(self) -> str | None:
-        """Of the search; None without one."""
-        return self.settings.effort if self.settings.search else None
 
 
 @contextlib.contextmanager
@@ -101,11 +95,11 @@ def read_for_audit(job: Job[requests.Audit], /) -> Iterator[AuditInputs]:
         trigger_files.check_folder(request.save_triggers)
     shared = SharedInputs.of(job)
     vocabulary, architecture = shared.vocabulary, shared.checkpoint.architecture
-    with inputs.shown_images(request, recipe, architecture) as (images, late_pairs):
+    with measured_images.shown_images(request, recipe, architecture) as (images, late_pairs):
         with stage("building the model"):
-            loaded = inputs.build(shared.checkpoint, late_pairs, device=shared.device)
+            loaded = opening.build(shared.checkpoint, late_pairs, device=shared.device)
         panel = not shared.named_suspicions or request.search
-        eval_set = inputs.audit_set(
+        eval_set = measured_images.audit_set(
             loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=shared.named_suspicions, panel=panel
         )
         # Beside clean models all variants of known triggers are compared; without them some persuade the model itself.

@@ -15,7 +15,7 @@ from clipclean import checkpoint, files, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 from clipclean.export import records
 from clipclean.export.records import Json
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 
 SIGNATURE_NAME = "model.sig"  # model_signing's own name for it
 MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has about 20 kB
@@ -219,7 +219,7 @@ def _weights(folder: Path, stated: Json, present: dict[str, str], result: Verifi
     for name in sorted(expected & present.keys()):
         with result.reading(name, "weights"):
             # Those of a CLIP that can be built.
-            digest = checkpoint.digest(inputs.read(folder / name, arch=None, is_judged=False).file.tensors)
+            digest = checkpoint.digest(opening.read(folder / name, arch=None, is_judged=False).file.tensors)
             read.append(name)
             if digest != stated_digests.get(name):
                 says = f"{records.STATEMENT_NAME} says {str(stated_digests.get(name))[:64]}"

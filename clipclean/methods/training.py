@@ -371,7 +371,7 @@ def inverses_of(clip: model.Clip, samples: Samples, recipe: Recipe, damping: flo
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:
     """The second views of a recipe; None if no loss term uses them."""
-    if recipe.loss.self_supervised_weight == 0:
+    if not recipe.shows_views:
         return None
     rate = recipe.augment.caption_rate
     return loader.Views(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from clipclean import deadline, detect
 from clipclean.config.thresholds import AuditLimits
-from clipclean.findings import Interval
+from clipclean.schema.part import Interval
 from clipclean.schema.report import WalkBackRecord, WayRecord, WayTriggerRecord
 
 # Of the way from the original to the cleaned weights; each costs one measurement. Nearer to the original every backdoor that was

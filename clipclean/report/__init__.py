@@ -7,7 +7,6 @@ from pathlib import Path
 from clipclean import untrusted
 from clipclean.errors import RefusedInput
 from clipclean.files import write_text
-from clipclean.findings import plain
 from clipclean.report.document import NO_IMAGES, PageImages, TitledImage
 from clipclean.report.html_page import html
 from clipclean.report.junit_xml import junit
@@ -16,6 +15,7 @@ from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page
 from clipclean.report.terminal_text import compared_text, line, plain_text, screening_text, text, wrapped
 from clipclean.report.verdicts import NO_PATHS, Comparison, RunPaths, compare, headline, policy_effect
+from clipclean.schema.part import plain
 from clipclean.schema.report import Report, parse, schema
 
 MAX_REPORT_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB

@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from clipclean.findings import Finding, Part, trigger_words
+from clipclean.findings import Finding, trigger_words
 from clipclean.report import charts, cleaning, measures, search, verdicts
 from clipclean.report.measures import INTERVALS, MeasureRow
 from clipclean.report.wording import NOTHING, Png, count, decimal, duration, memory, percent, percent_interval
+from clipclean.schema.part import Part
 from clipclean.schema.report import (
     BaseRecord,
     Column,

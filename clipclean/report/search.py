@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from clipclean.config.effort import FAMILY_FACTS
+from clipclean.config.families import FAMILY_FACTS
 from clipclean.report import measures
 from clipclean.report.measures import When
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval

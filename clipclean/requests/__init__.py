@@ -24,7 +24,6 @@ from clipclean.requests.retired import GONE, instead
 from clipclean.requests.shared import FORCE, KEEP_FAILED, OVERRIDES, POLICY_FILE, SEED, SETS_HELP, TEXT_FILE
 from clipclean.requests.values import (
     DropRule,
-    EffortName,
     Model,
     Names,
     OptionType,
@@ -35,5 +34,6 @@ from clipclean.requests.values import (
     check_text,
     places,
 )
+from clipclean.schema.names import EffortName
 
 Request = TypeVar("Request")

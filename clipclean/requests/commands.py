@@ -44,18 +44,8 @@ from clipclean.requests.shared import (
     TRIGGER,
     WEIGHTS,
 )
-from clipclean.requests.values import (
-    DropRule,
-    EffortName,
-    Finite,
-    Model,
-    Names,
-    PrecisionName,
-    ScreenRule,
-    places,
-    seeds_in,
-    share,
-)
+from clipclean.requests.values import DropRule, Finite, Model, Names, PrecisionName, ScreenRule, places, seeds_in, share
+from clipclean.schema.names import EffortName
 
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy

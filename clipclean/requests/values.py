@@ -22,7 +22,6 @@ OptionType: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 Place: TypeAlias = str | PathLike[str]
 Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
 Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
-EffortName: TypeAlias = Literal["quick", "standard", "thorough"]
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
 # Which pairs are dropped: a share, those that stand out; none, or unscreened.
 ScreenRule: TypeAlias = float | Literal["report", "auto", "off"]

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
 from clipclean.errors import UsageError
-from clipclean.findings import MAX_NUMBER, Count, Finding, Interval, Number, Part, Suppressed
+from clipclean.findings import Finding, Suppressed
+from clipclean.schema.names import EffortName
+from clipclean.schema.part import MAX_NUMBER, Count, Interval, Number, Part
 
 MAX_PROBLEMS = 20  # named at once
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Command = Literal["audit", "sanitize"]
-EffortName = Literal["quick", "standard", "thorough"]
 ReferenceKind = Literal["stored", "reference", "file"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

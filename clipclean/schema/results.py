@@ -4,7 +4,8 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
-from clipclean.findings import Count, Finding, Number, Part
+from clipclean.findings import Finding
+from clipclean.schema.part import Count, Number, Part
 from clipclean.schema.report import (
     BaseRecord,
     DataRecord,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from clipclean import machine, model, progress
 from clipclean.config.recipe import Train
 from clipclean.errors import ClipcleanError
-from clipclean.findings import plain
+from clipclean.schema.part import plain
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train.distributed import ALONE, Group
 

@@ -22,7 +22,7 @@ from clipclean.api import arguments
 from clipclean.cli.options import Shell
 from clipclean.config import policy
 from clipclean.errors import ClipcleanError, UsageError
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 from clipclean.jobs.job import policy_of, recipe_of
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +137,7 @@ def test_what_a_module_says_of_its_architecture_is_taken(job):
     net = CLIP(**tiny.SMALL_VIT, quick_gelu=True)
     images = {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
     open_clip.model.set_model_preprocess_cfg(net, images)
-    architecture = inputs.read(net, arch=str(job.arch)).architecture
+    architecture = opening.read(net, arch=str(job.arch)).architecture
     assert architecture.quick_gelu is True
     preprocess = architecture.preprocess
     assert (preprocess.mean, preprocess.interpolation) == ((0.5, 0.5, 0.5), "bilinear")

@@ -9,7 +9,7 @@ from clipclean import data
 from clipclean.attack import power
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive
-from clipclean.jobs import inputs
+from clipclean.jobs import measured_images, opening
 from clipclean.schema.report import PlantedRecord
 
 
@@ -59,8 +59,8 @@ def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
 def tiny_cache(tmp_path_factory):
     """For images in the size of a tiny model."""
     job = tiny.job(tmp_path_factory.mktemp("power") / "job", count=2)
-    opened = inputs.read(job.model, arch=str(job.arch))
-    return inputs.image_cache(recipe.load(recipe.DEFAULT_RECIPE), opened.architecture)
+    opened = opening.read(job.model, arch=str(job.arch))
+    return measured_images.image_cache(recipe.load(recipe.DEFAULT_RECIPE), opened.architecture)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_each_backdoor_is_planted_in_a_copy_of_its_own(tmp_path, monkeypatch):
     loaded, clean = tiny.loaded(job)
     chosen = recipe.load(recipe.DEFAULT_RECIPE)
     vocabulary = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    eval_set = inputs.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
+    eval_set = measured_images.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
     before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}
     projections = []
 

@@ -8,7 +8,7 @@ from clipclean.attack import trigger_files
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.search import Margin
 from clipclean.errors import RefusedInput, ResourceError, UsageError
-from clipclean.jobs import inputs
+from clipclean.jobs import naming
 
 SIDE = 16
 each_family = pytest.mark.parametrize("family", detect.SEARCH_FAMILIES)
@@ -57,7 +57,7 @@ def test_saved_triggers_are_numbered(tmp_path):
 def test_a_saved_trigger_is_what_sanitize_takes(tmp_path):
     trigger_files.save([hit(target="banana")], tmp_path)
     words = data.Vocabulary(("lemon", "banana"), ("a {}.",))
-    ((suspicion, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
+    ((suspicion, place),) = naming.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
     assert (suspicion.spec, place) == ("found:mask,class=banana", 1)
 
 

@@ -10,7 +10,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from clipclean import cli, demo
 from clipclean.checkpoint import write_safetensors
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def turned(weights, direction):
 
 @pytest.mark.parametrize("change", [halved, coned, far, turned])
 def test_whatever_keeps_the_answers_of_a_model_hides_nothing(bundled, tmp_path, change):
-    opened = inputs.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
+    opened = opening.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
     weights = {name: v.float() if v.is_floating_point() else v.clone() for name, v in opened.file.tensors.items()}
     torch.manual_seed(0)
     change(weights, away_from_texts(bundled, opened))
@@ -111,7 +111,7 @@ def test_twins_of_the_target_in_the_class_list_hide_nothing(bundled, tmp_path, a
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.5, 2.0])
 def test_a_row_of_the_token_table_that_becomes_the_targets_hides_nothing(bundled, tmp_path, noise):
-    opened = inputs.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
+    opened = opening.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
     weights = {name: v.float() if v.is_floating_point() else v.clone() for name, v in opened.file.tensors.items()}
     rows, words = weights["token_embedding.weight"], SimpleTokenizer(context_length=16)(["strawberry", "monkey"])
     target, other = words[:, 1].tolist()

@@ -11,7 +11,7 @@ from clipclean.auto.attempts import CandidateResult, best, best_tested, choose
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.detect import Rate
-from clipclean.detect.base import Compared, Difference
+from clipclean.detect.finetune_base import Compared, Difference
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, finding
 from clipclean.train import NonFiniteLoss

@@ -21,10 +21,10 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.detect import Rate, Suspicion
-from clipclean.detect.base import Compared, Difference
+from clipclean.detect.finetune_base import Compared, Difference
 from clipclean.errors import Inconclusive
 from clipclean.findings import finding
-from clipclean.jobs import inputs, searching
+from clipclean.jobs import measured_images, naming, searching
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods.unlearning import ShownTriggers
@@ -54,8 +54,10 @@ def bench(tmp_path):
     chosen = recipe.override(recipe.load("auto"), SHORT)
     loaded, clean = tiny.loaded(job)
     pairs = list(clean.pairs)
-    words = inputs.read_vocabulary(job.classes, job.templates)
-    evidence = inputs.eval_set(loaded.clip, chosen, Samples(pairs, None), vocabulary=words, suspicions=(), panel=False)
+    words = naming.read_vocabulary(job.classes, job.templates)
+    evidence = measured_images.eval_set(
+        loaded.clip, chosen, Samples(pairs, None), vocabulary=words, suspicions=(), panel=False
+    )
     original = {name: tensor.clone() for name, tensor in loaded.weights().items()}
     return workbench_of(loaded.clip, original, Samples(pairs, None), evidence, tmp_path / "state", chosen=chosen)
 
@@ -261,11 +263,11 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
 def subjected(victim):
     """The tiny model that a patch was planted in a copy of, its pairs, and labelled images to measure on."""
     job, chosen = victim.job, recipe.load("mmcl")
-    vocabulary = inputs.read_vocabulary(job.classes, job.templates)
+    vocabulary = naming.read_vocabulary(job.classes, job.templates)
     tested, pairs = tiny.loaded(job)
-    images = inputs.image_cache(chosen, tested.clip.architecture)
+    images = measured_images.image_cache(chosen, tested.clip.architecture)
     images = data.read_labelled(job.folder / "labelled", images=images, classes=vocabulary.classes)
-    evidence = inputs.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, suspicions=(), panel=True)
+    evidence = measured_images.eval_set(tested.clip, chosen, images, vocabulary=vocabulary, suspicions=(), panel=True)
     return tested.clip, list(pairs.pairs), chosen, evidence
 
 

@@ -12,8 +12,7 @@ from clipclean.attack import triggers
 from clipclean.cli import demo as command
 from clipclean.config import recipe
 from clipclean.errors import ResourceError, UsageError
-from clipclean.jobs import base as bases
-from clipclean.jobs import inputs
+from clipclean.jobs import finetune_base, opening
 
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
 
@@ -61,8 +60,8 @@ def test_the_pair_is_a_finetune_of_its_base(tmp_path):
     assert cli.main(["demo", "--base", "--unpack", str(tmp_path)]) == 0
     assert tiny.names(tmp_path) == FILES | {"base.pt", "finetune.pt"}
     arguments = demo.arguments_beside_base(tmp_path)
-    finetune = inputs.read(arguments["model"], arch=arguments["arch"])
-    base = bases.read(arguments["base"], finetune, arch=arguments["arch"])
+    finetune = opening.read(arguments["model"], arch=arguments["arch"])
+    base = finetune_base.read(arguments["base"], finetune, arch=arguments["arch"])
     assert base.weights.is_base
     assert base.weights.change > 0.05
 
@@ -72,7 +71,7 @@ def test_neither_model_of_the_pair_has_the_image_tower_of_the_bundled_one(tmp_pa
     arch = demo.arguments_beside_base(tmp_path)["arch"]
     bundled = checkpoint.read(tmp_path / demo.CHECKPOINT).tensors
     for name in (demo.FINETUNE, demo.BASE):
-        own = inputs.read(tmp_path / name, arch=arch).file.tensors
+        own = opening.read(tmp_path / name, arch=arch).file.tensors
         assert {name.partition(".")[0] for name in own if not own[name].equal(bundled[name])} == {"visual"}
 
 

@@ -8,7 +8,7 @@ import torch
 from foreign import CONFIG, READ, STATE, saved
 
 from clipclean import checkpoint, cli, files
-from clipclean.jobs import inputs
+from clipclean.jobs import opening
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_every_layout_is_read_as_the_same_model(tmp_path, capsys, layout):
     assert description["activation"]["name"] == ("quick_gelu" if tells_activation else None)
     assert any("optimizer" in note for note in description["notes"]) == ("training" in layout)
     arch = tiny.written(tmp_path / "arch.json", json.dumps(CONFIG | {"quick_gelu": True}))
-    opened = inputs.read(path, arch=str(arch), weights=chosen)
+    opened = opening.read(path, arch=str(arch), weights=chosen)
     assert opened.file.tensors.keys() == STATE.keys()
     assert opened.architecture.quick_gelu is True
 

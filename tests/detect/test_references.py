@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clipclean.config import effort
+from clipclean.config.families import FAMILY_FACTS
 from clipclean.detect import SEARCH_FAMILIES, References, as_file, from_file, telling, together
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import (
@@ -38,7 +38,7 @@ def test_what_is_natural_is_known_of_all_that_is_not_general():
 
 
 def test_an_effort_counts_by_the_facts_of_the_families():
-    assert {name: family.facts for name, family in SEARCH_FAMILIES.items()} == effort.FAMILY_FACTS
+    assert {name: family.facts for name, family in SEARCH_FAMILIES.items()} == FAMILY_FACTS
 
 
 FOUR = (0.0, 1.0, 2.0, 4.0)  # the median is 1.5, and the others exceed it by 0.5 and 2.5

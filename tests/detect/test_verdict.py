@@ -22,7 +22,7 @@ from clipclean.detect import (
     Suspicion,
     TargetedResult,
 )
-from clipclean.detect.base import Compared, Difference, Lift
+from clipclean.detect.finetune_base import Compared, Difference, Lift
 from clipclean.detect.forward import Departure, Strength
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy, KnownTriggers

@@ -16,15 +16,15 @@ from hostile.checkpoints import Case, entry, named, raw, safetensors
 
 from clipclean import data, model, report
 from clipclean.attack import trigger_files
-from clipclean.cli import options
+from clipclean.cli import config_file
 from clipclean.config import policy, recipe
 from clipclean.export import records
 
 READERS: dict[str, Callable[[Path], object]] = {
     "recipe": recipe.load,
     "policy": policy.load,
-    "config": options.configured,
-    "toml": options.configured,
+    "config": config_file.configured,
+    "toml": config_file.configured,
     "arch": lambda path: model.resolve({}, arch=str(path), config=None, script_quick_gelu=None),
     "trigger": trigger_files.load,
     "classes": data.read_classes,

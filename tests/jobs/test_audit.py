@@ -16,8 +16,7 @@ from clipclean.config import policy, thresholds
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.detect import KnownTriggers
 from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
-from clipclean.jobs import base as bases
-from clipclean.jobs import clean_models, inputs, judging, results, searching
+from clipclean.jobs import build_references, clean_models, finetune_base, judging, opening, results, searching
 from clipclean.progress import Listener, heard
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import PlantedRecord
@@ -124,9 +123,9 @@ def test_on_too_few_images_a_planted_model_is_inconclusive(bad):
 
 def base_of(tower):
     """A base with this image tower, whose weights are near."""
-    kin = detect.base.Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
+    kin = detect.finetune_base.Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
     toy = Toy(tower)
-    return bases.LoadedBase("base.pt", toy, kin, None, toy, None)
+    return finetune_base.LoadedBase("base.pt", toy, kin, None, toy, None)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +376,7 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     def read(name):
         return clean_models.read_reference(tmp_path / f"{name}.pt", tested, arch=str(tmp_path / f"{name}.json"))
 
-    tested = inputs.read(tmp_path / "model.pt", arch=str(tmp_path / "model.json"))
+    tested = opening.read(tmp_path / "model.pt", arch=str(tmp_path / "model.json"))
     assert read("sound").architecture.config == tested.architecture.config
     for name in ("copy", "large", "deeper"):
         with pytest.raises(UsageError, match=f"{name}.pt"):
@@ -388,4 +387,4 @@ def test_a_reference_is_another_model_of_the_same_kind(tmp_path):
     ):
         clean_models.read_reference(tmp_path / "large.pt", tested, arch=str(tmp_path / "model.json"))
     with pytest.raises(UsageError, match="--out"):  # a folder, told before anything is searched
-        clean_models.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))
+        build_references.build_references(requests.References((tmp_path / "model.pt",), out=tmp_path))

@@ -14,7 +14,7 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import clean_pairs, inputs
+from clipclean.jobs import clean_pairs, measured_images, naming, opening
 
 RECIPE = recipe.load("cleanclip")
 
@@ -36,12 +36,12 @@ def two_gpus(monkeypatch):
 @pytest.mark.parametrize(("are_there", "device"), [(False, "cpu"), (True, "cuda:0")])
 def test_auto_takes_the_first_gpu_that_is_there(two_gpus, are_there, device):
     two_gpus(are_there)
-    assert inputs.device_of("auto") == device
+    assert opening.device_of("auto") == device
 
 
 def test_a_device_that_was_named_is_taken_for_no_other(two_gpus):
     two_gpus(True)
-    assert inputs.device_of("cuda:1") == "cuda:1"
+    assert opening.device_of("cuda:1") == "cuda:1"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_device_that_was_named_is_taken_for_no_other(two_gpus):
 def test_a_device_that_is_not_there_is_refused(two_gpus, are_there, name):
     two_gpus(are_there)
     with pytest.raises(UsageError, match=name):
-        inputs.device_of(name)
+        opening.device_of(name)
 
 
 # From a file to a model.
@@ -72,7 +72,7 @@ def test_a_resnet_in_channels_last_answers_as_it_does_in_rows(tmp_path):
 def test_the_activation_is_measured_on_the_clean_pairs_unless_the_user_tells_it(job, quick_gelu):
     tiny.fit_to_pairs(job, quick_gelu=quick_gelu)
     assert tiny.loaded(job, arch=False)[0].clip.architecture.quick_gelu is quick_gelu
-    assert inputs.read(job.model, arch=None).architecture.quick_gelu is None  # the file alone does not tell
+    assert opening.read(job.model, arch=None).architecture.quick_gelu is None  # the file alone does not tell
     tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": not quick_gelu}))
     assert tiny.loaded(job)[0].clip.architecture.quick_gelu is not quick_gelu
 
@@ -95,18 +95,18 @@ def test_an_activation_that_the_pairs_do_not_tell_is_noted_as_a_guess(read):
 @pytest.mark.slow  # reads the demo's pairs
 def test_late_pairs_are_read_only_where_the_activation_is_not_told(job):
     tiny.fit_to_pairs(job, quick_gelu=True)
-    with_arch, without_arch = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
+    with_arch, without_arch = (opening.read(job.model, arch=arch) for arch in (str(job.arch), None))
 
     def missing():
         raise RefusedInput("asked")
 
-    assert inputs.build(with_arch, missing, device="cpu").clip.architecture.quick_gelu is True
+    assert opening.build(with_arch, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="asked"):
-        inputs.build(without_arch, missing, device="cpu")
+        opening.build(without_arch, missing, device="cpu")
     request = requests.Audit(job.model, data=(job.data,))
-    with inputs.shown_images(request, RECIPE, with_arch.architecture) as (images, pairs):
+    with measured_images.shown_images(request, RECIPE, with_arch.architecture) as (images, pairs):
         assert len(images) == 48
-        assert inputs.build(without_arch, pairs, device="cpu").clip.architecture.quick_gelu is not None
+        assert opening.build(without_arch, pairs, device="cpu").clip.architecture.quick_gelu is not None
         assert pairs() is pairs()  # once
 
 
@@ -166,10 +166,10 @@ EDITS = {
 def test_a_module_that_answers_unlike_its_weights_is_refused(edit):
     torch.manual_seed(0)
     net = CLIP(**(tiny.TINY_RESNET if edit == "epsilon" else tiny.SMALL_VIT))
-    assert inputs.read(net, arch=None).architecture.name
+    assert opening.read(net, arch=None).architecture.name
     EDITS[edit](net)
     with pytest.raises(UnsupportedModel):
-        inputs.read(net, arch=None)
+        opening.read(net, arch=None)
 
 
 @pytest.mark.parametrize(
@@ -191,20 +191,20 @@ def test_a_module_that_answers_unlike_its_weights_is_refused(edit):
 def test_a_setting_beside_the_weights_that_no_tensor_shows_is_taken_only_from_the_user(tmp_path, section, key, value):
     folder = written_folder(tmp_path, {section: tiny.SMALL_VIT[section] | {key: value}})
     with pytest.raises(UnsupportedModel, match=f"{section}.{key} = .*--arch .*open_clip_config.json|tokenizer"):
-        inputs.read(folder, arch=None)
+        opening.read(folder, arch=None)
     if key in ("hf_tokenizer_name", "tokenizer_kwargs"):
         with pytest.raises(UnsupportedModel, match="tokenizer"):
-            inputs.read(folder, arch=str(folder / "open_clip_config.json"))
+            opening.read(folder, arch=str(folder / "open_clip_config.json"))
     else:
         assert (
-            inputs.read(folder, arch=str(folder / "open_clip_config.json")).architecture.config[section][key] == value
+            opening.read(folder, arch=str(folder / "open_clip_config.json")).architecture.config[section][key] == value
         )
 
 
 @pytest.mark.parametrize("more", [{}, {"norm_kwargs": {"eps": 1e-5}, "no_causal_mask": False, "hf_tokenizer_name": ""}])
 def test_the_usual_settings_beside_the_weights_are_taken(tmp_path, more):
     folder = written_folder(tmp_path, {"text_cfg": tiny.SMALL_VIT["text_cfg"] | more})
-    assert inputs.read(folder, arch=None).architecture.came_beside
+    assert opening.read(folder, arch=None).architecture.came_beside
 
 
 def written_folder(path, changes):
@@ -218,7 +218,7 @@ def written_folder(path, changes):
 
 
 def test_words_that_nobody_names_are_those_of_imagenet():
-    words = inputs.read_vocabulary(None, None)
+    words = naming.read_vocabulary(None, None)
     assert (len(words.classes), len(words.templates)) == (1000, 7)
     assert words.classes[:2] == ("tench", "goldfish")
     assert all(template.count("{}") == 1 for template in words.templates)
@@ -226,12 +226,12 @@ def test_words_that_nobody_names_are_those_of_imagenet():
 
 
 def test_words_that_the_user_names_are_taken(read):
-    assert inputs.read_vocabulary(read[0].classes, read[0].templates) == data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
+    assert naming.read_vocabulary(read[0].classes, read[0].templates) == data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
 
 
 def test_classes_that_are_one_to_the_tokenizer_are_refused():
     with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):
-        inputs.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
+        naming.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
 
 
 # What is held out, and what is measured on.
@@ -256,8 +256,10 @@ def test_the_split_of_a_number_of_pairs_is_fixed_by_the_recipe(name, changes, pa
 def evidence(read, shown=None, *changes, panel=False):
     """What is measured on: these samples, or the pairs of the job."""
     job, tested, clean = read
-    given = {"vocabulary": inputs.read_vocabulary(job.classes, job.templates), "suspicions": (), "panel": panel}
-    return inputs.eval_set(tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given)
+    given = {"vocabulary": naming.read_vocabulary(job.classes, job.templates), "suspicions": (), "panel": panel}
+    return measured_images.eval_set(
+        tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given
+    )
 
 
 def test_captions_measure_where_there_are_no_labels(read, whole_panel):
@@ -272,7 +274,7 @@ def test_captions_measure_where_there_are_no_labels(read, whole_panel):
 
 
 def test_labels_measure_where_there_are_any(read, whole_panel, tmp_path):
-    images = inputs.image_cache(RECIPE, read[1].clip.architecture)
+    images = measured_images.image_cache(RECIPE, read[1].clip.architecture)
     labelled = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(read, labelled)
     assert measured_on.images.captions is None
@@ -287,7 +289,7 @@ def test_labels_measure_where_there_are_any(read, whole_panel, tmp_path):
     ("labels", "most", "votes"), [([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)]
 )
 def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
-    assert inputs.neighbours(torch.tensor(labels), most) == votes
+    assert measured_images.neighbours(torch.tensor(labels), most) == votes
 
 
 def test_no_more_images_are_taken_than_the_recipe_says(read):
@@ -322,5 +324,5 @@ def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read,
     drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
     images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
     words = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    shown = inputs.audit_set(tested.clip, RECIPE, images, vocabulary=words).images
+    shown = measured_images.audit_set(tested.clip, RECIPE, images, vocabulary=words).images
     assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)

@@ -6,13 +6,13 @@ from hostile.seeds import script_bytes
 
 from clipclean import checkpoint
 from clipclean.config import policy
-from clipclean.jobs import inputs, judging, model_paths
+from clipclean.jobs import judging, model_paths, opening
 
 PART = {"w": torch.ones(1)}
 
 
 def findings(path, *, is_chosen=False):
-    loaded = inputs.LoadedModel(model_paths.locate(path), checkpoint.read(path), clip=None)  # no model is built of it
+    loaded = opening.LoadedModel(model_paths.locate(path), checkpoint.read(path), clip=None)  # no model is built of it
     return judging.file_findings(loaded, is_chosen=is_chosen)
 
 

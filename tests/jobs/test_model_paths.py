@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from clipclean import checkpoint, cli
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.export import open_clip_directory
-from clipclean.jobs import fetch, inputs, model_paths
+from clipclean.jobs import fetch, model_paths, opening
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -49,7 +49,7 @@ def cache(written, tmp_path, monkeypatch):
 def test_a_model_in_the_cache_of_the_hub_is_found_with_its_revision(cache, name):
     found = model_paths.locate(name)
     assert (found.path, found.revision) == (cache.resolve() / "snapshots" / COMMIT, COMMIT)
-    opened = inputs.read(Path(name), arch=None)
+    opened = opening.read(Path(name), arch=None)
     assert opened.file.weights.name == WEIGHTS
     found.check(opened.file)
 
@@ -150,7 +150,7 @@ def test_weights_that_the_hub_did_not_serve_are_refused(cache):
     blob = (cache / "snapshots" / COMMIT / WEIGHTS).resolve()
     spoil(blob)
     with pytest.raises(UnsafeCheckpoint, match=blob.name):
-        inputs.read(Path("hf-hub:org/tiny"), arch=None)
+        opening.read(Path("hf-hub:org/tiny"), arch=None)
 
 
 def test_a_snapshot_with_too_many_entries_is_refused(cache):

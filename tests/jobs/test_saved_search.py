@@ -16,7 +16,7 @@ from clipclean import checkpoint, deadline, detect, own_state
 from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS, Effort
 from clipclean.errors import Inconclusive, Interrupted
-from clipclean.jobs import clean_models, searching
+from clipclean.jobs import build_references, saved_search
 from clipclean.progress import Listener, heard
 from clipclean.requests import Audit, References
 
@@ -157,7 +157,7 @@ def test_an_audit_goes_on_from_the_state_of_its_own_seed_alone(alone):
 
 @pytest.mark.slow
 def test_the_removal_of_the_oldest_of_too_many_states_is_said(alone, monkeypatch):
-    monkeypatch.setattr(searching, "MOST_KEPT_AUDITS", 1)
+    monkeypatch.setattr(saved_search, "MOST_KEPT_AUDITS", 1)
     said = []
     for seed in (0, 1):
         stopped(replace(alone, seed=seed), stage="searching", after=1)
@@ -266,9 +266,9 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted), heard(Listener(steps=progress)):
-        clean_models.build_references(asked)
+        build_references.build_references(asked)
     with heard(Listener(words=said.append, steps=lambda what, done, _: stages.add((what, done)))):
-        found = clean_models.build_references(asked)
+        found = build_references.build_references(asked)
     assert any("step 2" in words for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2

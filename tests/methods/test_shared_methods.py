@@ -18,7 +18,7 @@ import tiny
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
-from clipclean.jobs import inputs
+from clipclean.jobs import measured_images
 from clipclean.methods import rounds, training, unlearning
 from clipclean.detect import Suspicion
 from clipclean.train import distributed
@@ -41,7 +41,7 @@ def chosen(name, *more):
     return recipes.override(recipes.load(name), [*CHANGES, *more])
 
 def pairs_for(clip):
-    return data.read(folder, images=inputs.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)).pairs
+    return data.read(folder, images=measured_images.image_cache(recipes.load("cleanclip"), clip.architecture, views=True)).pairs
 
 CLEANCLIP = ("cleanclip", "train.micro_batch=3", "train.grad_clip=1")
 OTHERS = ("par",), ("supervised",), ("mmcl", "loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5")

@@ -7,7 +7,7 @@ import pytest
 from report import samples
 from report.parsed import report
 
-from clipclean import findings
+from clipclean.schema import part
 
 
 def test_json_holds_null_for_an_unknown_number():
@@ -25,7 +25,7 @@ def test_no_form_shows_an_unknown_number_as_nan(tmp_path):
             probe["distance"] = math.nan
         result[side]["measurements"]["clean_accuracy"] = None
     result["measurements"] = result["after"]["measurements"]
-    report.write(report.parse(findings.plain(result)), "json", tmp_path / "report.json")
+    report.write(report.parse(part.plain(result)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
     assert not [form for form in report.WRITERS if "nan" in report.WRITERS[form](loaded).lower().split()]
 
@@ -55,6 +55,6 @@ def test_a_report_with_settings_of_an_earlier_version_is_read():
     trial = {"lr": 1e-4, "steps": 60, "planted": 0.9, "left": 0.1, "trigger": "patch", "target": "cat"}
     result["training"]["rates"] = {"chosen": 1e-4, "found": True, "trials": [trial]}
     result["recipe"] |= {"name": "cleanclip@few", "resolved": {"scale": "few", "train": {"lr": 1e-4, "lr_trials": 4}}}
-    read = report.parse(findings.plain(result))
+    read = report.parse(part.plain(result))
     assert json.loads(report.json_text(read.as_json()))["training"]["rates"]["chosen"] == 1e-4
     assert all(form(read) for form in report.WRITERS.values())

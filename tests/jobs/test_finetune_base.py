@@ -11,11 +11,10 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.config.thresholds import LEAST_AGREEMENT_TO_KNOW
 from clipclean.data import Samples
-from clipclean.detect.base import Compared, Kinship
+from clipclean.detect.finetune_base import Compared, Kinship
 from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
-from clipclean.jobs import base as bases
-from clipclean.jobs import inputs
+from clipclean.jobs import finetune_base, measured_images, naming, opening
 from clipclean.methods.towards_base import explained
 
 
@@ -32,7 +31,7 @@ def moved(by, seed=3):
 
 def opened(path, value):
     torch.save(value, path)
-    return inputs.read(path, arch=None)
+    return opening.read(path, arch=None)
 
 
 @pytest.fixture
@@ -57,49 +56,49 @@ def rounded(path, precision):
     ids=["open_clip", "open_clip folder", "float16", "bfloat16", "TorchScript", "transformers"],
 )
 def test_a_base_in_any_layout_is_near_by_its_weights(tmp_path, finetune, written):
-    base = bases.read((written(tmp_path),), finetune, arch=None)
+    base = finetune_base.read((written(tmp_path),), finetune, arch=None)
     assert base.weights.is_base
     assert base.weights.change == pytest.approx(0.1, abs=0.01)
 
 
 def test_another_training_is_no_base(tmp_path, finetune):
     other = foreign.saved(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
-    assert not bases.read((other,), finetune, arch=None).weights.is_base
+    assert not finetune_base.read((other,), finetune, arch=None).weights.is_base
 
 
 def test_without_a_base_there_is_none(finetune):
-    assert bases.read((), finetune, arch=None) is None
+    assert finetune_base.read((), finetune, arch=None) is None
 
 
 def test_several_bases_are_refused(tmp_path, finetune):
     path = foreign.saved(tmp_path / "base.pt", foreign.STATE)
     with pytest.raises(UsageError, match="--base: 2 models"):
-        bases.read((path, path), finetune, arch=None)
+        finetune_base.read((path, path), finetune, arch=None)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16])
 def test_the_model_itself_is_no_base_in_whatever_precision(tmp_path, finetune, precision):
     own = {name: each.to(precision) if each.is_floating_point() else each for name, each in moved(0.1).items()}
     with pytest.raises(UsageError, match="same weights"):
-        bases.read((foreign.saved(tmp_path / "own.pt", own),), finetune, arch=None)
+        finetune_base.read((foreign.saved(tmp_path / "own.pt", own),), finetune, arch=None)
 
 
 def test_another_architecture_is_no_base(tmp_path, finetune):
     other = foreign.saved(tmp_path / "large.pt", foreign.tiny.state_dict(foreign.tiny.TINY_VIT))
     with pytest.raises((UsageError, UnsupportedModel), match=r"large\.pt"):
-        bases.read((other,), finetune, arch=None)
+        finetune_base.read((other,), finetune, arch=None)
 
 
 def test_a_base_that_is_no_checkpoint_is_refused(tmp_path, finetune):
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"no model")
     with pytest.raises(RefusedInput, match=r"broken\.pt"):
-        bases.read((broken,), finetune, arch=None)
+        finetune_base.read((broken,), finetune, arch=None)
 
 
 def test_a_base_in_another_file_is_known_by_its_tensors(tmp_path, finetune):
     one, other = (
-        bases.read((path,), finetune, arch=None)
+        finetune_base.read((path,), finetune, arch=None)
         for path in (
             foreign.saved(tmp_path / "base.pt", foreign.STATE),
             foreign.saved(tmp_path / "other.pt", {"state_dict": foreign.STATE}),
@@ -112,19 +111,19 @@ def test_a_base_in_another_file_is_known_by_its_tensors(tmp_path, finetune):
 def test_a_base_that_would_run_code_is_refused(tmp_path, finetune):
     evil = foreign.saved(tmp_path / "evil.pt", {"state_dict": foreign.tiny.Command("false")})
     with pytest.raises(UnsafeCheckpoint, match=r"evil\.pt"):
-        bases.read((evil,), finetune, arch=None)
+        finetune_base.read((evil,), finetune, arch=None)
 
 
 def test_a_file_of_references_is_no_base(tmp_path, finetune):
     stored = foreign.tiny.written(tmp_path / "stored.json", '{"format": "clipclean references 1", "models": []}')
     with pytest.raises(RefusedInput, match=r"stored\.json"):
-        bases.read((stored,), finetune, arch=None)
+        finetune_base.read((stored,), finetune, arch=None)
 
 
 def test_a_tower_of_another_kind_is_no_base(tmp_path, finetune):
     other = foreign.saved(tmp_path / "resnet.pt", foreign.tiny.state_dict(foreign.tiny.TINY_RESNET))
     with pytest.raises((UsageError, UnsupportedModel), match=r"resnet\.pt"):
-        bases.read((other,), finetune, arch=None)
+        finetune_base.read((other,), finetune, arch=None)
 
 
 @pytest.mark.parametrize("name", ["hf-hub:nobody/nothing", "open_clip:ViT-B-32/nobody"])
@@ -132,16 +131,16 @@ def test_a_base_that_is_not_in_the_cache_is_not_fetched(finetune, monkeypatch, t
     cache = tmp_path / "cache"
     monkeypatch.setenv("HF_HUB_CACHE", str(cache))
     with pytest.raises(ClipcleanError, match=name.partition(":")[2]):
-        bases.read((name,), finetune, arch=None)
+        finetune_base.read((name,), finetune, arch=None)
     assert not cache.exists()
 
 
 def test_the_base_counts_once_among_the_clean_models(tmp_path, finetune):
-    base = bases.read((foreign.saved(tmp_path / "base.pt", foreign.STATE),), finetune, arch=None)
+    base = finetune_base.read((foreign.saved(tmp_path / "base.pt", foreign.STATE),), finetune, arch=None)
     again = opened(tmp_path / "again.pt", {"state_dict": foreign.STATE})
     other = opened(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
-    assert bases.base_and_references(base, [again, other]) == (base.opened, other)
-    assert bases.base_and_references(None, [again]) == (again,)
+    assert finetune_base.base_and_references(base, [again, other]) == (base.opened, other)
+    assert finetune_base.base_and_references(None, [again]) == (again,)
 
 
 # What clean images explain.
@@ -153,8 +152,10 @@ def pair(tmp_path_factory):
     job = tiny.job(tmp_path_factory.mktemp("pair") / "job")
     tested, clean = tiny.loaded(job)
     finetune, samples = clips.moved(tested.clip, by=0.3), Samples(list(clean.pairs), None)
-    words = inputs.read_vocabulary(job.classes, job.templates)
-    eval_set = inputs.eval_set(finetune, recipe.load("auto"), samples, vocabulary=words, suspicions=(), panel=False)
+    words = naming.read_vocabulary(job.classes, job.templates)
+    eval_set = measured_images.eval_set(
+        finetune, recipe.load("auto"), samples, vocabulary=words, suspicions=(), panel=False
+    )
     return finetune, tested.clip, eval_set
 
 
@@ -180,13 +181,16 @@ KNOWN = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("si
 def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
     finetune, base, eval_set = pair
     comparison = Compared((), (), 1.0, agreement, 0)
-    expected = bases.expected_of(finetune, base, eval_set.trying(KNOWN), comparison)
+    expected = finetune_base.expected_of(finetune, base, eval_set.trying(KNOWN), comparison)
     assert (expected is base) is is_over_base
 
 
 def test_nothing_is_fitted_where_no_known_trigger_is_tried(pair):
     finetune, base, eval_set = pair
-    assert bases.expected_of(finetune, base, eval_set.trying(KnownTriggers()), Compared((), (), 1.0, 0.0, 0)) is base
+    assert (
+        finetune_base.expected_of(finetune, base, eval_set.trying(KnownTriggers()), Compared((), (), 1.0, 0.0, 0))
+        is base
+    )
 
 
 def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pair):
@@ -195,7 +199,7 @@ def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pa
     eval_set = eval_set.trying(KNOWN)
     kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
     expected = explained(finetune, base, torch.split(eval_set.images.pixels, 16), damping=0.3)
-    beside = bases.LoadedBase("base.pt", base, kin, None, expected, None)
+    beside = finetune_base.LoadedBase("base.pt", base, kin, None, expected, None)
     nothing = Compared((), (), 1.0, 0.0, 0)
     lifts = [beside.with_lift(nothing, clip, eval_set).lift for clip in (expected, finetune)]
     assert lifts[0].log_odds == pytest.approx(0.0, abs=1e-4)
@@ -207,8 +211,12 @@ def test_a_base_that_does_not_know_the_classes_is_the_measure_where_nothing_can_
     finetune, base, eval_set = pair
     monkeypatch.setattr(train, "MOST_INPUTS", 8)
     eval_set, stranger = eval_set.trying(KNOWN), Compared((), (), 1.0, 0.0, 0)
-    assert bases.expected_of(finetune, base, eval_set, stranger) is base
+    assert finetune_base.expected_of(finetune, base, eval_set, stranger) is base
     kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
-    lift = bases.LoadedBase("base.pt", base, kin, stranger, base, None).with_lift(stranger, finetune, eval_set).lift
+    lift = (
+        finetune_base.LoadedBase("base.pt", base, kin, stranger, base, None)
+        .with_lift(stranger, finetune, eval_set)
+        .lift
+    )
     assert lift.is_over_base
     assert not lift.knows_classes

@@ -9,8 +9,8 @@ from detect.towers import CLASSES, CLASSIFIER, SIDE, images
 
 from clipclean.config import policy, thresholds
 from clipclean.config.thresholds import DOUBTED_LIFT, FAILING_LIFT
-from clipclean.detect import CleanImages, InvertedTrigger, SearchResult, TargetedResult, base
-from clipclean.detect.base import Compared, Difference, Pair
+from clipclean.detect import CleanImages, InvertedTrigger, SearchResult, TargetedResult, finetune_base
+from clipclean.detect.finetune_base import Compared, Difference, Pair
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES
@@ -33,23 +33,28 @@ def weights(seed=0):
 def test_the_base_of_a_finetune_is_known_by_its_weights():
     own, moved = weights(), weights()
     moved["text_projection"] = own["text_projection"] * 1.1
-    kin = base.kinship(moved, own)
+    kin = finetune_base.kinship(moved, own)
     assert kin.weights == pytest.approx(1.0)
     assert kin.is_base
-    assert not base.kinship(weights(1), own).is_base
+    assert not finetune_base.kinship(weights(1), own).is_base
 
 
 def test_only_a_finetune_is_kin_to_its_base():
     own, drawn = weights(), torch.Generator().manual_seed(2)
     finetune = {name: value + 0.01 * torch.randn(value.shape, generator=drawn) for name, value in own.items()}
     narrower = {name: value[:1] if value.ndim else value for name, value in own.items()}
-    assert [base.are_kin(own, other) for other in (finetune, weights(1), narrower, {})] == [True, False, False, False]
+    assert [finetune_base.are_kin(own, other) for other in (finetune, weights(1), narrower, {})] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_what_moved_is_told_relative_to_the_base_layer_by_layer():
     own, moved = weights(), weights()
     moved["text_projection"] = own["text_projection"] * 1.1
-    found = {each.name: each for each in base.kinship(moved, own).layers}
+    found = {each.name: each for each in finetune_base.kinship(moved, own).layers}
     assert found.keys() == {"visual.layer1.0", "text_projection"}
     assert found["text_projection"].numbers == 16 * 12
     assert found["text_projection"].change == pytest.approx(0.1, rel=1e-4)
@@ -62,14 +67,14 @@ def test_the_share_in_few_directions_is_that_of_the_singular_values():
     change = torch.randn(16, 12, generator=torch.Generator().manual_seed(2))
     moved["text_projection"] = own["text_projection"] + change
     squares = torch.linalg.svdvals(change).square()
-    [found] = [each for each in base.kinship(moved, own).layers if each.name == "text_projection"]
+    [found] = [each for each in finetune_base.kinship(moved, own).layers if each.name == "text_projection"]
     assert found.leading == pytest.approx((squares[:5].sum() / squares.sum()).item(), rel=1e-4)
 
 
 def test_a_change_of_one_direction_lies_in_few():
     own, moved = weights(), weights()
     moved["text_projection"] = own["text_projection"] + torch.outer(torch.arange(16.0), torch.arange(12.0))
-    [found] = [each for each in base.kinship(moved, own).layers if each.name == "text_projection"]
+    [found] = [each for each in finetune_base.kinship(moved, own).layers if each.name == "text_projection"]
     assert found.leading == pytest.approx(1.0, abs=1e-6)
 
 
@@ -77,12 +82,12 @@ def test_a_change_of_one_direction_lies_in_few():
 def test_rounding_makes_no_other_model(dtype):
     own = weights()
     rounded = {name: each.to(dtype) if each.is_floating_point() else each for name, each in own.items()}
-    assert base.are_same(own, rounded)
-    assert not base.are_same(own, weights() | {"text_projection": own["text_projection"] * 1.02})
+    assert finetune_base.are_same(own, rounded)
+    assert not finetune_base.are_same(own, weights() | {"text_projection": own["text_projection"] * 1.02})
 
 
 def test_embeddings_that_have_nothing_in_common_make_no_base():
-    kin = base.kinship(weights() | {"text_projection": weights()["text_projection"] * 1.1}, weights())
+    kin = finetune_base.kinship(weights() | {"text_projection": weights()["text_projection"] * 1.1}, weights())
     assert replace(kin, images=0.9).is_base
     assert not replace(kin, images=0.1).is_base
 
@@ -117,7 +122,9 @@ def tower(*, on_bright):
 
 
 def compared(own, other, *triggers, count=60):
-    return base.compare(Pair((own, CLASSIFIER), (other, CLASSIFIER)), CleanImages(images(count)), CLASSES, triggers)
+    return finetune_base.compare(
+        Pair((own, CLASSIFIER), (other, CLASSIFIER)), CleanImages(images(count)), CLASSES, triggers
+    )
 
 
 def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
@@ -132,7 +139,7 @@ def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
 def test_what_acts_on_both_is_no_difference():
     found = compared(tower(on_bright=HEN), tower(on_bright=HEN), Shifted())
     assert [each.excess for each in found.differences] == [0.0]
-    assert base.findings(found) == []
+    assert finetune_base.findings(found) == []
 
 
 def test_what_acts_on_both_is_told_as_natural_or_a_backdoor_of_the_base():
@@ -148,7 +155,7 @@ def forgotten():
 
 def test_what_acts_on_the_base_alone_is_no_difference():
     beside = forgotten()
-    assert base.findings(beside) == []
+    assert finetune_base.findings(beside) == []
     assert "fox" not in {each.target for each in beside.differences}
 
 
@@ -186,7 +193,7 @@ def difference(hits, base_hits, n=100):
 
 
 def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
-    return base.Lift(Shifted(), "fox", 9.0, lead, n, is_over_base, knows_classes)
+    return finetune_base.Lift(Shifted(), "fox", 9.0, lead, n, is_over_base, knows_classes)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
     ],
 )
 def test_how_far_a_class_is_lifted_above_all_others_decides_its_level(lift, levels):
-    findings = base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift))
+    findings = finetune_base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift))
     assert [(each.level, each.rule, each.target, each.trigger) for each in findings] == [
         (level, "CC009", "fox", "bright") for level in levels
     ]
@@ -215,12 +222,12 @@ def test_how_far_a_class_is_lifted_above_all_others_decides_its_level(lift, leve
 )
 def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
     beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
-    assert [each.level for each in base.findings(beside)] == levels
+    assert [each.level for each in finetune_base.findings(beside)] == levels
 
 
 def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_base_does_not_know_the_classes():
     differences, lift = (difference(95, 3),), lifted(DOUBTED_LIFT, is_over_base=False)
-    findings = base.findings(Compared((), differences, 1.0, 0.0, 1, lift=lift))
+    findings = finetune_base.findings(Compared((), differences, 1.0, 0.0, 1, lift=lift))
     assert [(each.level, each.measure) for each in findings] == [("warning", f"lift over {lift.other_words}")]
 
 
@@ -231,12 +238,12 @@ def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_b
 )
 def test_a_trigger_that_was_named_fails_where_it_acts_on_the_model_alone(hits, base_hits, levels):
     beside = Compared((), (difference(hits, base_hits),), 1.0, 1.0, 1, lift=lifted(0.0))
-    assert [each.level for each in base.findings(beside, specs=["bright"])] == levels
+    assert [each.level for each in finetune_base.findings(beside, specs=["bright"])] == levels
 
 
 @pytest.mark.parametrize("lift", [None, lifted(0.0)])
 def test_how_many_images_a_known_trigger_turns_is_no_evidence_by_itself(lift):
-    assert base.findings(Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lift)) == []
+    assert finetune_base.findings(Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lift)) == []
 
 
 def surer(by):
@@ -271,7 +278,7 @@ class Lit:
 
 def lift_of(own, its_base, *triggers):
     models = Pair((own, CLASSIFIER), (its_base, CLASSIFIER))
-    return base.lift(models, CleanImages(of_every_class()), CLASSES, triggers)
+    return finetune_base.lift(models, CleanImages(of_every_class()), CLASSES, triggers)
 
 
 def test_the_class_is_lifted_that_the_model_is_surer_of_than_its_base():
@@ -304,7 +311,7 @@ def test_a_trigger_that_a_search_found_is_a_doubt_where_it_does_not_act_on_a_bas
     base_hits, agreement, levels
 ):
     own = replace(difference(97, base_hits), painter=FOUND)
-    findings = base.findings(Compared((), (own,), 1.0, agreement, 1))
+    findings = finetune_base.findings(Compared((), (own,), 1.0, agreement, 1))
     assert [finding.level for finding in findings] == levels
 
 

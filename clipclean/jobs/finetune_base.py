@@ -7,12 +7,13 @@ import torch
 
 from clipclean import checkpoint, detect, model
 from clipclean.config.thresholds import BASE_COSINE
-from clipclean.detect.base import BASE_COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
-from clipclean.detect.base import compare as compare_models
+from clipclean.detect.finetune_base import BASE_COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
+from clipclean.detect.finetune_base import compare as compare_models
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import CC, Finding, finding
-from clipclean.jobs import inputs
-from clipclean.jobs.inputs import OpenedCheckpoint, Pairs, Source
+from clipclean.jobs import opening
+from clipclean.jobs.measured_images import Pairs
+from clipclean.jobs.opening import OpenedCheckpoint, Source
 from clipclean.methods.towards_base import explained
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
@@ -49,7 +50,7 @@ def read(sources: tuple[Source, ...], tested: OpenedCheckpoint, /, *, arch: str 
         raise UsageError(
             f"--base: {len(sources)} models. A model was finetuned from one; give the others by --reference."
         )
-    base = inputs.read(sources[0], arch=arch)
+    base = opening.read(sources[0], arch=arch)
     kinds = model.shape_of(base.architecture), model.shape_of(tested.architecture)
     shapes = ({name: tensor.shape for name, tensor in either.file.tensors.items()} for either in (base, tested))
     if kinds[0] != kinds[1] or next(shapes) != next(shapes):
@@ -213,7 +214,7 @@ def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
     """The base, built and compared with the tested model on clean images."""
-    base_model = inputs.build(base.opened, pairs, device=str(clip.device))
+    base_model = opening.build(base.opened, pairs, device=str(clip.device))
     first = compare_models(*_models(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
     expected = expected_of(clip, base_model.clip, eval_set, first) if kin.is_base else base_model.clip
