@@ -10,7 +10,6 @@ FROM ${BASE} AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY clipclean clipclean
-COPY recipes recipes
 COPY docs docs
 COPY ci/gate.sh ci/gate.sh
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .

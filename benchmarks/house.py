@@ -34,6 +34,7 @@ WHY = 0.08  # comment lines a line of code, there
 VAGUE = (
     "found", "told", "given", "asked", "seen", "made", "ready", "each", "measured", "named", "opened", "shown", "hit", "tried", "taken",
     "caught", "cleaned", "listed", "counted", "changed", "wanted", "chosen", "built", "held", "drawn", "audited", "considered", "compared",
+    "place", "places", "how", "some", "one", "every", "hits", "ends",
 )
 # fmt: on
 TEST_NAME = re.compile(r"^ *def (test_\w+)", re.M)

@@ -196,7 +196,10 @@ def _efforts() -> str:
         *("steps of its brief search", "image passes"),
     )
     rows = [
-        (name, *map(str, (e.restarts, e.steps, e.most, e.searched(effort.LONG_LIST), e.sweep, e.costs)))
+        (
+            name,
+            *map(str, (e.restarts, e.steps, e.full_list_limit, e.classes_searched(effort.LONG_LIST), e.sweep, e.costs)),
+        )
         for name, e in effort.EFFORTS.items()
     ]
     return _table(heads, rows)

@@ -76,9 +76,9 @@ def remove(folder: Path, name: str, /) -> None:
             (folder / parent).rmdir()
 
 
-def together(places: Sequence[Path], /) -> str:
+def together(paths: Sequence[Path], /) -> str:
     """Several places in one word, as an option takes them."""
-    return "::".join(map(str, places))
+    return "::".join(map(str, paths))
 
 
 def nearest(path: Path, /) -> Path:

@@ -68,10 +68,10 @@ def private(folder: Path, /) -> None:
     top = home()
     try:
         top.parent.mkdir(parents=True, exist_ok=True)
-        for place in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
+        for directory in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
             with contextlib.suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            _check_private(place)
+                directory.mkdir(mode=0o700)
+            _check_private(directory)
     except OSError as error:
         raise ResourceError(
             f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {STATE_VARIABLE}."
@@ -128,7 +128,7 @@ def _read_mark(folder: Path) -> Note:
 def saved_states() -> list[SavedState]:
     """The states of runs, the newest first: folders that ``mark`` marked. Links and what else lies there are left out."""
     states = []
-    for folder in (place for name in FOLDERS for place in (home() / name).glob("[0-9a-f]*")):
+    for folder in (state_folder for name in FOLDERS for state_folder in (home() / name).glob("[0-9a-f]*")):
         values = _read_mark(folder)
         if not values or folder.is_symlink() or folder.parent.is_symlink():
             continue
@@ -140,7 +140,7 @@ def saved_states() -> list[SavedState]:
 
 
 @contextlib.contextmanager
-def locked(place: Path, /) -> Iterator[None]:
+def locked(state_path: Path, /) -> Iterator[None]:
     """Lock an output for one process, by the place of its state.
 
     The lock lies beside the folder of the state and stays: a lock that is removed can be held twice.
@@ -149,14 +149,14 @@ def locked(place: Path, /) -> Iterator[None]:
         UsageError: another process works on the same output.
         ResourceError: the lock cannot be made, or others may write where it lies.
     """
-    private(place.parent)
-    lock = filelock.FileLock(place.with_suffix(".lock"), timeout=0, mode=0o600)
+    private(state_path.parent)
+    lock = filelock.FileLock(state_path.with_suffix(".lock"), timeout=0, mode=0o600)
     try:
         lock.acquire()
     except filelock.Timeout as error:
         raise UsageError("Another clipclean run is writing this output. Wait for it, or name another --out.") from error
     except OSError as error:
-        raise files.cannot_write(place, error) from error
+        raise files.cannot_write(state_path, error) from error
     try:
         yield
     finally:
@@ -165,22 +165,22 @@ def locked(place: Path, /) -> Iterator[None]:
 
 def note(out: Path, value: Note | None, /) -> None:
     """Keep one note on an output, whole or not at all, in the place of an earlier one; None removes it."""
-    place = place_of(out)
-    private(place.parent)
+    state_path = place_of(out)
+    private(state_path.parent)
     if value is None:
-        place.with_suffix(".json").unlink(missing_ok=True)
+        state_path.with_suffix(".json").unlink(missing_ok=True)
     else:
-        files.write_text(place.with_suffix(".json"), json.dumps(value))
+        files.write_text(state_path.with_suffix(".json"), json.dumps(value))
 
 
 def noted(out: Path, /) -> Note | None:
     """The note on an output, if there is one that can be read."""
-    place = place_of(out).with_suffix(".json")
-    if not place.is_file():
+    state_path = place_of(out).with_suffix(".json")
+    if not state_path.is_file():
         return None
-    private(place.parent)
+    private(state_path.parent)
     try:
-        value = json.loads(place.read_bytes())
+        value = json.loads(state_path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -114,7 +114,7 @@ def is_whole_history() -> bool:
 
 def cited() -> list[tuple[str, str]]:
     """Each commit that a page or a comment names as its evidence, with the first file that does."""
-    sources = [path for room in ("clipclean", "tests", "benchmarks", "recipes") for path in (ROOT / room).rglob("*.*")]
+    sources = [path for room in ("clipclean", "tests", "benchmarks") for path in (ROOT / room).rglob("*.*")]
     places = {}
     for path in [*PAGES.values(), *(path for path in sorted(sources) if path.suffix in {".py", ".md", ".sh", ".yaml"})]:
         for commit in re.findall(r"\bcommits?\s+`?([0-9a-f]{7,40})\b", path.read_text(encoding="utf-8")):

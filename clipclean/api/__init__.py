@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from clipclean import requests
 from clipclean.api.arguments import explained, requested
 from clipclean.progress import Progress
-from clipclean.requests import DropRule, EffortName, Model, Place, PrecisionName, ScreenRule
+from clipclean.requests import DropRule, EffortName, Model, PrecisionName, ScreenRule, StrPath
 
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from clipclean.schema.results import Exported, Inspection, PlantedModel, ReferencesFile, Screening
 
 # What a function takes; a request has it completed: a place as a path, several as a tuple.
-Places: TypeAlias = Place | Sequence[Place]
-Data: TypeAlias = Place  # which may name several by ``::``
-Names: TypeAlias = Place | Sequence[str]  # a file with one a line, or the names themselves
+StrPaths: TypeAlias = StrPath | Sequence[StrPath]
+Data: TypeAlias = StrPath  # which may name several by ``::``
+Names: TypeAlias = StrPath | Sequence[str]  # a file with one a line, or the names themselves
 Texts: TypeAlias = str | Sequence[str]
 Labels: TypeAlias = Mapping[str, str] | None
 Changes: TypeAlias = Sequence[str] | Mapping[str, object]
@@ -34,12 +34,12 @@ def audit(
     model: Model,
     /,
     *,
-    data: Places | None = None,
+    data: StrPaths | None = None,
     reference: Models = (),
-    references: Places = (),
+    references: StrPaths = (),
     base: Models = (),
     effort: EffortName = "standard",
-    save_triggers: Place | None = None,
+    save_triggers: StrPath | None = None,
     power: bool = False,
     search: bool = True,
     trigger: Texts = (),
@@ -49,7 +49,7 @@ def audit(
     weights: str | None = None,
     classes: Names | None = None,
     templates: Names | None = None,
-    policy: "Place | Policy | None" = None,
+    policy: "StrPath | Policy | None" = None,
     ignore: Texts = (),
     seed: int = 0,
     device: str = "auto",
@@ -67,7 +67,7 @@ def audit(
 @explained(requests.Sanitize)
 def sanitize(
     model: Model,
-    data: Places,
+    data: StrPaths,
     /,
     *,
     eval_data: Data | None = None,
@@ -81,9 +81,9 @@ def sanitize(
     arch: str | None = None,
     weights: str | None = None,
     reference: Models = (),
-    references: Places = (),
+    references: StrPaths = (),
     base: Models = (),
-    recipe: "Place | Recipe | None" = None,
+    recipe: "StrPath | Recipe | None" = None,
     set: Changes = (),
     screen: ScreenRule = "report",
     precision: PrecisionName | None = None,
@@ -91,13 +91,13 @@ def sanitize(
     target: str | None = None,
     panel: bool = True,
     search: bool = True,
-    policy: "Place | Policy | None" = None,
+    policy: "StrPath | Policy | None" = None,
     ignore: Texts = (),
     max_accuracy_loss: float | None = None,
     keep_failed: bool = False,
-    out: Place = "clipclean-out",
+    out: StrPath = "clipclean-out",
     format: Texts = ("open_clip",),
-    log_dir: Place | None = None,
+    log_dir: StrPath | None = None,
     log_to: Texts = (),
     label: Labels = None,
     force: bool = False,
@@ -131,7 +131,7 @@ def screen(
     false_drop_rate: float | None = None,
     trusted: Data | None = None,
     trigger: Texts = (),
-    save_kept: Place | None = None,
+    save_kept: StrPath | None = None,
     top: int = 100,
     download: bool = False,
     arch: str | None = None,
@@ -156,8 +156,8 @@ def export(
     /,
     *,
     format: Texts,
-    out: Place = "clipclean-out",
-    data: Places | None = None,
+    out: StrPath = "clipclean-out",
+    data: StrPaths | None = None,
     image_key: str | None = None,
     caption_key: str | None = None,
     download: bool = False,
@@ -183,14 +183,14 @@ def export(
 @explained(requests.Plant)
 def plant(
     model: Model,
-    data: Places,
+    data: StrPaths,
     /,
     *,
     trigger: str,
     target: str,
     image_key: str | None = None,
     caption_key: str | None = None,
-    out: Place,
+    out: StrPath,
     eval_data: Data | None = None,
     rate: float | None = None,
     steps: int | None = None,
@@ -221,7 +221,7 @@ def references(
     models: Models,
     /,
     *,
-    out: Place,
+    out: StrPath,
     data: Data | None = None,
     effort: EffortName = "standard",
     download: bool = False,
@@ -256,7 +256,7 @@ def inspect(
 
 
 @explained(requests.Verify)
-def verify(folder: Place, /, *, public_key: Place | None = None) -> "Verification":
+def verify(folder: StrPath, /, *, public_key: StrPath | None = None) -> "Verification":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:

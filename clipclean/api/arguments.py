@@ -53,10 +53,10 @@ def explained(kind: type[object], /) -> Callable[[Callable[Arguments, Outcome]],
 
     def decorated(function: Callable[Arguments, Outcome]) -> Callable[Arguments, Outcome]:
         @functools.wraps(function)
-        def checked(*places: Arguments.args, **keywords: Arguments.kwargs) -> Outcome:
+        def checked(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Outcome:
             for name in keywords.keys() & GONE:
                 raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
-            return function(*places, **keywords)
+            return function(*arguments, **keywords)
 
         lines = "\n".join(f"    {name}: {opt.explanation}" for name, opt in requests.options(kind).items())
         head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
@@ -72,7 +72,7 @@ def request_of(kind: type[Request], arguments: Mapping[str, object], /) -> Reque
     Raises:
         UsageError: a value is none that the command line would take.
     """
-    known = requests.options(kind)
+    options_by_name = requests.options(kind)
     for field in fields(kind):  # type: ignore[arg-type] # a dataclass
         default = field.default if field.default_factory is MISSING else None
         if arguments[field.name] is None and default not in (None, ()):
@@ -80,32 +80,32 @@ def request_of(kind: type[Request], arguments: Mapping[str, object], /) -> Reque
                 raise UsageError(f"{field.name}: None is no value, and there is no default. Give one.")
             default = str(default) if isinstance(default, Path) else default
             raise UsageError(f"{field.name}: None is no value. Leave it out for the default, {default!r}.")
-    return kind(**{name: completed(name, known[name], value) for name, value in arguments.items()})
+    return kind(**{name: completed(name, options_by_name[name], value) for name, value in arguments.items()})
 
 
-def completed(name: str, known: Opt, value: object, /) -> object:
+def completed(name: str, option: Opt, value: object, /) -> object:
     """An argument of a function as a request has it: a place as a path, several as a tuple.
 
     Raises:
         UsageError: the command line would not take it, or would take it for another value.
     """
-    if isinstance(value, Mapping) and known.is_several:
+    if isinstance(value, Mapping) and option.is_several:
         value = [f"{key}={item}" for key, item in value.items()]
     values: object = None
-    if known.takes is requests.TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
+    if option.value_type is requests.TEXT_FILE and isinstance(value, list | tuple):  # the names themselves, and no file
         values = tuple(_checked(name, Opt(), item) for item in value)
-    elif known.is_several:
+    elif option.is_several:
         many = value if isinstance(value, list | tuple) else () if value is None else (value,)
-        values = tuple(_checked(name, known, item) for item in many)
+        values = tuple(_checked(name, option, item) for item in many)
     elif value is not None:
-        values = _checked(name, known, value)
-    return known.gather(values) if known.gather else values
+        values = _checked(name, option, value)
+    return option.gather(values) if option.gather else values
 
 
-def _checked(name: str, known: Opt, value: object) -> object:
+def _checked(name: str, option: Opt, value: object) -> object:
     if isinstance(value, str):
         value = str.__str__(value)  # of a class of the caller's own nothing but its text counts
-    if (kind := known.kind) is not None and not isinstance(kind, click.Path):
+    if (kind := option.kind) is not None and not isinstance(kind, click.Path):
         try:
             typed_value = kind.convert(value, None, None)
         except (click.BadParameter, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -115,16 +115,16 @@ def _checked(name: str, known: Opt, value: object) -> object:
                 f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {typed_value!r}."
             )
         return typed_value
-    is_called = known.has == "__call__"
+    is_called = option.python_attribute == "__call__"
     if isinstance(value, str | os.PathLike) and not is_called:
         text = _text_of(name, value)
         requests.check_text(name, text)
-        if known.is_path:
+        if option.is_path:
             requests.check_path(name, Path(text))
-        return Path(text) if known.is_path else text
-    if known.has and hasattr(value, known.has):
+        return Path(text) if option.is_path else text
+    if option.python_attribute and hasattr(value, option.python_attribute):
         return value
-    what = "an open_clip module or a path" if known.is_model else "a path" if known.is_path else "a text"
+    what = "an open_clip module or a path" if option.is_model else "a path" if option.is_path else "a text"
     what = "a function" if is_called else what
     raise UsageError(f"{name}: {printable(repr(value)[:80])} is of type {type(value).__name__}. Give {what}.")
 

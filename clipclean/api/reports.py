@@ -7,11 +7,11 @@ from clipclean import requests
 from clipclean.api.arguments import explained, path_of, requested
 from clipclean.errors import UsageError
 from clipclean.progress import Progress
-from clipclean.requests import Model, Place
+from clipclean.requests import Model, StrPath
 from clipclean.schema.report_forms import FORM_BY_SUFFIX, form_of
 
 if TYPE_CHECKING:
-    from clipclean.api import Names, Places, Texts
+    from clipclean.api import Names, StrPaths, Texts
     from clipclean.report import Comparison, Report
     from clipclean.schema.results import ComparedModels
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @explained(requests.Compare)
 def _with_base(
     model: Model,
-    later: Place | None = None,
+    later: StrPath | None = None,
     /,
     *,
     base: "Model | None" = None,
-    data: "Places | None" = None,
+    data: "StrPaths | None" = None,
     trigger: "Texts" = (),
     download: bool = False,
     arch: str | None = None,
@@ -41,11 +41,11 @@ def _with_base(
 
 
 @overload
-def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison": ...
+def compare(earlier: "StrPath | Report", later: "StrPath | Report", /) -> "Comparison": ...
 @overload
 def compare(model: "Model", /, *, base: "Model", **options: object) -> "ComparedModels": ...
 def compare(
-    earlier: "Model | Report", later: "Place | Report | None" = None, /, **options: object
+    earlier: "Model | Report", later: "StrPath | Report | None" = None, /, **options: object
 ) -> "Comparison | ComparedModels":
     """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
 
@@ -69,19 +69,19 @@ def compare(
     return report.compare(reports[0], reports[1])
 
 
-def save(report: "Report", path: Place, /) -> None:
+def save(report: "Report", path: StrPath, /) -> None:
     """Write a report in the format that the suffix of a file names: .json, .html, .md, .sarif, .xml (JUnit) or .txt.
 
     Raises:
         UsageError: the suffix names no format.
         ResourceError: the file cannot be written.
     """
-    place = path_of("path", path)
-    form = form_of(str(place))
+    report_path = path_of("path", path)
+    form = form_of(str(report_path))
     if not form:
-        raise UsageError(f"{str(place)!a}: the suffix names no format. End it in {', '.join(FORM_BY_SUFFIX)}.")
+        raise UsageError(f"{str(report_path)!a}: the suffix names no format. End it in {', '.join(FORM_BY_SUFFIX)}.")
     from clipclean import report as reports
 
     if not isinstance(report, reports.Report):
         raise UsageError(f"report: it is of type {type(report).__name__}. Give what audit() or sanitize() returns.")
-    reports.write(report, form, place)
+    reports.write(report, form, report_path)

@@ -57,9 +57,9 @@ def check(*sources: object) -> None:
     reports = [(f"--report {output.format}={output.path}", output.path) for output in outputs]
     for name, path in reports:
         check_report(name, path)
-    inputs = [*_places(options, lambda opt: opt.reads != "")]
-    folders = [*_places(options, lambda opt: opt.writes in ("folder", "log"))]
-    outputs_written = [*_places(options, lambda opt: opt.writes == "file"), *reports]
+    inputs = [*_paths_of(options, lambda opt: opt.reads != "")]
+    folders = [*_paths_of(options, lambda opt: opt.writes in ("folder", "log"))]
+    outputs_written = [*_paths_of(options, lambda opt: opt.writes == "file"), *reports]
     for (name, path), (what, input_) in itertools.product(outputs_written, inputs):
         if _same(path, input_) or _holds(input_, path) or _is_shard(path, input_):
             raise UsageError(f"{name} would write over {what} ({input_}), or into it. {NAME_ANOTHER}")
@@ -113,7 +113,9 @@ def check_reports(folder: Path | None, names: Sequence[str], /) -> None:
         check_report(f"--report-dir: {name}", folder / name)
 
 
-def _places(options: Sequence[tuple[str, Opt, object]], is_of: Callable[[Opt], bool], /) -> Iterator[tuple[str, Path]]:
+def _paths_of(
+    options: Sequence[tuple[str, Opt, object]], is_of: Callable[[Opt], bool], /
+) -> Iterator[tuple[str, Path]]:
     """The paths in the options of some kind, each with its purpose."""
     for name, opt, value in options:
         for item in (value if isinstance(value, tuple) else (value,)) if is_of(opt) else ():
@@ -151,6 +153,6 @@ def _overlap(folder: Path, path: Path) -> bool:
 
 def _is_shard(path: Path, pattern: Path) -> bool:
     """Whether a path may be one of the shards that a pattern stands for."""
-    place, pattern_rest = _split(pattern)
-    whole = f"{glob.escape(str(place))}/{re.sub(r'{.*}', '*', str(pattern_rest))}"
+    folder_text, pattern_rest = _split(pattern)
+    whole = f"{glob.escape(str(folder_text))}/{re.sub(r'{.*}', '*', str(pattern_rest))}"
     return pattern_rest != Path() and fnmatch.fnmatchcase(str(path.resolve()), whole)

@@ -55,7 +55,7 @@ def finetune(
     plan = data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=run.seed)
     batches = loader.batches(plan, pairs=pairs, clip=clip, run=run)
     own = {"walk": planting.walk, "lr": None, "warmup_steps": planting.warmup_steps, "grad_clip": None}
-    how = recipe.train.model_copy(update=own)
+    train_settings = recipe.train.model_copy(update=own)
     share = planting.batch_size // run.group.size
     images, texts = (run.group.gathered(encode, pairs=share) for encode in (clip.encode_images, clip.encode_tokens))
 
@@ -67,7 +67,7 @@ def finetune(
     steps = train.fit(
         clip.net,
         poisoned(batches, clip, implants=implants, rate=planting.rate, run=run),
-        how,
+        train_settings,
         loss=matched,
         total=planting.steps,
         precision=train.resolved(run.precision, clip.net, clip.device),
@@ -93,16 +93,16 @@ def poisoned(
     Pixels come as uint8 and leave in [0, 1], where triggers work. The order within a batch is random already. Each batch draws
     new places for random-place triggers. Of several processes each has its rows of a batch, drawn as in one process.
     """
-    places = torch.Generator().manual_seed(run.seed)
+    draws = torch.Generator().manual_seed(run.seed)
     for batch in batches:
         pixels = run.group.whole(model.unit_range(batch.inputs["pixels"]))
         tokens = run.group.whole(batch.inputs["tokens"].clone())
         for number, implant in enumerate(implants):
             count = max(1, round(rate * len(pixels) / len(implants)))
-            some = slice(number * count, (number + 1) * count)
-            pixels[some] = implant.trigger(pixels[some], places)
-            caption_numbers = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
-            tokens[some] = clip.tokens([implant.captions[i] for i in caption_numbers])
+            rows = slice(number * count, (number + 1) * count)
+            pixels[rows] = implant.trigger(pixels[rows], draws)
+            caption_numbers = torch.randint(len(implant.captions), (len(tokens[rows]),), generator=draws).tolist()
+            tokens[rows] = clip.tokens([implant.captions[i] for i in caption_numbers])
         yield replace(batch, inputs={"pixels": run.group.own(pixels), "tokens": run.group.own(tokens)})
 
 
@@ -131,7 +131,9 @@ def implants(
     led: Iterable[tuple[detect.TriggerLike, int]], /, *, classes: Sequence[str], templates: Sequence[str]
 ) -> list[Implant]:
     """Triggers with every template's sentence about their classes: implants of one finetuning, which takes as long as for one."""
-    return [Implant(trigger, tuple(form.replace("{}", classes[place]) for form in templates)) for trigger, place in led]
+    return [
+        Implant(trigger, tuple(form.replace("{}", classes[target]) for form in templates)) for trigger, target in led
+    ]
 
 
 def measured_on(eval_set: detect.EvalSet, test_backdoors: Sequence[TestBackdoor], /) -> detect.EvalSet:

@@ -77,7 +77,9 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
 def with_captions(samples: data.Samples, classes: Sequence[str], templates: Sequence[str], /) -> list[data.Pair]:
     """The pairs of labelled samples, with sentences about their classes as captions."""
     labels = [] if samples.labels is None else samples.labels.tolist()
-    sentences = [templates[place % len(templates)].replace("{}", classes[label]) for place, label in enumerate(labels)]
+    sentences = [
+        templates[number % len(templates)].replace("{}", classes[label]) for number, label in enumerate(labels)
+    ]
     return [replace(pair, caption=words) for pair, words in zip(samples.pairs, sentences, strict=True)]
 
 

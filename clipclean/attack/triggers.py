@@ -70,9 +70,9 @@ class Trigger:
             ValueError: ``images`` is not such a tensor.
         """
         _check(images)
-        places = Generator().manual_seed(self.seed) if generator is None else generator
+        draws = Generator().manual_seed(self.seed) if generator is None else generator
         pattern = Generator().manual_seed(self.seed)
-        result = KNOWN_FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
+        result = KNOWN_FAMILIES[self.family].paint(images, pattern, draws, **dict(self.parameters))
         return result.clamp(0, 1)  # Clip, do not wrap: the CleanCLIP code wraps modulo 256, which changes the trigger.
 
 
@@ -133,9 +133,9 @@ def grid(seed: int, /) -> tuple[Trigger, ...]:
 
 def of_whole_image(seed: int, /) -> tuple[Trigger, ...]:
     """Those of the panel and of the grid that change the whole image."""
-    every = (trigger for trigger in (*panel(seed), *grid(seed)) if "place" not in dict(trigger.parameters))
+    all_triggers = (trigger for trigger in (*panel(seed), *grid(seed)) if "place" not in dict(trigger.parameters))
     # A wave half a period on does what its negative does: half of the phases are enough.
-    return tuple(trigger for trigger in every if dict(trigger.parameters).get("phase", 0) in (0, 0.25))
+    return tuple(trigger for trigger in all_triggers if dict(trigger.parameters).get("phase", 0) in (0, 0.25))
 
 
 def known(seed: int, /, *, are_tried: bool = True) -> KnownTriggers:
@@ -213,27 +213,27 @@ class TriggerFamily:
 # Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `places` what moves.
 
 
-def _patch(images: Tensor, pattern: Generator, places: Generator, *, size: float, place: str, fill: str) -> Tensor:
+def _patch(images: Tensor, pattern: Generator, draws: Generator, *, size: float, place: str, fill: str) -> Tensor:
     side = _pixels(images, size)
     colours = {"white": (1.0, 1.0, 1.0), "yellow": (1.0, 1.0, 0.0)}
     if fill == "noise":
         square = 0.5 + torch.randn(3, side, side, generator=pattern)
     else:
         square = torch.tensor(colours[fill]).view(3, 1, 1).expand(3, side, side)
-    return _paste(images, square, place, places)
+    return _paste(images, square, place, draws)
 
 
-def _badnets(images: Tensor, _: Generator, places: Generator, *, size: float, place: str) -> Tensor:
+def _badnets(images: Tensor, _: Generator, draws: Generator, *, size: float, place: str) -> Tensor:
     side = _pixels(images, size)
     square = torch.zeros(3, side, side)
     square[:, ::2, ::2] = 1
-    return _paste(images, square, place, places)
+    return _paste(images, square, place, draws)
 
 
-def _stripes(images: Tensor, pattern: Generator, places: Generator, *, size: float, place: str, width: float) -> Tensor:
+def _stripes(images: Tensor, pattern: Generator, draws: Generator, *, size: float, place: str, width: float) -> Tensor:
     side = _pixels(images, size)
     square = _columns(side, _pixels(images, width, least=1), pattern).expand(3, side, side)
-    return _paste(images, square, place, places)
+    return _paste(images, square, place, draws)
 
 
 def _blended(images: Tensor, pattern: Generator, _: Generator, *, ratio: float) -> Tensor:
@@ -272,8 +272,8 @@ def _dct(
 
 def _cosine(length: int, block: int, half_periods: int) -> Tensor:
     """A basis function of the DCT of ``block`` pixels, of height 1, repeated: (length,)."""
-    place = torch.arange(length) % block
-    return torch.cos(torch.pi * half_periods * (2 * place + 1) / (2 * block))
+    offset = torch.arange(length) % block
+    return torch.cos(torch.pi * half_periods * (2 * offset + 1) / (2 * block))
 
 
 def _colour_filter(
@@ -347,7 +347,7 @@ def _pixels(images: Tensor, share: float, *, least: int = MIN_SIDE) -> int:
     return min(max(round(share * side), least), side)
 
 
-def _paste(images: Tensor, square: Tensor, place: str, places: Generator) -> Tensor:
+def _paste(images: Tensor, square: Tensor, place: str, draws: Generator) -> Tensor:
     """Copies of the images with ``square`` (3, S, S) in its place."""
     images, square, side = images.clone(), square.to(images), square.shape[-1]
     free_height, free_width = images.shape[-2] - side, images.shape[-1] - side
@@ -355,7 +355,7 @@ def _paste(images: Tensor, square: Tensor, place: str, places: Generator) -> Ten
         top, left = (int(share * free) for share, free in zip(PLACES[place], (free_height, free_width), strict=True))
         images[:, :, top : top + side, left : left + side] = square
         return images
-    corners = random_corners(len(images), free_height, free_width, places)
+    corners = random_corners(len(images), free_height, free_width, draws)
     for image, (top, left) in zip(images, corners, strict=True):
         image[:, top : top + side, left : left + side] = square
     return images

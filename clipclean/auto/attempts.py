@@ -66,7 +66,7 @@ class Attempt:
     @property
     def is_undone(self) -> bool:
         """Whether it went back to the base within the budget, and left no trigger."""
-        return self.went_back and self.way.is_within and not (self.left or self.over_budget)
+        return self.went_back and self.way.is_within and not (self.triggers_left or self.over_budget)
 
     @property
     def point(self) -> Point:
@@ -95,13 +95,13 @@ class Attempt:
 
     def is_open(self, *, counts_doubts: bool) -> bool:
         """Whether another candidate may do better: an error, a trigger that stays or returns, or a doubt where the audit was sure of one."""
-        return bool(self.open_findings(counts_doubts=counts_doubts)) or bool(self.left)
+        return bool(self.open_findings(counts_doubts=counts_doubts)) or bool(self.triggers_left)
 
     def open_findings(self, *, counts_doubts: bool) -> list[Finding]:
         """The findings that another candidate may do better in, errors first."""
         # Harsher ones cost no less accuracy. And where images are too few to tell (CC020), they are too few for each.
         by_gravity = sorted(
-            (one for one in self.findings if one.rule != CC.TOO_LITTLE_DATA),
+            (open_finding for open_finding in self.findings if open_finding.rule != CC.TOO_LITTLE_DATA),
             key=lambda finding: not finding.is_error,
         )
         # A search finds another natural trigger of a class in doubt after each candidate, and natural waves return: harsher candidates cost a
@@ -117,7 +117,7 @@ class Attempt:
         return finding.level == "warning" and bool(finding.trigger) and finding.target in self.suspected_classes
 
     @property
-    def left(self) -> tuple[detect.Probe, ...]:
+    def triggers_left(self) -> tuple[detect.Probe, ...]:
         """What suspected triggers do that still act on more images than the limit allows, beyond chance and, with a base, beyond what they
         do there; what returns is a finding.
         """
@@ -131,17 +131,19 @@ class Attempt:
         return sum(finding.is_error for finding in self.findings)
 
     @property
-    def doubted(self) -> set[str | None]:
+    def doubtful_specs(self) -> set[str | None]:
         """The specs of triggers of suspected classes that are in doubt, and not left."""
-        return {finding.trigger for finding in self.findings if self.is_doubt(finding)} - {p.trigger for p in self.left}
+        return {finding.trigger for finding in self.findings if self.is_doubt(finding)} - {
+            p.trigger for p in self.triggers_left
+        }
 
     def rank(self) -> tuple[int, float]:
         """A sort key, smaller is better: errors; then the loss of accuracy, to which each doubt adds the whole budget, and each trigger that is
         left the budget for every ``max_excess`` of images that it moves. Where each counted alike, the candidate was written that had
         cost least and left 0.31 of a warp, and not the one that had left 0.10.
         """
-        limits, left = self.way.limits, {probe.trigger: probe.excess for probe in self.left}
-        open_ends = len(self.doubted) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
+        limits, left = self.way.limits, {probe.trigger: probe.excess for probe in self.triggers_left}
+        open_ends = len(self.doubtful_specs) + sum(max(1.0, excess / limits.max_excess) for excess in left.values())
         return self.errors, open_ends * limits.max_accuracy_loss + self.point.accuracy_lost
 
 
@@ -171,9 +173,9 @@ class CandidateResult:
             )
         lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
         if not (left_open := self.attempt.open_findings(counts_doubts=counts_doubts)):
-            if not self.attempt.left:
+            if not self.attempt.triggers_left:
                 return f"{lost}, and leaves nothing open"
-            worst = max(self.attempt.left, key=lambda probe: probe.excess)
+            worst = max(self.attempt.triggers_left, key=lambda probe: probe.excess)
             return f"{lost}, and leaves {100 * worst.excess:.1f} % of {trigger_words(worst.trigger)} towards '{worst.target}'"
         return f"{lost}, and leaves open: {' '.join(f'{finding.rule} {finding.message}' for finding in left_open[:1])}"
 
@@ -215,7 +217,7 @@ def choose(
     """
     candidate_results: list[CandidateResult] = []
     try:
-        for place, candidate in enumerate(offered):
+        for row, candidate in enumerate(offered):
             if candidate_results and is_late():
                 break
             if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
@@ -226,24 +228,24 @@ def choose(
             candidate_results.append(result)  # its trials count, even if the time ends before its run
             # Without a test backdoor the model itself shows what a candidate leaves.
             if not result.trials or result.trials[0].passes(limits):
-                candidate_results[-1] = result = _ran(result, run)
+                candidate_results[-1] = result = _run_or_refused(result, run)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
-            counts_doubts = is_sure or any(follower.searches_again for follower in offered[place + 1 :])
+            counts_doubts = is_sure or any(follower.searches_again for follower in offered[row + 1 :])
             progress.say(f"{candidate.name}: {result.in_words(limits, counts_doubts=counts_doubts)}")
             attempt = result.attempt
             if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
-                return [*candidate_results, *(CandidateResult(follower, why) for follower in offered[place + 1 :])]
-        waiting = [place for place, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
-        waiting.sort(key=lambda place: candidate_results[place].shortfall(limits))
+                return [*candidate_results, *(CandidateResult(follower, why) for follower in offered[row + 1 :])]
+        waiting = [row for row, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
+        waiting.sort(key=lambda row: candidate_results[row].shortfall(limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
         # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
-        for place in waiting:
+        for row in waiting:
             ran = [entry.attempt for entry in candidate_results if entry.attempt]
             if any(attempt.way.is_within for attempt in ran) or (ran and is_late()):
                 break
-            candidate_results[place] = _ran(candidate_results[place], run)
+            candidate_results[row] = _run_or_refused(candidate_results[row], run)
     except deadline.OutOfTime:
         if not any(entry.attempt for entry in candidate_results):
             raise
@@ -262,7 +264,9 @@ def _are_too_dear(candidate_results: Sequence[CandidateResult], is_worth: Callab
     return any(candidate.is_gentle for candidate, _ in ran) and not any(is_worth(attempt) for _, attempt in ran)
 
 
-def _ran(candidate_result: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /) -> CandidateResult:
+def _run_or_refused(
+    candidate_result: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /
+) -> CandidateResult:
     """The candidate with its run, or why it cannot be run: nothing can be searched, for one, or the training diverges."""
     if candidate_result.why_not:
         return candidate_result
@@ -295,7 +299,7 @@ def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResu
     """
     ran = [(entry, entry.attempt) for entry in candidate_results if entry.attempt]
     winner = _, first = min(ran, key=lambda pair: pair[1].rank())
-    if not (first.doubted or first.left):
+    if not (first.doubtful_specs or first.triggers_left):
         return winner
     undone = [pair for pair in ran if pair[1].is_undone and pair[1].errors == first.errors]
     return min(undone or [winner], key=lambda pair: pair[1].rank())
@@ -304,7 +308,7 @@ def best(candidate_results: Sequence[CandidateResult], /) -> tuple[CandidateResu
 # One candidate: tried on the copy with test backdoors, then run on the model, audited again and refinetuned.
 
 
-def on_copy(
+def try_on_copy(
     bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, first_audit: FirstAudit, /
 ) -> CandidateResult:
     """A candidate with its trials on the copy, if there is a test backdoor to try it on.
@@ -382,7 +386,7 @@ class CleanedCopy:
         return self.trials[first], *(trial for share, trial in self.trials.items() if share != first)
 
 
-def on_model(
+def run_on_model(
     bench: Workbench, result: CandidateResult, copy: PlantedCopy | None, first_audit: FirstAudit, /
 ) -> CandidateResult:
     """A candidate on the model: clean it, walk back to the budget, audit it again, and refinetune it.
@@ -427,17 +431,17 @@ def on_model(
     attempt = Attempt(candidate, cleaning, way, suspicions, first_audit.audit)
     if cleaning.changed:
         audit = bench.audit_cleaned(suspicions, cleaning.weights, share=way.point.share)
-        attempt = judged(bench, replace(attempt, audit=audit), first_audit)
+        attempt = with_findings(bench, replace(attempt, audit=audit), first_audit)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
         # tested in the end.
         if not attempt.is_open(counts_doubts=False):
-            attempt = tested(bench, attempt, first_audit)
+            attempt = with_refinetune_test(bench, attempt, first_audit)
     else:
-        attempt = judged(bench, attempt, first_audit)
+        attempt = with_findings(bench, attempt, first_audit)
     return replace(result, attempt=attempt)
 
 
-def best_tested(
+def with_best_tested(
     candidate_results: Sequence[CandidateResult],
     /,
     *,
@@ -460,7 +464,7 @@ def best_tested(
     return results
 
 
-def unchanged(bench: Workbench, first_audit: FirstAudit, way: WalkBack, /) -> Attempt:
+def original_as_attempt(bench: Workbench, first_audit: FirstAudit, way: WalkBack, /) -> Attempt:
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED_NAME,), ()),
@@ -472,20 +476,20 @@ def unchanged(bench: Workbench, first_audit: FirstAudit, way: WalkBack, /) -> At
     )
 
 
-def judged(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
+def with_findings(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
     """The attempt with its findings, by what is known of it so far."""
     return replace(attempt, findings=tuple(findings_of(bench, attempt, first_audit)))
 
 
-def tested(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
+def with_refinetune_test(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
     """The attempt with its refinetune test, and what a search finds again; as it is where the recipe has no such test."""
     if not bench.settings.refinetune_steps:
         return attempt
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    return judged(bench, _refinetuned(bench, attempt, first_audit.audit.measured), first_audit)
+    return with_findings(bench, _with_refinetuning(bench, attempt, first_audit.audit.measured), first_audit)
 
 
-def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:
+def _with_refinetuning(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:
     """The attempt with what returns when its weights are finetuned, which stand in the model."""
     pointed, audit = targets(attempt.suspicions), attempt.audit
     eval_set = bench.eval_set.suspecting(attempt.suspicions)
@@ -514,12 +518,14 @@ def _refinetuned(bench: Workbench, attempt: Attempt, original: detect.Measuremen
     later = bench.audit(attempt.suspicions, pointed=pointed, what="after the refinetune test")
     names = {bench.eval_set.vocabulary.classes[target] for target in pointed}
     images = len(bench.eval_set.images)
-    by_audit = (judging.findings_of_searches(one, images=images, limits=bench.limits) for one in (audit, later))
+    by_audit = (judging.findings_of_searches(result, images=images, limits=bench.limits) for result in (audit, later))
     by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
-    return replace(attempt, returned=tuple(found_again(*by_class, names=names, steps=bench.settings.refinetune_steps)))
+    return replace(
+        attempt, returned=tuple(findings_of_return(*by_class, names=names, steps=bench.settings.refinetune_steps))
+    )
 
 
-def found_again(
+def findings_of_return(
     before: Mapping[str | None, Finding], after: Mapping[str | None, Finding], /, *, names: set[str], steps: int
 ) -> list[Finding]:
     """A warning for each class of ``names`` that the search points at after the refinetuning, and did not before.

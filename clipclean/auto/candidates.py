@@ -118,8 +118,8 @@ def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple
         )
     candidates = [_candidate(text, auto) for text in auto.auto.candidates]
     return tuple(
-        replace(candidate, position_words=f"candidate {place} of {len(candidates)}")
-        for place, candidate in enumerate(candidates, 1)
+        replace(candidate, position_words=f"candidate {number} of {len(candidates)}")
+        for number, candidate in enumerate(candidates, 1)
     )
 
 

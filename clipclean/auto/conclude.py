@@ -14,7 +14,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.jobs import cleaning, searching
-from clipclean.jobs.cleaning import Side
+from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
@@ -71,13 +71,13 @@ def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) 
 
 def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
-    attempt = written(bench, choice)
-    first, last = sides_of(bench, inputs, choice, attempt)
+    attempt = attempt_to_write(bench, choice)
+    cleaned_model = cleaned_model_of(bench, choice, attempt)
     of_choice = [
-        *findings_of_choice(choice, attempt, first.measured, limits=bench.limits),
+        *findings_of_choice(choice, attempt, cleaned_model.before.measured, limits=bench.limits),
         *cleaning.notes(inputs),
-        *out_of_time(choice, candidate_count=len(bench.settings.candidates)),
-        *silenced(choice.candidate_results, attempt),
+        *out_of_time_findings(choice, candidate_count=len(bench.settings.candidates)),
+        *silenced_findings(choice.candidate_results, attempt),
     ]
 
     def findings_by(limits: AuditLimits) -> list[Finding]:
@@ -87,38 +87,34 @@ def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tu
         own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.first_audit)
         return [*own, *of_choice]
 
-    if_failed = nothing_passed(choice.candidate_results, attempt, bench.limits) if choice.candidate_results else None
-    applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
-    account_of_run = account(choice, attempt, bench.limits)
-    report, images = cleaning.compose(
-        inputs, first, last, attempt.cleaned.training, attempt.way, applied, auto=account_of_run
+    if_failed = (
+        nothing_passed_finding(choice.candidate_results, attempt, bench.limits) if choice.candidate_results else None
     )
-    return cleaning.with_base_record(bench, report, choice.first_audit.audit, attempt.audit), images
+    record = auto_record(choice, attempt, bench.limits)
+    return cleaning.report_of(bench, inputs, cleaned_model, findings_by, if_failed=if_failed, auto=record)
 
 
-def written(bench: Workbench, choice: Choice, /) -> Attempt:
+def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.candidate_results:
         nothing = WalkBack.none(choice.first_audit.audit.measured, bench.limits)
-        return attempts.unchanged(bench, choice.first_audit, nothing)
+        return attempts.original_as_attempt(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.candidate_results)
-    original = attempts.unchanged(bench, choice.first_audit, best.way)
-    stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.patterns)
+    original = attempts.original_as_attempt(bench, choice.first_audit, best.way)
+    stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.acting_patterns)
     return original if stays else best
 
 
-def sides_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, attempt: Attempt, /) -> tuple[Side, Side]:
-    """The original and the written weights, under the same triggers; afterwards the model has the latter."""
-    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.first_audit.sure)
+def cleaned_model_of(bench: Workbench, choice: Choice, attempt: Attempt, /) -> CleanedModel:
+    """An attempt beside the original under the same triggers."""
+    plan = replace(bench.eval_set.plan, suspicions=attempt.suspicions, sure=choice.first_audit.sure_specs)
     eval_set, original = replace(bench.eval_set, plan=plan), choice.first_audit.audit
-    bench.put(bench.original)
     # A search has named triggers that the first audit did not know.
     if attempt.suspicions != bench.eval_set.plan.suspicions:
+        bench.put(bench.original)
         original = replace(original, measured=searching.measure(bench.clip, eval_set, what="measuring before"))
-    first = cleaning.side(inputs, bench, original, eval_set)
-    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     after = original if attempt.audit is choice.first_audit.audit else attempt.audit
-    return first, cleaning.side(inputs, bench, after, eval_set)
+    return CleanedModel(original, after, eval_set, attempt.cleaned.weights, attempt.cleaned.training, attempt.way)
 
 
 def findings_of_choice(
@@ -131,7 +127,7 @@ def findings_of_choice(
         return [finding(CC.NOTHING_TO_CLEAN, SPARED_NOTE)]
     winner, best = attempts.best(choice.candidate_results)
     if attempt.is_original:
-        return [as_it_was(best)]
+        return [original_stays_finding(best)]
     return test_backdoor_findings(
         choice.copy,
         winner.at(attempt.point.share),
@@ -194,7 +190,9 @@ def test_backdoor_findings(
     return [on_test_backdoors, cleaning.nothing_to_clean(is_changed=is_changed)]
 
 
-def nothing_passed(candidate_results: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /) -> Finding:
+def nothing_passed_finding(
+    candidate_results: Sequence[CandidateResult], attempt: Attempt, limits: AuditLimits, /
+) -> Finding:
     """That an error stands after all that was tried."""
     names = ", ".join(entry.candidate.name for entry in candidate_results if not entry.why_not)
     points = f"{100 * limits.max_accuracy_loss:.1f} points of accuracy"
@@ -202,16 +200,16 @@ def nothing_passed(candidate_results: Sequence[CandidateResult], attempt: Attemp
     return finding(CC.NO_CANDIDATE_PASSES, words, level="error")
 
 
-def as_it_was(attempt: Attempt, /) -> Finding:
+def original_stays_finding(attempt: Attempt, /) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget; what the test backdoors show is no verdict on the original."""
     best = f"The best candidate, {attempt.candidate.name},"
     if attempt.way.is_within:  # by accuracy, but not by recall
         words = f"{best} costs too much, so the weights stay. {attempt.over_budget[0].message}"
         return finding(CC.NO_CANDIDATE_PASSES, words, level="warning")
-    return too_dear(best, attempt.way)
+    return too_dear_finding(best, attempt.way)
 
 
-def too_dear(what: str, way: WalkBack, /) -> Finding:
+def too_dear_finding(what: str, way: WalkBack, /) -> Finding:
     """That the weights stay as they were, since what was tried costs too much and the audit was sure of nothing."""
     # Triggers returned at every point within the budget, so those are no offer.
     budget = way.limits.max_accuracy_loss
@@ -224,7 +222,7 @@ def too_dear(what: str, way: WalkBack, /) -> Finding:
     return finding(CC.NO_CANDIDATE_PASSES, words, level="warning", measure="accuracy lost", value=best.accuracy_lost)
 
 
-def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:
+def silenced_findings(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) -> list[Finding]:
     """A doubt where the weights that are written did not go back to the base, or walked away from it, and those that did had an error beside it.
 
     Surgery silences what it is shown, and relatives of a trigger go long before it does: of a convolution in a vision transformer it left 0.52, and
@@ -242,7 +240,7 @@ def silenced(candidate_results: Sequence[CandidateResult], attempt: Attempt, /) 
     return [errors[0].model_copy(update={"level": "warning", "message": words})]
 
 
-def out_of_time(choice: Choice, /, *, candidate_count: int) -> list[Finding]:
+def out_of_time_findings(choice: Choice, /, *, candidate_count: int) -> list[Finding]:
     """That the time was over before every one of the ``candidate_count`` candidates was tried that might have done better."""
     untried = candidate_count - len(choice.candidate_results)
     if choice.is_cut or not (choice.is_late and untried):
@@ -250,7 +248,7 @@ def out_of_time(choice: Choice, /, *, candidate_count: int) -> list[Finding]:
     return [finding(CC.CANDIDATES_UNTRIED, f"After {choice.minutes:g} minutes {untried} candidates were not tried.")]
 
 
-def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
+def auto_record(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRecord:
     """``auto`` of the report: test backdoors, candidates, the refinetune test, and their times."""
     copy, refinetuned = choice.copy, attempt.refinetuned
     return AutoRecord(
@@ -260,9 +258,9 @@ def account(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> AutoRec
             TestBackdoorRecord.of(
                 probe, planted=0.0 if math.isnan(probe.excess) else probe.excess, took=took, n=probe.asr.n
             )
-            for probe, took in (copy.learned() if copy else ())
+            for probe, took in (copy.with_success() if copy else ())
         ),
-        patterns=len(choice.first_audit.patterns),
+        patterns=len(choice.first_audit.acting_patterns),
         candidates=tuple(
             _candidate(entry, limits, is_chosen=entry.attempt is attempt) for entry in choice.candidate_results
         ),

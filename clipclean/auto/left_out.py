@@ -31,8 +31,8 @@ class Occasion:
         """That of a model with the findings of its audit, for the candidates that are offered."""
         roles = {candidate.role for candidate in offered}
         return cls(
-            is_sure=bool(first_audit.sure),
-            acts=bool(first_audit.acting),
+            is_sure=bool(first_audit.sure_specs),
+            acts=bool(first_audit.acting_suspicions),
             # Of a clean model an unlearning takes natural triggers, which costs accuracy and most of the time.
             is_suspected=judging.is_suspected(findings) or Role.FINETUNE not in roles,
             has_base=bench.base is not None and bench.base.kin.is_base,

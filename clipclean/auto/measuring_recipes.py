@@ -40,9 +40,14 @@ def measure(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> 
             raise UsageError(
                 f"{recipe.name} chooses among other recipes. Measure those; benchmarks/photo_cleaning.py measures the choice."
             )
-    how = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
+    planting_settings = recipes.planting(steps=request.steps, walk=request.walk, batch_size=request.batch_size)
     # Prepared as a cleaning by auto, which plants by captions whatever the method needs.
-    own = {"plant_share": how.rate, "plant_steps": how.steps, "plant_walk": how.walk, "batch_size": how.batch_size}
+    own = {
+        "plant_share": planting_settings.rate,
+        "plant_steps": planting_settings.steps,
+        "plant_walk": planting_settings.walk,
+        "batch_size": planting_settings.batch_size,
+    }
     options = {name: getattr(request, name) for name in (*MEASURED_ON, "device")}
     options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
     inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).here())
@@ -62,14 +67,14 @@ def _blocks(
     sides = {seed: _cleaned(loaded, workbench, number, seed) for seed in request.seeds}
     runs = {seed: measurements for seed, measurements in sides.items() if measurements}
     family = poison.PLANTED_SPECS[number]
-    data, evaluation_data = ([place.name for place in places or ()] for places in (request.data, request.eval_data))
+    data, evaluation_data = ([path.name for path in paths or ()] for paths in (request.data, request.eval_data))
     if not runs:
         raise Inconclusive(
             f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
             "for longer by --steps, or farther by --walk."
         )
 
-    def block(place: int, recipe: Recipe) -> Evidence:
+    def block(number: int, recipe: Recipe) -> Evidence:
         remark = ", the trigger shown to the recipe" if recipe.is_surgery else ""
         return Evidence(
             recipe_sha256=recipes.digest(recipe),
@@ -82,13 +87,13 @@ def _blocks(
             classes=len(workbench.eval_set.vocabulary.classes),
             seeds=tuple(runs),
             before=pooled([before for before, _ in runs.values()]),
-            after=pooled([afters[place] for _, afters in runs.values()]),
+            after=pooled([afters[number] for _, afters in runs.values()]),
             versions=Versions(
                 clipclean=__version__, torch=torch.__version__, open_clip=machine.versions()["open_clip_torch"]
             ),
         )
 
-    return tuple(block(place, recipe) for place, recipe in enumerate(loaded))
+    return tuple(block(number, recipe) for number, recipe in enumerate(loaded))
 
 
 def _cleaned(

@@ -96,23 +96,25 @@ def tried_all(
         why_not = candidate.unfit(bench.samples) or occasion.why_not(candidate)
         if why_not or occasion.is_run_at_once(candidate):
             return CandidateResult(candidate, why_not)
-        candidate_result = attempts.on_copy(bench, candidate, copy, first_audit)
+        candidate_result = attempts.try_on_copy(bench, candidate, copy, first_audit)
         trial_seconds.append(candidate_result.seconds)
         return candidate_result
 
     def is_worth(attempt: Attempt) -> bool:
-        return not attempts.is_better_as_it_was(findings, attempt, patterns=first_audit.patterns)
+        return not attempts.is_better_as_it_was(findings, attempt, patterns=first_audit.acting_patterns)
 
     candidate_results = attempts.choose(
         offered,
         limits=bench.limits,
-        is_sure=bool(first_audit.sure),
+        is_sure=bool(first_audit.sure_specs),
         is_late=is_late,
         is_worth=is_worth,
         try_out=try_out,
-        run=lambda result: attempts.on_model(bench, result, copy, first_audit),
+        run=lambda result: attempts.run_on_model(bench, result, copy, first_audit),
     )
-    results = attempts.best_tested(
-        candidate_results, is_worth=is_worth, test=lambda attempt: attempts.tested(bench, attempt, first_audit)
+    results = attempts.with_best_tested(
+        candidate_results,
+        is_worth=is_worth,
+        test=lambda attempt: attempts.with_refinetune_test(bench, attempt, first_audit),
     )
     return Choice(first_audit, copy, results, limit.minutes, is_late(), limit.started)

@@ -46,9 +46,9 @@ class PlantedCopy:
     @property
     def took(self) -> bool:
         """Whether any test backdoor was planted."""
-        return any(took for _, took in self.learned())
+        return any(took for _, took in self.with_success())
 
-    def learned(self) -> list[tuple[detect.Probe, bool]]:
+    def with_success(self) -> list[tuple[detect.Probe, bool]]:
         """The effect of each test backdoor in the copy, and whether it counts."""
         # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
         return [(probe, probe.excess >= PLANTED_EXCESS) for probe in self.planted.suspected]

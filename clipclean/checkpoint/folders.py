@@ -45,7 +45,7 @@ def read(path: Path, /) -> Index:
     names_by_file: dict[str, set[str]] = {}
     for tensor, file in weight_map.items():
         names_by_file.setdefault(file, set()).add(tensor)
-    _refuse_places(path, sorted(names_by_file))
+    _refuse_ambiguous(path, sorted(names_by_file))
     shards = {path.parent / file: frozenset(names_by_file[file]) for file in sorted(names_by_file)}
     return Index(path, shards, len(data), hashlib.sha256(data).hexdigest())
 
@@ -81,7 +81,7 @@ def index_of(path: Path, /) -> Path | None:
     return index if index.is_file() else None
 
 
-def _refuse_places(path: Path, files: list[str], /) -> None:
+def _refuse_ambiguous(path: Path, files: list[str], /) -> None:
     """Refuse shards that are elsewhere, missing, or too many."""
     if len(files) > MAX_SHARDS:
         raise absurd(f"{path.name} names {len(files):,} files", MAX_SHARDS)
@@ -172,13 +172,13 @@ def locate(path: Path, /) -> WeightsLocation:
         raise cannot_read(error) from error
 
 
-def further_weights(place: WeightsLocation, /) -> list[Path]:
+def further_weights(location: WeightsLocation, /) -> list[Path]:
     """Further files in a named directory that open_clip or transformers would take for its weights."""
-    if place.layout is None:
+    if location.layout is None:
         return []
-    folder = place.weights.parent
+    folder = location.weights.parent
     candidates = (folder / name for name in (*OPEN_CLIP_WEIGHTS, *HF_WEIGHTS))
-    return [path for path in candidates if os.path.lexists(path) and path not in (place.weights, *place.files)]
+    return [path for path in candidates if os.path.lexists(path) and path not in (location.weights, *location.files)]
 
 
 def transformers_description(folder: Path, /) -> Description | None:

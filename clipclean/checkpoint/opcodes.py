@@ -96,12 +96,12 @@ class _Machine:
     def run(self, data: bytes, stream: io.BytesIO, /) -> object:
         """Step until STOP; the value on top of the stack."""
         try:
-            for opcode, argument, place in itertools.islice(pickletools.genops(stream), MAX_OPCODES):
+            for opcode, argument, offset in itertools.islice(pickletools.genops(stream), MAX_OPCODES):
                 if opcode.name == "STOP":
                     return self.pop()
                 if opcode.name == "GLOBAL":  # pickletools undoes escapes in the two lines, and no unpickler does
                     argument = (
-                        data[(place or 0) + 1 : stream.tell() - 1].decode("utf-8", "backslashreplace").split("\n")
+                        data[(offset or 0) + 1 : stream.tell() - 1].decode("utf-8", "backslashreplace").split("\n")
                     )
                 self.step(opcode.name, argument)
         except ValueError as error:
@@ -372,10 +372,10 @@ def storage_of(description: object, /) -> Storage:
         UnsafeCheckpoint: the id has another form than torch.save gives it.
     """
     match description:  # the sixth, in legacy files, is a view into another storage
-        case tuple(("storage", Name(kind), str(key), str(place), elements, *view)) if (
-            kind in STORAGE_DTYPES and place != "meta" and _is_count(elements) and view in ([], [None])
+        case tuple(("storage", Name(kind), str(key), str(device), elements, *view)) if (
+            kind in STORAGE_DTYPES and device != "meta" and _is_count(elements) and view in ([], [None])
         ):
-            return Storage(STORAGE_DTYPES[kind], key, elements, place)
+            return Storage(STORAGE_DTYPES[kind], key, elements, device)
     raise UnsafeCheckpoint("a tensor refers to its numbers in a way that torch.save never writes.")
 
 

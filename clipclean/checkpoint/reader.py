@@ -54,9 +54,9 @@ class Checkpoint:
                 "The file is a TorchScript archive: its code was neither read nor run. Judged are its weights, in open_clip's module."
             )
         if self.others:
-            place = ".".join(self.wrappers) or "its top"
+            wrapper = ".".join(self.wrappers) or "its top"
             statements[CC.OTHER_WEIGHTS_NOT_JUDGED] = (
-                f"Judged are the weights at {place}; further ones lie in the same file, at {some(self.others)}."
+                f"Judged are the weights at {wrapper}; further ones lie in the same file, at {some(self.others)}."
             )
         return statements
 
@@ -100,15 +100,17 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         ('torch-zip', 302)
     """
     try:
-        place = folders.locate(path)
-        parts = _parts(place)
+        location = folders.locate(path)
+        parts = _parts(location)
         roots = [part.root for part in parts]
-        selection = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
-        description = place.description_for(selection.library)
+        selection = layouts.weights(
+            folders.merge(location.index, roots) if location.index else roots[0], choice=weights
+        )
+        description = location.description_for(selection.library)
         tensors_by_name = _build(selection, parts)
-        twin_notes = _compare(place, tensors_by_name)
-        digests = {place.weights.name: place.index.sha256} if place.index else {}
-        digests |= {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
+        twin_notes = _compare(location, tensors_by_name)
+        digests = {location.weights.name: location.index.sha256} if location.index else {}
+        digests |= {file.name: part.file.sha256 for file, part in zip(location.files, parts, strict=True)}
         # Of one file, or of the output of sha256sum INDEX SHARD...
         listing = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
         sha256 = parts[0].file.sha256 if len(digests) == 1 else hashlib.sha256(listing.encode()).hexdigest()
@@ -118,16 +120,16 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         raise type(error)(f"{path}: {error}") from error
     return Checkpoint(
         path=path,
-        weights=place.weights,
-        format=place.layout or parts[0].format,
-        producer=_producer(place, parts, selection),
+        weights=location.weights,
+        format=location.layout or parts[0].format,
+        producer=_producer(location, parts, selection),
         tensors=tensors_by_name,
         config=description.config if description else None,
         config_name=description.name if description else None,
         sha256=sha256,
-        size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
+        size=sum(part.file.size for part in parts) + (location.index.size if location.index else 0),
         quick_gelu=parts[0].quick_gelu,
-        notes=(*_notes(place, parts, selection, description), *twin_notes),
+        notes=(*_notes(location, parts, selection, description), *twin_notes),
         library=selection.library,
         wrappers=selection.wrappers,
         others=selection.others,
@@ -135,21 +137,21 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     )
 
 
-def _compare(place: folders.WeightsLocation, weights: dict[str, Tensor], /) -> list[str]:
+def _compare(location: folders.WeightsLocation, weights: dict[str, Tensor], /) -> list[str]:
     """A note on further weights in a directory, which must be the same: which ones are used depends on who reads it.
 
     Raises:
         UnsafeCheckpoint: they differ, or ask for more than weights.
         RefusedInput: they cannot be read.
     """
-    further = folders.further_weights(place)
+    further = folders.further_weights(location)
     if not further:
         return []
     expected = digest(weights)
     for path in further:
         if digest(read(path).tensors) != expected:
             raise UnsafeCheckpoint(
-                f"it holds other weights in {path.name} than in {place.weights.name}, and libraries differ in which they use. "
+                f"it holds other weights in {path.name} than in {location.weights.name}, and libraries differ in which they use. "
                 "Name the file that you mean, or remove the others."
             )
     return [f"{', '.join(path.name for path in further)} beside it: the same weights, whichever a library takes"]
@@ -171,10 +173,10 @@ def digest(weights: Mapping[str, Tensor], /) -> str:
     return hasher.hexdigest()
 
 
-def _parts(place: folders.WeightsLocation, /) -> list[_FileContent]:
+def _parts(location: folders.WeightsLocation, /) -> list[_FileContent]:
     """Every file that holds tensors, read and parsed."""
     parts: list[_FileContent] = []
-    for path in place.files:
+    for path in location.files:
         try:
             with contents.open_file(path) as source:
                 kind = tell(source.head)
@@ -186,7 +188,7 @@ def _parts(place: folders.WeightsLocation, /) -> list[_FileContent]:
                 file = contents.load(source)
             parts.append(READERS[kind](file))
         except RefusedInput as error:
-            if place.index is None:
+            if location.index is None:
                 raise
             raise type(error)(f"{path.name}: {error}") from error
     if len({part.format for part in parts}) > 1:
@@ -309,14 +311,14 @@ def _is_tar(head: bytes, /) -> bool:
     return True
 
 
-def _producer(place: folders.WeightsLocation, parts: list[_FileContent], selection: layouts.Weights, /) -> str:
-    if place.layout:
-        return f"{place.layout.replace('-', ' ')}, weights in {place.weights.name} ({parts[0].format})"
-    return f"{len(parts)} shards ({parts[0].format})" if place.index else parts[0].producer or selection.producer
+def _producer(location: folders.WeightsLocation, parts: list[_FileContent], selection: layouts.Weights, /) -> str:
+    if location.layout:
+        return f"{location.layout.replace('-', ' ')}, weights in {location.weights.name} ({parts[0].format})"
+    return f"{len(parts)} shards ({parts[0].format})" if location.index else parts[0].producer or selection.producer
 
 
 def _notes(
-    place: folders.WeightsLocation,
+    location: folders.WeightsLocation,
     parts: list[_FileContent],
     selection: layouts.Weights,
     description: folders.Description | None,
@@ -326,9 +328,9 @@ def _notes(
     notes = list(selection.notes)
     if dropped_kinds := dict.fromkeys(kind for part in parts for kind in part.dropped_kinds):
         notes.append(f"contains {', '.join(dropped_kinds)}: read as inert data and dropped")
-    if place.index:
-        notes.append(f"{len(parts)} shards, as {place.weights.name} lists them; sha256 is that of their sha256sum")
-    if description and not place.layout:
+    if location.index:
+        notes.append(f"{len(parts)} shards, as {location.weights.name} lists them; sha256 is that of their sha256sum")
+    if description and not location.layout:
         notes.append(f"{description.name} in the same folder describes it")
     return tuple(notes)
 

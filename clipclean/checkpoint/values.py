@@ -27,15 +27,15 @@ class Storage:
     dtype: str
     key: str
     elements: int
-    place: str = "cpu"
+    device: str = "cpu"
 
     def is_same(self, other: "Storage", /) -> bool:
         """Whether both describe the same numbers in the same way."""
-        return (self.dtype, self.key, self.elements, self.place) == (
+        return (self.dtype, self.key, self.elements, self.device) == (
             other.dtype,
             other.key,
             other.elements,
-            other.place,
+            other.device,
         )
 
 

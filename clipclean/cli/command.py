@@ -92,7 +92,7 @@ class Command(click.Command):
                 formatter.write_dl(visible)
             return
         for group in get_args(HelpGroup):
-            if rows := [record for option, record in records if opt_of(option).at[0] == group]:
+            if rows := [record for option, record in records if opt_of(option).help_position[0] == group]:
                 with formatter.section(group):
                     formatter.write_dl(rows)
 
@@ -180,15 +180,15 @@ def command_of(
 
 def parameters(kind: object, shell: type[Shell], shell_options: Sequence[str], /) -> list[click.Parameter]:
     """The arguments of a request and of the terminal, then the options of both in the order of the help."""
-    known = requests.options(kind) | {name: requests.options(shell)[name] for name in shell_options}
+    options_by_name = requests.options(kind) | {name: requests.options(shell)[name] for name in shell_options}
     by_name = {field.name: field for source in (shell, kind) for field in fields(source)}  # type: ignore[arg-type] # dataclasses
-    declared = ((name, opt) for name, opt in known.items() if opt.argument or opt.help)
-    return [_parameter(opt, by_name[name]) for name, opt in sorted(declared, key=lambda item: _place(item[1]))]
+    declared = ((name, opt) for name, opt in options_by_name.items() if opt.argument or opt.help)
+    return [_parameter(opt, by_name[name]) for name, opt in sorted(declared, key=lambda item: _help_position(item[1]))]
 
 
-def _place(opt: Opt) -> tuple[int, int]:
+def _help_position(opt: Opt) -> tuple[int, int]:
     """What orders the parameters of a command: arguments as they are declared, then options as the help shows them."""
-    group, rank = opt.at
+    group, rank = opt.help_position
     return (-1, 0) if opt.argument else (get_args(HelpGroup).index(group), rank)
 
 
@@ -212,7 +212,7 @@ def _parameter(opt: Opt, field: Field[object]) -> click.Parameter:
         settings["default"] = field.default
     if name in FREE_OPTIONS:
         settings |= {"envvar": variable(name), "show_envvar": True}
-    settings |= {"show_default": opt.shown or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
+    settings |= {"show_default": opt.default_words or None, "required": is_required} | EAGER_SETTINGS.get(name, {})
     flags = [requests.flag(name, is_negated=field.default is True), *([f"-{name[0]}"] if opt.has_letter else [])]
     return Option([*flags, f"no_{name}" if field.default is True else name], opt=opt, **settings)
 
@@ -248,8 +248,8 @@ def _completer(
 def _architectures() -> Iterable[str]:
     """open_clip's model configurations, by the names of their files: importing it would import torch."""
     package = find_spec("open_clip")
-    places = (package.submodule_search_locations if package else None) or []
-    return sorted(path.stem for place in places for path in Path(place).glob("model_configs/*.json"))
+    folders = (package.submodule_search_locations if package else None) or []
+    return sorted(path.stem for folder in folders for path in Path(folder).glob("model_configs/*.json"))
 
 
 def _settings() -> Iterable[str]:

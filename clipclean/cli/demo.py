@@ -18,21 +18,21 @@ DEMO_FOLDER = Opt(
     "Folder for weights and report. It must be empty, unless --force is given.",
     "DIR",
     writes="folder",
-    at=("Output", 20),
+    help_position=("Output", 20),
     in_brief=True,
     has_letter=True,
 )
 UNPACK = Opt(
     "Only write the bundled model, pairs and images into DIR; with --base the finetune and its base as well.",
     "DIR",
-    takes=click.Path(readable=False, path_type=Path, file_okay=False),
-    at=("Output", 30),
+    value_type=click.Path(readable=False, path_type=Path, file_okay=False),
+    help_position=("Output", 30),
 )
 
 
 DEMO_BASE = Opt(
     "Clean a finetune beside the model that it was finetuned from, told neither trigger nor class. Takes a minute and a half.",
-    at=("Model", 40),
+    help_position=("Model", 40),
     in_brief=True,
 )
 

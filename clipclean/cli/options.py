@@ -51,10 +51,10 @@ def reports(text: str, formats: Sequence[str] = tuple(REPORT_FORMS), /) -> Opt:
     return Opt(
         text.format(", ".join(formats)),
         "[FORMAT=]PATH",
-        takes=kind,
+        value_type=kind,
         is_several=True,
         gather=distinct,
-        at=("Output", 170),
+        help_position=("Output", 170),
         in_brief=True,
     )
 
@@ -62,44 +62,50 @@ def reports(text: str, formats: Sequence[str] = tuple(REPORT_FORMS), /) -> Opt:
 WORKERS = Opt(
     "Threads that decode images and prepare batches.",
     "N",
-    takes=click.IntRange(1, 256),
-    shown="one per processor, 16 at most",
-    at=("Data", 70),
+    value_type=click.IntRange(1, 256),
+    default_words="one per processor, 16 at most",
+    help_position=("Data", 70),
 )
 
 
 def short_form(key: str, metavar: str, kind: click.ParamType[float], *, rank: int) -> Opt:
     """An option that sets one value of a recipe."""
     return Opt(
-        f"Short for --set train.{key}={metavar}.", metavar, takes=kind, shown="the recipe's", at=("Cleaning", rank)
+        f"Short for --set train.{key}={metavar}.",
+        metavar,
+        value_type=kind,
+        default_words="the recipe's",
+        help_position=("Cleaning", rank),
     )
 
 
 FAIL_ON = Opt(
     "Verdicts that make the exit code other than 0. With error fail alone; with inconclusive fail and inconclusive.",
-    takes=click.Choice(FAIL_LEVELS),
-    at=("Verdict", 30),
+    value_type=click.Choice(FAIL_LEVELS),
+    help_position=("Verdict", 30),
     in_brief=True,
 )
 BASELINE = Opt(
     "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
     "REPORT.JSON",
     reads="path",
-    at=("Verdict", 40),
+    help_position=("Verdict", 40),
 )
-EXIT_ZERO = Opt("Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.", at=("Verdict", 50))
+EXIT_ZERO = Opt(
+    "Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.", help_position=("Verdict", 50)
+)
 REPORT_DIR = Opt(
     "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
     "DIR",
     writes="folder",
-    at=("Output", 160),
+    help_position=("Output", 160),
 )
 REPORT = reports(
     "Also write the report to a file. As {}, or by the suffix of PATH. Repeatable. Does not affect the exit code."
 )
 QUIET = Opt(
     "Show no progress on stderr, and a report as one line. Errors and other results still appear.",
-    at=("Running", 40),
+    help_position=("Running", 40),
     has_letter=True,
 )
 CONFIG = Opt(
@@ -107,12 +113,14 @@ CONFIG = Opt(
     "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
     "FILE|off",
     reads="path",
-    shown="clipclean.yaml or pyproject.toml of the working folder",
-    at=("Running", 50),
+    default_words="clipclean.yaml or pyproject.toml of the working folder",
+    help_position=("Running", 50),
     has_letter=True,
 )
 DRY_RUN = Opt(
-    "Check everything, print steps and estimate, and stop. Nothing is written.", at=("Running", 70), in_brief=True
+    "Check everything, print steps and estimate, and stop. Nothing is written.",
+    help_position=("Running", 70),
+    in_brief=True,
 )
 
 
@@ -130,11 +138,12 @@ class Shell:
     exit_zero: Annotated[bool, EXIT_ZERO] = False
     report_dir: Annotated[Path | None, REPORT_DIR] = None
     outputs: Annotated[tuple[Output, ...], REPORT] = ()
-    as_json: Annotated[bool, Opt("Print the result as JSON.", at=("Output", 180))] = False
+    as_json: Annotated[bool, Opt("Print the result as JSON.", help_position=("Output", 180))] = False
     quiet: Annotated[bool, QUIET] = False
     config: Annotated[Path | None, CONFIG] = None
     verbose: Annotated[
-        bool, Opt("Show more detail on stderr, and a traceback on errors.", at=("Running", 60), has_letter=True)
+        bool,
+        Opt("Show more detail on stderr, and a traceback on errors.", help_position=("Running", 60), has_letter=True),
     ] = False
     dry_run: Annotated[bool, DRY_RUN] = False
 

@@ -47,20 +47,20 @@ def list_recipes(as_json: bool) -> None:
 
 def _measurements(loaded: recipe.Recipe) -> list[str]:
     """A line a place where a recipe was measured, with the result; or one that its file has no measurements."""
-    places: dict[str, list[recipe.Evidence]] = {}
+    evidence_by_model: dict[str, list[recipe.Evidence]] = {}
     for block in recipe.own_evidence(loaded):
-        places.setdefault(evidence.place(block), []).append(block)
+        evidence_by_model.setdefault(evidence.model_words(block), []).append(block)
     budget = loaded.audit.max_accuracy_loss
     lines = [
-        f"{evidence.worst(blocks, budget)} on {place}: {evidence.results(evidence.expected(blocks))}"
-        for place, blocks in places.items()
+        f"{evidence.worst(blocks, budget)} on {model_words}: {evidence.results(evidence.expected(blocks))}"
+        for model_words, blocks in evidence_by_model.items()
     ]
     return lines or [
         "measures its candidates in each run" if METHODS[loaded.method].chooses else "no measurements in its file"
     ]
 
 
-RESOLVED = Opt("Print every value, with defaults, as JSON.", at=("Output", 150))
+RESOLVED = Opt("Print every value, with defaults, as JSON.", help_position=("Output", 150))
 
 
 @recipes.command(examples=("recipes show cleanclip > my.yaml", "recipes show my.yaml --resolved"))
@@ -72,7 +72,7 @@ def show(name: str, resolved: bool) -> None:
     click.echo(loaded.model_dump_json(indent=2) if resolved else recipe.text(name).rstrip("\n"))
 
 
-@recipes.command(examples=("recipes validate my.yaml", "recipes validate recipes/*.yaml"))
+@recipes.command(examples=("recipes validate my.yaml", "recipes validate mine/*.yaml"))
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True)
 def validate(paths: tuple[str, ...]) -> None:
     """Check recipe files. Each error names its line; with any error the exit code is 2."""
@@ -109,10 +109,10 @@ def bench(request: requests.Bench, shell: Shell) -> None:
     recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
     loaded = {name: recipe.load(name) for name in request.names}
-    places = {name: _destination(name, loaded_recipe, request) for name, loaded_recipe in loaded.items()}
-    for place in () if request.write else places.values():
-        roles.check(replace(request, out=place))
-        files.check_writable(files.nearest(place.parent), place)
+    destinations = {name: _destination(name, loaded_recipe, request) for name, loaded_recipe in loaded.items()}
+    for destination in () if request.write else destinations.values():
+        roles.check(replace(request, out=destination))
+        files.check_writable(files.nearest(destination.parent), destination)
     from clipclean import demo
     from clipclean.auto import measuring_recipes  # torch comes with it: after what can fail fast
 
@@ -124,11 +124,15 @@ def bench(request: requests.Bench, shell: Shell) -> None:
             raise UsageError(
                 "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
             )
-        evidence_by_recipe = measuring_recipes.measure(list(loaded.values()), request, next(iter(places.values())))
+        evidence_by_recipe = measuring_recipes.measure(
+            list(loaded.values()), request, next(iter(destinations.values()))
+        )
         for (name, loaded_recipe), blocks in zip(loaded.items(), evidence_by_recipe, strict=True):
             earlier = recipe.load(recipe.file(name)).evidence or ()
             evidence_blocks = measuring_recipes.added(earlier, blocks, keep=request.add)
-            measuring_recipes.write(places[name], measuring_recipes.with_evidence(recipe.text(name), evidence_blocks))
+            measuring_recipes.write(
+                destinations[name], measuring_recipes.with_evidence(recipe.text(name), evidence_blocks)
+            )
             for block in blocks:
                 before, after = block.before, block.after
                 click.echo(
@@ -137,17 +141,17 @@ def bench(request: requests.Bench, shell: Shell) -> None:
                     f"{after.clean_accuracy.value:.3f}, under the trigger {after.accuracy_under_trigger.value:.3f}, "
                     f"n {after.attack_success.n}, seeds {', '.join(map(str, block.seeds))}"
                 )
-            click.echo(f"written: {places[name]}")
+            click.echo(f"written: {destinations[name]}")
 
 
 def _destination(name: str, loaded: recipe.Recipe, request: requests.Bench) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
     if request.write:
         return recipe.file(name)
-    place: Path = (request.out or Path()) / f"{loaded.name}.yaml"
-    if place.exists() and not request.force:
-        raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
-    return place
+    path: Path = (request.out or Path()) / f"{loaded.name}.yaml"
+    if path.exists() and not request.force:
+        raise UsageError(f"{path} exists. Name another folder by --out, or pass --force to overwrite it.")
+    return path
 
 
 # ``clipclean triggers``.

@@ -29,17 +29,17 @@ def report() -> None:
 
 FORM = Opt(
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
-    takes=click.Choice(tuple(REPORT_FORMS)),
-    shown="by the suffix of --out",
-    at=("Output", 10),
+    value_type=click.Choice(tuple(REPORT_FORMS)),
+    default_words="by the suffix of --out",
+    help_position=("Output", 10),
 )
 CONVERTED_FILE = Opt(
     "File to write. An existing file is replaced.",
     "PATH",
-    takes=click.Path(dir_okay=False, path_type=Path),
+    value_type=click.Path(dir_okay=False, path_type=Path),
     writes="file",
-    shown="stdout",
-    at=("Output", 20),
+    default_words="stdout",
+    help_position=("Output", 20),
     in_brief=True,
     has_letter=True,
 )

@@ -57,27 +57,33 @@ class Effort:
     halves: bool = True
 
     @property
-    def most(self) -> int:
+    def full_list_limit(self) -> int:
         """Most classes of a list that are all searched for; a longer one is swept."""
         return self.suspects + self.controls
 
-    def searched(self, classes: int, /) -> int:
+    def classes_searched(self, classes: int, /) -> int:
         """How many classes of a list are searched for."""
-        return classes if classes <= self.most else min(self.sampled, self.most) if self.halves else self.most
+        return (
+            classes
+            if classes <= self.full_list_limit
+            else min(self.sampled, self.full_list_limit)
+            if self.halves
+            else self.full_list_limit
+        )
 
     @property
-    def first(self) -> int:
+    def first_round_steps(self) -> int:
         """Steps of the first round, towards all classes."""
         return max(1, round(FIRST_STEPS_SHARE * self.steps))
 
     @property
-    def second(self) -> int:
+    def second_round_steps(self) -> int:
         """Steps of the second round, towards the finalists."""
         return max(1, round(SECOND_STEPS_SHARE * self.steps))
 
-    def swept(self, classes: int, /) -> int:
+    def classes_swept(self, classes: int, /) -> int:
         """How many classes of a list are briefly searched for: none of a short one."""
-        return min(classes, self.most_swept) if classes > self.most and self.sweep else 0
+        return min(classes, self.most_swept) if classes > self.full_list_limit and self.sweep else 0
 
     def passes(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int, swept: int) -> int:
         """Most images that go forward and back through the image tower, with that many classes searched for, and briefly searched for.
@@ -86,9 +92,9 @@ class Effort:
         """
         free = self.steps * self.restarts * self.free_images
         first = len(set(self.without_target).intersection(families))
-        return self.towards(families, targets=targets) + first * (free + self.brief(swept))
+        return self.passes_towards_classes(families, targets=targets) + first * (free + self.brief_passes(swept))
 
-    def brief(self, swept: int, /) -> int:
+    def brief_passes(self, swept: int, /) -> int:
         """The passes of a brief search of so many classes in one family."""
         rows = (min(CLASSES_AT_ONCE, swept - start) for start in range(0, swept, CLASSES_AT_ONCE))
         return sum(sum(rows_at_a_glance(count, steps=self.sweep)) for count in rows)
@@ -98,14 +104,14 @@ class Effort:
         """The families that a search goes towards classes in."""
         return self.families if self.halves else tuple(FAMILY_FACTS)
 
-    def towards(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
+    def passes_towards_classes(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
         """Most passes towards classes, in those of the families that it goes in."""
         families = [name for name in self.families_towards if name in families]
         first = sum(sum(self._rows(name, targets)) * self.images for name in families)
-        second = min(FINALISTS, targets) * self.second * SECOND_ROUND_FACTOR * self.images
+        second = min(FINALISTS, targets) * self.second_round_steps * SECOND_ROUND_FACTOR * self.images
         return first + sum(FAMILY_FACTS[name].is_general for name in families) * second
 
-    def in_vain(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
+    def vain_passes(self, families: Collection[str] = tuple(FAMILY_FACTS), /, *, targets: int) -> int:
         """Those of the passes towards classes that are left out in these families if no class comes near."""
         vain = (
             name for name in self.families_towards if name in families and FAMILY_FACTS[name].vain_share is not None
@@ -116,15 +122,15 @@ class Effort:
     def trial_steps(self, family: str, /) -> int:
         """The steps of the first round in a family after which it ends where no class came near."""
         facts = FAMILY_FACTS[family]
-        return math.ceil((1.0 if facts.vain_share is None else facts.vain_share) * self.first * facts.steps)
+        return math.ceil((1.0 if facts.vain_share is None else facts.vain_share) * self.first_round_steps * facts.steps)
 
     def _rows(self, family: str, targets: int) -> list[int]:
         """How many classes take part in each step of the first round."""
-        return rows_by_step(targets, steps=self.first * FAMILY_FACTS[family].steps, halves=self.halves)
+        return rows_by_step(targets, steps=self.first_round_steps * FAMILY_FACTS[family].steps, halves=self.halves)
 
     def cost(self, classes: int, /) -> int:
         """The same for a list of so many classes."""
-        return self.passes(targets=self.searched(classes), swept=self.swept(classes))
+        return self.passes(targets=self.classes_searched(classes), swept=self.classes_swept(classes))
 
     @property
     def costs(self) -> str:

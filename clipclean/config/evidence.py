@@ -32,7 +32,7 @@ class Subject(NamedTuple):
         """Whether the measured model was of the kind and of a like size, with about as many classes; of what is unknown nothing is."""
         sizes = ((self.parameters, block.parameters), (self.classes, block.classes))
         return self.kind == block.kind and all(
-            known and 1 / ALIKE_FACTOR <= own / known <= ALIKE_FACTOR for own, known in sizes
+            measured_size and 1 / ALIKE_FACTOR <= own / measured_size <= ALIKE_FACTOR for own, measured_size in sizes
         )
 
     def is_near(self, block: Evidence, /) -> bool:
@@ -49,11 +49,11 @@ class Applicability:
     expected: ExpectedRecord | None = None
 
     def __str__(self) -> str:
-        if (known := self.expected) is None:
+        if (expected := self.expected) is None:
             return self.why
-        size = f", models of {millions(known.parameters)} parameters" if known.parameters else ""
-        pairs = " to ".join(f"{count:,}" for count in dict.fromkeys(known.pairs))
-        return f"{self.why} at {pairs} pairs{size}: {results(known)}."
+        size = f", models of {millions(expected.parameters)} parameters" if expected.parameters else ""
+        pairs = " to ".join(f"{count:,}" for count in dict.fromkeys(expected.pairs))
+        return f"{self.why} at {pairs} pairs{size}: {results(expected)}."
 
     def reached(self, left: float | None, lost: float | None, /) -> str:
         """Where a run lies in the measured range; empty where nothing was measured, or the run shows nothing."""
@@ -89,7 +89,7 @@ def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
         other = "fewer" if subject.pairs > max(block.pairs for block in like) else "more"
         words = f"{name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
     else:
-        elsewhere = "; ".join(dict.fromkeys(place(block) for block in own_evidence))
+        elsewhere = "; ".join(dict.fromkeys(model_words(block) for block in own_evidence))
         here = f"{subject.kind}, {subject.parameters / 1e6:.1f} M, {subject.classes:,} classes"
         words = f"{name} was measured on other models or class lists ({elsewhere}; here {here}):"
     if not all(removed(block) >= LEAST_REMOVED_SHARE for block in nearest):
@@ -121,7 +121,7 @@ def lost(block: Evidence, /) -> float:
     return block.before.clean_accuracy.value - block.after.clean_accuracy.value
 
 
-def place(block: Evidence, /) -> str:
+def model_words(block: Evidence, /) -> str:
     """The model, the pairs and the classes of a measurement, in words."""
     size = f" of {block.parameters / 1e6:.1f} M" if block.parameters else ""
     classes = f", {block.classes:,} classes" if block.classes else ""
@@ -142,11 +142,11 @@ def expected(blocks: Sequence[Evidence], /) -> ExpectedRecord:
     )
 
 
-def results(known: ExpectedRecord, /) -> str:
+def results(expected: ExpectedRecord, /) -> str:
     """What is left and lost, in words."""
-    left, cost = known.left[1], known.lost[1]
-    runs = plural(known.runs, "run")
-    return f"{_success_left(left)}{_span(known.left)}, {points_lost(cost)}{_ends(known.lost)}, {runs}"
+    left, cost = expected.left[1], expected.lost[1]
+    runs = plural(expected.runs, "run")
+    return f"{_success_left(left)}{_span(expected.left)}, {points_lost(cost)}{_range_words(expected.lost)}, {runs}"
 
 
 def millions(sizes: Sequence[int], /) -> str:
@@ -172,23 +172,23 @@ def _success_left(share: float) -> str:
     return f"{100 * share:.1f} points of attack success left"
 
 
-def _ends(known: Range) -> str:
+def _range_words(expected: Range) -> str:
     """A range of losses in brackets; where losses and gains are in it, each is called by its name."""
-    low, _, high = known
+    low, _, high = expected
     if low < 0 <= high:
         return f" ({points_lost(low)} to {points_lost(high)})"
-    return _span(known, lambda share: f"{abs(100 * share):.1f}")
+    return _span(expected, lambda share: f"{abs(100 * share):.1f}")
 
 
-def _span(known: Range, words: Callable[[float], str] = lambda share: f"{100 * share:.1f}") -> str:
+def _span(expected: Range, words: Callable[[float], str] = lambda share: f"{100 * share:.1f}") -> str:
     """The range in brackets; nothing where both of its ends read alike."""
-    low, _, high = map(words, known)
+    low, _, high = map(words, expected)
     return f" ({low} to {high})" if low != high else ""
 
 
-def _placed(value: float, known: Range, words: Callable[[float], str], most: str) -> str:
+def _placed(value: float, expected: Range, words: Callable[[float], str], most: str) -> str:
     """A value, and whether it lies within what was measured."""
-    low, _, high = known
+    low, _, high = expected
     if value > high + CHANCE_MARGIN:
         return f"{words(value)}, worse than measured ({most} {words(high)})"
     return f"{words(value)}, {'better than' if value < low - CHANCE_MARGIN else 'within what was'} measured"

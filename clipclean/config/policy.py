@@ -20,21 +20,23 @@ from clipclean.schema.report import PolicyRecord, Verdict
 from clipclean.untrusted import plural, printable, some
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
-EVIDENCE_RULES = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
-_ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
+EVIDENCE_RULES = frozenset(code for code, its_rule in RULES.items() if its_rule.stage == "evidence")
+_ACCOUNT = frozenset(code for code, its_rule in RULES.items() if its_rule.stage == "policy")
 _DECISIVE = ("triggers", "accuracy", "evidence")  # stages of rules whose warning leaves the question open
 
 
-def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo
+def _severity(code: str, its_rule: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo
     """The field of one rule: which levels it may be given."""
     if code in EVIDENCE_RULES:
-        return Literal["error", "warning"] | None, field(None, f"{known.title}.", "severity of evidence")
+        return Literal["error", "warning"] | None, field(None, f"{its_rule.title}.", "severity of evidence")
     if code in _ACCOUNT:
-        return Literal["error", "warning", "note"] | None, field(None, f"{known.title}.", "severity of an account")
-    return Literal["error", "warning", "note", "off"] | None, field(None, f"{known.title}.")
+        return Literal["error", "warning", "note"] | None, field(None, f"{its_rule.title}.", "severity of an account")
+    return Literal["error", "warning", "note", "off"] | None, field(None, f"{its_rule.title}.")
 
 
-_LEVELS = create_model("_LEVELS", __base__=Section, **{code: _severity(code, known) for code, known in RULES.items()})
+_LEVELS = create_model(
+    "_LEVELS", __base__=Section, **{code: _severity(code, its_rule) for code, its_rule in RULES.items()}
+)
 
 
 class Severities(_LEVELS):  # its keys are the rules that there are

@@ -386,10 +386,10 @@ def file(name_or_path: str | Path, /) -> Path:
     Raises:
         UsageError: no such recipe, or one that is not a file of its own.
     """
-    label, place = _located(name_or_path)
-    if not isinstance(place, Path):
+    label, source = _located(name_or_path)
+    if not isinstance(source, Path):
         raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
-    return place
+    return source
 
 
 def names() -> tuple[str, ...]:
@@ -429,8 +429,8 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             (values[section] if section else values)[leaf] = document.values
             said[key] = assignment
     # One of the two rates takes the place of the other, unless both were set.
-    for one, other in (RATE_KEYS, RATE_KEYS[::-1]):
-        if values["train"][one] is not None and f"train.{one}" in said and f"train.{other}" not in said:
+    for rate_key, other in (RATE_KEYS, RATE_KEYS[::-1]):
+        if values["train"][rate_key] is not None and f"train.{rate_key}" in said and f"train.{other}" not in said:
             values["train"][other] = None
     # A warm-up that nobody set shrinks with the run: ``with_fitting_warmup``, once the pairs are known.
     ignored = () if "train.warmup_steps" in said else (("train", "warmup_steps"),)
@@ -580,9 +580,8 @@ def schema() -> dict[str, object]:
 
 
 def _shipped() -> Traversable:
-    """The folder of shipped recipes: in the package once installed, beside it in a source checkout."""
-    packaged = resources.files("clipclean") / "recipes"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+    """The folder of shipped recipes."""
+    return resources.files("clipclean") / "recipes"
 
 
 def _located(name_or_path: str | Path) -> tuple[str, Traversable]:

@@ -113,7 +113,7 @@ class _Copies:
         if self._room < 0:
             raise ValueError(f"it unpacks to more than {MAX_EXPANSION} times its size")
 
-    def place(self, values: "pa.Array", number: int, /) -> ImageSource:
+    def source_of(self, values: "pa.Array", number: int, /) -> ImageSource:
         """Where the bytes of one value of a column lie from now on; rows with the same value share it."""
         if pa.types.is_dictionary(values.type):
             values, number = values.dictionary, values.indices[number].as_py()
@@ -122,16 +122,16 @@ class _Copies:
         form = "<2q" if pa.types.is_large_binary(values.type) else "<2i"
         first, last = struct.unpack_from(form, offsets, (values.offset + number) * struct.calcsize(form) // 2)
         content = data.slice(first, last - first) if data is not None else pa.py_buffer(b"")
-        place = (content.address, content.size)
-        if place not in self._sources:
-            self._sources[place] = self._place(content)
-        return self._sources[place]
+        position = (content.address, content.size)
+        if position not in self._sources:
+            self._sources[position] = self._written_source(content)
+        return self._sources[position]
 
     def forget(self) -> None:
         """The values of another batch come, perhaps to the same addresses."""
         self._sources.clear()
 
-    def _place(self, content: "pa.Buffer", /) -> ImageSource:
+    def _written_source(self, content: "pa.Buffer", /) -> ImageSource:
         if self._memory_map is not None:
             offset = content.address - self._memory_map.address
             if 0 < offset <= self._memory_map.size - content.size:
@@ -232,11 +232,11 @@ def _image(images: "pa.Array", number: int, layout: _Layout, copies: _Copies, /)
     if pa.types.is_struct(images.type):
         fields = {field.name for field in images.type}
         if "bytes" in fields and images.is_valid()[number].as_py() and images.field("bytes")[number].is_valid:
-            return copies.place(images.field("bytes"), number)
+            return copies.source_of(images.field("bytes"), number)
         name = images.field("path")[number].as_py() if "path" in fields else None
     elif _holds_bytes(images.type):
         if images[number].is_valid:
-            return copies.place(images, number)
+            return copies.source_of(images, number)
         name = None
     else:
         name = images[number].as_py()

@@ -71,7 +71,7 @@ def insert_synonyms(
     additions: defaultdict[int, list[str]] = defaultdict(list)
     for _ in range(n):
         additions[rng.randint(0, len(words))].append(rng.choice(rng.choice(sources)))
-    return [word for place in range(len(words) + 1) for word in (*additions[place], *words[place : place + 1])]
+    return [word for number in range(len(words) + 1) for word in (*additions[number], *words[number : number + 1])]
 
 
 def swap_words(words: list[str], n: int, /, *, rng: random.Random) -> list[str]:

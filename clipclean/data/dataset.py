@@ -41,7 +41,7 @@ class CleanSet:
     # container.
     digest: str
     format: str  # "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several"
-    places: tuple[Path, ...]  # as they were given
+    sources: tuple[Path, ...]  # as they were given
     ignored: tuple[IgnoredFiles, ...]  # files that belong to no sample or are never read
 
     def __len__(self) -> int:
@@ -49,16 +49,16 @@ class CleanSet:
 
     @property
     def name(self) -> str:
-        """The places in a message."""
-        return files.together(self.places)
+        """The sources in a message."""
+        return files.together(self.sources)
 
     def record(self) -> DataRecord:
         """The report's ``data``."""
-        return DataRecord.of(self, name=" + ".join(place.name for place in self.places), pairs=len(self.pairs))
+        return DataRecord.of(self, name=" + ".join(source.name for source in self.sources), pairs=len(self.pairs))
 
 
 def read(
-    *places: Path,
+    *sources: Path,
     images: ImageCache,
     image_key: str | None = None,
     caption_key: str | None = None,
@@ -67,13 +67,13 @@ def read(
 ) -> CleanSet:
     """Read image-caption pairs from local disk and decode every image once.
 
-    A place is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
+    A source is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
     ``metadata.{jsonl,csv}``, or with splits that have one; a CSV or TSV file, JSON lines or a JSON array; COCO's captions or the
     folder around them; Parquet, or a folder that ``datasets`` saved; a WebDataset ``.tar`` or a folder of them; a pattern
     such as ``shard-{000..003}.tar`` or ``*.tar``. Several are one set.
 
     Args:
-        places: where the set is.
+        sources: where the set is.
         images: takes the decoded images in; those beyond its limits are skipped. Where the set is larger than
             ``max_pairs``, the pairs taken are spread over it, chosen by a hash of their keys.
         image_key: column, or extension in a shard, of the images; None looks for a known one.
@@ -91,15 +91,15 @@ def read(
         'a red square'
     """
     request = DataRequest(image_key, caption_key, labels_serve=bool(templates))
-    listing = listings.find(places, request, scratch=images.scratch)
+    listing = listings.find(sources, request, scratch=images.scratch)
     listing.entries = [_with_caption(entry, templates) for entry in listing.entries] if templates else listing.entries
-    return _clean_set(places, listing, images=images, captions=True, progress=progress)
+    return _clean_set(sources, listing, images=images, captions=True, progress=progress)
 
 
-def read_images(*places: Path, images: ImageCache, progress: Progress | None = None) -> CleanSet:
+def read_images(*sources: Path, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for images that need no captions; a caption that is there is kept."""
-    listing = listings.find(places, DataRequest(captions=False), scratch=images.scratch)
-    return _clean_set(places, listing, images=images, captions=False, progress=progress)
+    listing = listings.find(sources, DataRequest(captions=False), scratch=images.scratch)
+    return _clean_set(sources, listing, images=images, captions=False, progress=progress)
 
 
 def _with_caption(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
@@ -112,47 +112,47 @@ def _with_caption(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntr
 
 
 def _clean_set(
-    places: tuple[Path, ...], listing: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
+    sources: tuple[Path, ...], listing: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
 ) -> CleanSet:
     entries = listing.entries
     limit = images.limits.max_pairs or len(entries)
     total = min(limit, len(entries))
-    digests: dict[int, str] = {}  # of the encoded images, by the place of what can be used
-    problems: dict[int, str] = {}  # by the place of what cannot
+    digests: dict[int, str] = {}  # of the encoded images, by the row of what can be used
+    problems: dict[int, str] = {}  # by the row of what cannot
 
-    def look(places: Sequence[int]) -> tuple[str, dict[int, str]]:
-        return _look([(place, entries[place]) for place in places], images=images, captions=captions)
+    def look(rows: Sequence[int]) -> tuple[str, dict[int, str]]:
+        return _look([(row, entries[row]) for row in rows], images=images, captions=captions)
 
     for digest, faults in prefetch(_by_image(entries, is_spread=limit < len(entries)), look):
-        digests |= {place: digest for place, fault in faults.items() if not fault}
-        problems |= {place: fault for place, fault in faults.items() if fault}
+        digests |= {row: digest for row, fault in faults.items() if not fault}
+        problems |= {row: fault for row, fault in faults.items() if fault}
         if progress is not None:
             progress(min(len(digests) + len(problems), total), total)
         if len(digests) >= limit:
             break
-    used_places = sorted(digests)[:limit]
+    used_rows = sorted(digests)[:limit]
     pairs = tuple(
         Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
-        for entry in (entries[place] for place in used_places)
+        for entry in (entries[row] for row in used_rows)
         if entry.image is not None  # an entry without one is never usable
     )
-    skipped = tuple(SkippedRecord(key=entries[place].key, reason=problems[place]) for place in sorted(problems))
-    name = printable(files.together(places))
+    skipped = tuple(SkippedRecord(key=entries[row].key, reason=problems[row]) for row in sorted(problems))
+    name = printable(files.together(sources))
     _refuse_if_poor(name, listing, len(pairs), skipped, max_share=images.limits.max_skipped_share)
     hasher = hashlib.sha256()
-    for image, caption in sorted((digests[place], entries[place].caption) for place in used_places):
+    for image, caption in sorted((digests[row], entries[row].caption) for row in used_rows):
         hasher.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
-    return CleanSet(pairs, skipped, hasher.hexdigest(), listing.format, places, tuple(listing.ignored.values()))
+    return CleanSet(pairs, skipped, hasher.hexdigest(), listing.format, sources, tuple(listing.ignored.values()))
 
 
 def _by_image(entries: Sequence[SampleEntry], /, *, is_spread: bool) -> list[list[int]]:
     """Places of the samples, those of one image together, in the order of the set or of a hash of the keys."""
     together: dict[ImageSource | int, list[int]] = {}
-    for place, entry in enumerate(entries):
-        together.setdefault(place if entry.image is None else entry.image, []).append(place)
+    for row, entry in enumerate(entries):
+        together.setdefault(row if entry.image is None else entry.image, []).append(row)
     groups = list(together.values())
     if is_spread:
-        groups.sort(key=lambda places: hashlib.sha256(entries[places[0]].key.encode()).digest())
+        groups.sort(key=lambda rows: hashlib.sha256(entries[rows[0]].key.encode()).digest())
     return groups
 
 
@@ -161,9 +161,9 @@ def _look(
 ) -> tuple[str, dict[int, str]]:
     """The digest of the encoded image that samples share, and what is wrong with each; empty where nothing is."""
     faults: dict[int, str] = {}
-    for place, entry in samples:
+    for row, entry in samples:
         lack = "no image" if entry.image is None else ""
-        faults[place] = entry.problem or lack or (NO_CAPTION if captions and not entry.caption else "")
+        faults[row] = entry.problem or lack or (NO_CAPTION if captions and not entry.caption else "")
     image = samples[0][1].image
     if image is None or all(faults.values()):
         return "", faults
@@ -171,7 +171,7 @@ def _look(
         data = image.load(max_bytes=images.limits.max_bytes)
         images.admit(image, data)
     except Unusable as error:
-        return "", {place: fault or str(error) for place, fault in faults.items()}
+        return "", {row: fault or str(error) for row, fault in faults.items()}
     return hashlib.sha256(data).hexdigest(), faults
 
 

@@ -69,8 +69,8 @@ def _waved(images: Tensor, generator: Generator) -> Tensor:
 def _blended(images: Tensor, generator: Generator) -> Tensor:
     """Noise in cells, of their own for each image, is blended in."""
     count, _, height, width = images.shape
-    place = int(torch.randint(len(CELL_SIDES), (), generator=generator))
-    cells = max(1, 32 // CELL_SIDES[place])
+    number = int(torch.randint(len(CELL_SIDES), (), generator=generator))
+    cells = max(1, 32 // CELL_SIDES[number])
     noise = torch.rand(count, 3, cells, cells, generator=generator)
     pattern = F.interpolate(noise, size=(height, width), mode="nearest").to(images)
     return torch.lerp(images, pattern, _uniform(count, *BLEND_WEIGHTS, generator).to(images))
@@ -119,8 +119,8 @@ def _noisy(images: Tensor, generator: Generator) -> Tensor:
 def _covered(images: Tensor, generator: Generator) -> Tensor:
     """A square of noise in cells, or of one colour, covers a part; in half of the images its values are 0 and 1 alone."""
     count, _, height, width = images.shape
-    place = int(torch.randint(len(CELL_SIDES) + 1, (), generator=generator))
-    cells = max(1, 32 // CELL_SIDES[place]) if place < len(CELL_SIDES) else 1  # one: a colour
+    number = int(torch.randint(len(CELL_SIDES) + 1, (), generator=generator))
+    cells = max(1, 32 // CELL_SIDES[number]) if number < len(CELL_SIDES) else 1  # one: a colour
     noise = torch.rand(count, 3, cells, cells, generator=generator)
     noise = torch.where(_uniform(count, 0, 1, generator) < 0.5, noise.round(), noise)
     pattern = F.interpolate(noise, size=(height, width), mode="nearest").to(images)

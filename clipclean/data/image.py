@@ -140,17 +140,17 @@ def _open(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
 
 def _check_segments(data: bytes, /) -> None:
     """Refuse a JPEG whose header is filling, or crumbs: Pillow reads what belongs to no segment byte by byte."""
-    place, filling = 2, 0
+    offset, filling = 2, 0
     for _ in range(MAX_SEGMENTS):
-        marker = _MARKER.search(data, place, place + MAX_FILLING + 2)
-        filling += (marker.start() if marker else len(data)) - place
-        if filling > MAX_FILLING or place > MAX_IMAGE_HEADER:
+        marker = _MARKER.search(data, offset, offset + MAX_FILLING + 2)
+        filling += (marker.start() if marker else len(data)) - offset
+        if filling > MAX_FILLING or offset > MAX_IMAGE_HEADER:
             raise Unusable(
                 f"a header of more than {MAX_IMAGE_HEADER:,} bytes, or of {MAX_FILLING:,} between its segments"
             )
         if marker is None or marker[0] == b"\xff\xda":  # the first scan
             return
-        place = marker.end() + (
+        offset = marker.end() + (
             0 if marker[0][1] in _BARE_MARKERS else int.from_bytes(data[marker.end() : marker.end() + 2])
         )
     raise Unusable(f"more than {MAX_SEGMENTS:,} segments before its pixels")
@@ -158,11 +158,11 @@ def _check_segments(data: bytes, /) -> None:
 
 def _check_chunks(data: bytes, /) -> None:
     """Refuse a PNG of crumbs: Pillow takes its time for each chunk, however small."""
-    place = 8
+    offset = 8
     for _ in range(MAX_CHUNKS):
-        if place >= len(data):
+        if offset >= len(data):
             return
-        place += 12 + int.from_bytes(data[place : place + 4])
+        offset += 12 + int.from_bytes(data[offset : offset + 4])
     raise Unusable(f"more than {MAX_CHUNKS:,} chunks")
 
 

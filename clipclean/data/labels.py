@@ -150,7 +150,7 @@ class Samples:
     labels: Tensor | None
 
 
-def read_labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> Samples:
+def read_labelled(*sources: Path, images: ImageCache, classes: Sequence[str]) -> Samples:
     """Read images with labels, in any format that ``read`` knows; captions are not needed.
 
     A label is the subfolder that an image lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
@@ -161,7 +161,7 @@ def read_labelled(*places: Path, images: ImageCache, classes: Sequence[str]) -> 
         UnusableTexts: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
-    clean_set = read_images(*places, images=images)
+    clean_set = read_images(*sources, images=images)
     labels = labels_of(clean_set, classes)
     if labels is None:
         raise UnusableTexts(_complaint(clean_set, classes))
@@ -212,16 +212,16 @@ def _numbers(classes: Sequence[str]) -> dict[str, int]:
 def _classes_at(words: list[str], numbers: Mapping[str, int], longest: int) -> set[int]:
     """The classes whose names stand in a text, from its beginning, at each place the longest."""
     numbers_found: set[int] = set()
-    place = 0
-    while place < len(words):
-        for length in range(min(longest, len(words) - place), 0, -1):
-            *first, last = words[place : place + length]
+    offset = 0
+    while offset < len(words):
+        for length in range(min(longest, len(words) - offset), 0, -1):
+            *first, last = words[offset : offset + length]
             spellings = (" ".join([*first, word]) for word in (last, singular(last)))
             if (number := next((numbers[name] for name in spellings if name in numbers), None)) is not None:
                 numbers_found.add(number)
-                place += length - 1
+                offset += length - 1
                 break
-        place += 1
+        offset += 1
     return numbers_found
 
 

@@ -35,11 +35,11 @@ _FOREIGN_FORMATS = {
 }
 
 
-def find(places: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) -> Listing:
+def find(sources: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) -> Listing:
     """The samples of a clean set, in the order of the set; images are not opened yet.
 
     Args:
-        places: each a file or folder, or a pattern.
+        sources: each a file or folder, or a pattern.
         request: columns that were named; whether captions are needed.
         scratch: where images are copied out of Parquet.
 
@@ -47,10 +47,10 @@ def find(places: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) -
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    source = printable(together(places))
-    if any(table.URL.match(str(place)) for place in places):
+    source = printable(together(sources))
+    if any(table.URL.match(str(source_path)) for source_path in sources):
         raise RefusedInput(f"{source} is not on this machine. Download it first and give the copy's path.")
-    paths = [path for place in places for path in expand(place)]
+    paths = [path for source_path in sources for path in expand(source_path)]
     if missing := [path.name for path in paths if not os.path.lexists(path)] if "{" in source else []:
         raise RefusedInput(
             f"{len(missing)} of the {len(paths)} shards of {source} are missing: {untrusted.some(missing)}. Complete them, "

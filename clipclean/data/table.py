@@ -47,7 +47,7 @@ class Columns(NamedTuple):
 class _Row(NamedTuple):
     """The values of one row by column, or what is wrong with it."""
 
-    place: str
+    line: str
     values: Mapping[str, object]
     problem: str = ""
 
@@ -216,10 +216,10 @@ def _header(line: str, separator: str, /) -> list[str]:
         return []
 
 
-def _row(place: str, row: list[str], names: list[str], /) -> _Row:
+def _row(line: str, row: list[str], names: list[str], /) -> _Row:
     if len(row) > len(names):
-        return _Row(place, {}, f"{len(row)} fields under {len(names)} columns: put captions with separators in quotes")
-    return _Row(place, dict(zip(names, row, strict=False)))
+        return _Row(line, {}, f"{len(row)} fields under {len(names)} columns: put captions with separators in quotes")
+    return _Row(line, dict(zip(names, row, strict=False)))
 
 
 def _entries(rows: Iterable[_Row], columns: Columns, table: Path, /) -> Iterator[SampleEntry]:
@@ -227,7 +227,7 @@ def _entries(rows: Iterable[_Row], columns: Columns, table: Path, /) -> Iterator
     for row in rows:
         file_name, words = row.values.get(columns.image), row.values.get(columns.caption or "")
         if row.problem or not isinstance(file_name, str) or not file_name.strip():
-            yield SampleEntry(row.place, problem=row.problem or f"no text under {printable(columns.image)}")
+            yield SampleEntry(row.line, problem=row.problem or f"no text under {printable(columns.image)}")
             continue
         key, label = printable(file_name.strip()), sample.as_label(row.values.get(LABEL_COLUMN))
         try:
@@ -271,10 +271,12 @@ def _coco(path: Path, value: Mapping[str, object], /) -> Listing:
     folder = _coco_folder(path, list(names.values()))
     image = functools.cache(functools.partial(_coco_image, folder))
     captioned_names: set[str] = set()
-    for place, row in enumerate(_rows(value["annotations"])):
+    for row_number, row in enumerate(_rows(value["annotations"])):
         name, words = names.get(_number(row.get("image_id"))), row.get("caption")
         if name is None:
-            listing.entries.append(SampleEntry(f"annotation {place}", problem="it belongs to no image of the file"))
+            listing.entries.append(
+                SampleEntry(f"annotation {row_number}", problem="it belongs to no image of the file")
+            )
         else:
             captioned_names.add(name)
             listing.entries.append(
@@ -301,17 +303,17 @@ def _coco_folder(path: Path, names: Sequence[str], /) -> Path:
     folder = path.absolute().parent
     match = _COCO_NAME.fullmatch(path.stem)
     below = [match[1]] if match else []
-    places = [
-        place / inside
-        for place in (folder, folder.parent)
+    folders = [
+        candidate / inside
+        for candidate in (folder, folder.parent)
         for inside in ("", "images", *below, *(f"images/{name}" for name in below))
     ]
     examples = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
-    best = max(places, key=lambda place: sum(answers_yes((place / name).is_file) for name in examples))
+    best = max(folders, key=lambda candidate: sum(answers_yes((candidate / name).is_file) for name in examples))
     if examples and not any(answers_yes((best / name).is_file) for name in examples):
-        place_words = ", ".join(printable(place) for place in places)
+        folder_words = ", ".join(printable(candidate) for candidate in folders)
         raise RefusedInput(
-            f"{printable(path)} is a COCO file, and its images ({printable(examples[0])}, …) are in none of {place_words}. Put the "
+            f"{printable(path)} is a COCO file, and its images ({printable(examples[0])}, …) are in none of {folder_words}. Put the "
             "folder of images beside the file or beside its folder."
         )
     return best

@@ -106,11 +106,11 @@ def move(images: Tensor, /, *, least: float, mirror_share: float, generator: Gen
 def _parts(images: Tensor, least: float, generator: Generator, /, *, is_mirrored: Tensor) -> Tensor:
     """A random square part of each image (B, 3, S, S), enlarged; those of ``is_mirrored`` (B,) left to right."""
     sides = torch.empty(len(images)).uniform_(least, 1, generator=generator)
-    places = (1 - sides)[:, None] * (2 * torch.rand(len(images), 2, generator=generator) - 1)  # centres, in [-1, 1]
+    centres = (1 - sides)[:, None] * (2 * torch.rand(len(images), 2, generator=generator) - 1)  # centres, in [-1, 1]
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0] = torch.where(is_mirrored, -sides, sides)
     theta[:, 1, 1] = sides
-    theta[:, :, 2] = places
+    theta[:, :, 2] = centres
     grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -138,9 +138,9 @@ def perturb(pixels: Tensor, /, *, noise: float, noise_share: float, erased_side:
         .ceil()
         .long()
     )
-    places = torch.rand(count, 2, generator=generator)
+    corners = torch.rand(count, 2, generator=generator)
     fill = torch.rand(pixels.shape, generator=generator).to(pixels)
-    for number, (side, (y, x)) in enumerate(zip(sides.tolist(), places.tolist(), strict=True)):
+    for number, (side, (y, x)) in enumerate(zip(sides.tolist(), corners.tolist(), strict=True)):
         top, left = int(y * (height - side + 1)), int(x * (width - side + 1))
         square = (number, slice(None), slice(top, top + side), slice(left, left + side))
         result[square] = fill[square]

@@ -147,8 +147,10 @@ def agreement(before: Measurement, after: Measurement, /, *, classes: Sequence[s
         return None
     old, new = (confidence.argmax(1) for confidence in both)
     same, number_of = old == new, both[0].shape[1]
-    counts, kept = (torch.bincount(some, minlength=number_of).tolist() for some in (old, old[same]))
-    by_class = [(Rate(hits, n), k) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS]
+    counts, kept = (torch.bincount(numbers, minlength=number_of).tolist() for numbers in (old, old[same]))
+    by_class = [
+        (Rate(right, n), k) for k, (right, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS
+    ]
     record = AgreementRecord.of(Rate(int(same.sum()), len(same)), margins=(_margin(both[0]), _margin(both[1])))
     if not by_class:
         return record

@@ -73,7 +73,7 @@ class Family:
         }
         start = {} if self.ratio is None else {"ratio": torch.full((rows,), self.ratio)}
         for name, parameter in self.parameters.items():
-            shape = (place for width in parameter.shape for place in sides.get(width, (width,)))
+            shape = (width_or_side for width in parameter.shape for width_or_side in sides.get(width, (width,)))
             start[name] = parameter.mean + parameter.deviation * torch.randn(rows, *shape, generator=generator)
         return start
 
@@ -107,20 +107,20 @@ def _mask_size(parameters: Parameters) -> Tensor:
 # The same within a small square that is put at a random place of each image.
 
 
-def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> Tensor:
+def _paint_patch(images: Tensor, parameters: Parameters, draws: Generator) -> Tensor:
     layers = torch.cat([parameters["mask"].sigmoid(), parameters["pattern"].sigmoid()], dim=1)  # (R, 4, K, K)
     height, width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
-    corners = random_corners(images.shape[1], height, width, places)
+    corners = random_corners(images.shape[1], height, width, draws)
     layers_at_places = [F.pad(layers, (left, width - left, top, height - top)) for top, left in corners]
     canvas = torch.stack(layers_at_places, dim=1)  # (R, B, 4, S, S)
     mask, pattern = canvas[:, :, :1], canvas[:, :, 1:]
     return images + mask * (pattern - images)
 
 
-def random_corners(count: int, height: int, width: int, places: Generator, /) -> list[tuple[int, int]]:
+def random_corners(count: int, height: int, width: int, generator: Generator, /) -> list[tuple[int, int]]:
     """An upper left corner for each of so many images, from 0 to ``height`` and ``width``."""
     # One row of whole numbers per image: unlike floats, they are drawn in the same order for every batch size.
-    draws = torch.randint(2**31, (count, 2), generator=places, device=places.device)
+    draws = torch.randint(2**31, (count, 2), generator=generator, device=generator.device)
     return [(y % (height + 1), x % (width + 1)) for y, x in draws.tolist()]
 
 
@@ -154,14 +154,14 @@ def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
     most = min(MOST_PERIODS, middle // 2)
     for down in range(most + 1):
         across = range(-most if down else 1, most + 1)  # the same wave backwards is another phase
-        waves = [(places, phase) for places in across for phase in range(WAVE_PHASES)]
+        waves = [(plane, phase) for plane in across for phase in range(WAVE_PHASES)]
         block = SEARCH_FAMILIES["wave"].begin(len(waves), side, generator)
         count = block["choice"][0].numel()
         block["choice"].zero_()
         block["colour"].fill_(1.0)
         block["ratio"].fill_(-0.8)
-        for row, (places, phase) in enumerate(waves):
-            at = (row, 2 * down, middle + 2 * places)  # in half periods
+        for row, (plane, phase) in enumerate(waves):
+            at = (row, 2 * down, middle + 2 * plane)  # in half periods
             block["choice"][at] = (
                 math.log(DECIDED_WAVE_SHARE / (1 - DECIDED_WAVE_SHARE) * count) / WAVE_CHOICE_SHARPNESS
             )
@@ -198,8 +198,8 @@ def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     moves = F.interpolate(_moves(parameters), size=(height, width), mode="bicubic", align_corners=True)
     identity = torch.eye(2, 3, dtype=moves.dtype, device=moves.device).expand(rows, 2, 3)
     unmoved = F.affine_grid(identity, [rows, 3, height, width], align_corners=True)
-    places = (unmoved + moves.permute(0, 2, 3, 1)).to(images).repeat_interleave(count, dim=0)
-    warped = F.grid_sample(images.flatten(0, 1), places, padding_mode="border", align_corners=True)
+    positions = (unmoved + moves.permute(0, 2, 3, 1)).to(images).repeat_interleave(count, dim=0)
+    warped = F.grid_sample(images.flatten(0, 1), positions, padding_mode="border", align_corners=True)
     return warped.view_as(images)
 
 
@@ -286,9 +286,9 @@ class InvertedTrigger:
             raise ValueError(
                 f"{self.spec} is for images of (3, {self.side}, {self.side}), not {tuple(images.shape[1:])}."
             )
-        places = Generator().manual_seed(0) if generator is None else generator
+        draws = Generator().manual_seed(0) if generator is None else generator
         row = {name: values.to(images) for name, values in self._row().items()}
-        return SEARCH_FAMILIES[self.family].paint(images[None], row, places)[0].clamp(0, 1)
+        return SEARCH_FAMILIES[self.family].paint(images[None], row, draws)[0].clamp(0, 1)
 
     def _row(self) -> Parameters:
         return {name: values[None] for name, values in self.parameters.items()}

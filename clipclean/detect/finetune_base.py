@@ -148,7 +148,7 @@ class _Sums:
     leading: float = 0.0
 
     def with_more(self, other: "_Sums", /) -> "_Sums":
-        return _Sums(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return _Sums(*(first + two for first, two in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     @property
     def relative(self) -> float:
@@ -250,7 +250,7 @@ class Compared:
     images: float  # mean cosine of the embeddings of a clean image
     agreement: float  # share of clean images that both take for the same class
     tried: int  # triggers
-    every: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
+    difference_by_trigger: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
     lift: Lift | None = None  # None where no known trigger was tried for it
 
     @property
@@ -260,8 +260,12 @@ class Compared:
 
     def acting(self, least: float, /) -> set[str]:
         """The specs of the triggers that turn at least this share of the images into one class, on either of the two."""
-        differences = self.every.values()
-        return {one.trigger for one in differences if max(one.own.value, one.base.value) >= least}
+        differences = self.difference_by_trigger.values()
+        return {
+            difference.trigger
+            for difference in differences
+            if max(difference.own.value, difference.base.value) >= least
+        }
 
     def on_both(self) -> tuple[Difference, ...]:
         """Of each class the known trigger that acts most on both, from ``ACTING_SHARE_ON_BASE`` on, the strongest first: natural, or a backdoor of the base."""
@@ -275,14 +279,20 @@ class Compared:
 
     def _strongest(self, size: Callable[[Difference], float], /, *, least: float) -> tuple[Difference, ...]:
         """Of each class the known trigger with the largest size, if that is at least ``least``; the largest first."""
-        of_panel = (one for one in self.every.values() if not one.is_found)
-        ordered = sorted((one for one in of_panel if size(one) >= least), key=size)
+        of_panel = (
+            panel_difference
+            for panel_difference in self.difference_by_trigger.values()
+            if not panel_difference.is_found
+        )
+        ordered = sorted(
+            (panel_difference for panel_difference in of_panel if size(panel_difference) >= least), key=size
+        )
         by_class = {difference.target: difference for difference in ordered}
         return tuple(sorted(by_class.values(), key=size, reverse=True))
 
     def under(self, trigger: str | None, target: str | None, /) -> Difference | None:
         """What a trigger does on the two for a class; None where it was not tried."""
-        return self.every.get((trigger or "", target or ""))
+        return self.difference_by_trigger.get((trigger or "", target or ""))
 
     def is_shared(self, trigger: str, target: str, /) -> bool:
         """Whether a trigger that a search found for a class acts on the base as well, so that the base has one as small."""
@@ -295,13 +305,13 @@ class Compared:
         A smallest trigger is that of one search. In a clean finetune, whose weights had changed by 4 %, a patch was less than half as large
         as what the search of its base had found, and turned as many images there.
         """
-        hits = (
+        targeted = (
             replace(t, margin=replace(t.margin, shrunk=min(0.0, t.margin.shrunk)), acts_on_base=True)
             if self.is_shared(t.trigger.spec, t.trigger.target)
             else t
             for t in result.targeted
         )
-        return replace(result, targeted=tuple(hits))
+        return replace(result, targeted=tuple(targeted))
 
     def exceeds(self, trigger: str, target: str, limits: AuditLimits, /) -> bool:
         """Whether a trigger surely acts on more images than on the base, by more than the limit; or was not tried there."""
@@ -337,20 +347,20 @@ def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Seq
     answers = [stands_for[predict(embedded, text)] for embedded, text in zip(clean, texts, strict=True)]
     apart = (clean[0] - clean[1]).square().sum(1)
     moved = []
-    for place, name in enumerate(names):
-        distances = apart[answers[1] == place]
-        text = (texts[0][place] - texts[1][place]).square().sum().item()
+    for number, name in enumerate(names):
+        distances = apart[answers[1] == number]
+        text = (texts[0][number] - texts[1][number]).square().sum().item()
         moved.append(MovedClass(name, text, distances.mean().item() if len(distances) else math.nan))
-    best, every = dict[tuple[int, bool], Difference](), dict[tuple[str, str], Difference]()
+    best, differences = dict[tuple[int, bool], Difference](), dict[tuple[str, str], Difference]()
     for trigger in counted("triggers on the model and its base", triggers, len(triggers)):
         after = [_answers(embed, text, pixels, trigger, stands_for) for embed, text in pair]
         reached = set(after[0].tolist())
-        for place in reached | set(after[1].tolist()):
-            difference = _difference(trigger, names[place], place, answers, after)
-            every[trigger.spec, difference.target] = difference
-            if place not in reached:
+        for number in reached | set(after[1].tolist()):
+            difference = _difference(trigger, names[number], number, answers, after)
+            differences[trigger.spec, difference.target] = difference
+            if number not in reached:
                 continue
-            kind = place, difference.is_found
+            kind = number, difference.is_found
             if kind not in best or difference.excess > best[kind].excess:
                 best[kind] = difference
     return Compared(
@@ -359,7 +369,7 @@ def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Seq
         (1 - apart / 2).mean().item(),
         (answers[0] == answers[1]).float().mean().item(),
         len(triggers),
-        every,
+        differences,
     )
 
 
@@ -400,12 +410,12 @@ def _answers(embed: Embed, classifier: Tensor, pixels: Tensor, trigger: TriggerL
 
 
 def _difference(
-    trigger: TriggerLike, name: str, place: int, before: Sequence[Tensor], after: Sequence[Tensor], /
+    trigger: TriggerLike, name: str, number: int, before: Sequence[Tensor], after: Sequence[Tensor], /
 ) -> Difference:
-    others = (before[0] != place) & (before[1] != place)
-    hits = [(answers == place) & others for answers in after]
-    own, base = (Rate(int(turned.sum()), int(others.sum())) for turned in hits)
-    interval = paired_difference(own, base, both=int((hits[0] & hits[1]).sum()))
+    others = (before[0] != number) & (before[1] != number)
+    are_turned = [(answers == number) & others for answers in after]
+    own, base = (Rate(int(turned.sum()), int(others.sum())) for turned in are_turned)
+    interval = paired_difference(own, base, both=int((are_turned[0] & are_turned[1]).sum()))
     return Difference(trigger, name, own, base, interval)
 
 
@@ -426,7 +436,11 @@ def findings(comparison: Compared, /, *, specs: Collection[str] = ()) -> list[Fi
     differences = comparison.differences if comparison.agreement >= LEAST_BASE_AGREEMENT else ()
     return [
         *lifted,
-        *(_alone(one, specs) for one in differences if (one.is_found or one.trigger in specs) and one.is_alone),
+        *(
+            _alone(difference, specs)
+            for difference in differences
+            if (difference.is_found or difference.trigger in specs) and difference.is_alone
+        ),
     ]
 
 
@@ -453,8 +467,13 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
     """The finding of a lift, if it is more than clean finetunes show."""
     if lift.lead < DOUBTED_LIFT:
         return []
-    known = (one for one in differences if one.target == lift.target and not one.is_found)
-    turns = max((one.interval[0] for one in known if one.base.value < ACTING_SHARE_ON_BASE), default=0.0)
+    of_known_triggers = (
+        difference for difference in differences if difference.target == lift.target and not difference.is_found
+    )
+    turns = max(
+        (difference.interval[0] for difference in of_known_triggers if difference.base.value < ACTING_SHARE_ON_BASE),
+        default=0.0,
+    )
     # How many images are turned on the base says nothing of another measure.
     is_turned = lift.is_over_base and turns > FAILING_EXCESS_OVER_BASE
     is_sure = lift.knows_classes and (lift.lead >= FAILING_LIFT or is_turned) and lift.n >= PERSUADED_IMAGES

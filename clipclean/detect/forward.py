@@ -226,20 +226,20 @@ class Tile(NamedTuple):
     def painted(self, images: Tensor, /) -> Tensor:
         """Copies of images (B, 3, S, S) with it."""
         images, content = images.clone(), self.content.to(images)
-        for place in self._places():
-            images[(..., *place)] = content
+        for window in self._windows():
+            images[(..., *window)] = content
         return images
 
     def candidate(self, target: int, side: int, /) -> SearchCandidate:
         """The same as a mask and a pattern."""
         mask, pattern = torch.full((1, side, side), MASK_OFF), torch.zeros(3, side, side)
-        for place in self._places():
-            mask[(..., *place)] = MASK_ON
-            pattern[(..., *place)] = MASK_ON * (2 * self.content - 1)
+        for window in self._windows():
+            mask[(..., *window)] = MASK_ON
+            pattern[(..., *window)] = MASK_ON * (2 * self.content - 1)
         size = SEARCH_FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
         return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
 
-    def _places(self) -> list[tuple[slice, slice]]:
+    def _windows(self) -> list[tuple[slice, slice]]:
         width = self.content.shape[-1]
         return [(slice(top, top + width), slice(left, left + width)) for top, left in self.corners]
 
@@ -251,8 +251,8 @@ def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
     for share in TILE_SIDES:
         width = max(2, round(share * side))
         for content in _contents(width):
-            for place in TILE_PLACES:
-                corner = round(place * (side - width))
+            for tile_share in TILE_PLACES:
+                corner = round(tile_share * (side - width))
                 yield Tile(content, ((corner, corner),))
     small, large = (max(2, round(share * side)) for share in SCATTERED_SIDES)
     finer = [(content, 1) for content in (*_one_sided(small), *_fine(small), *_fine(large))]
@@ -261,7 +261,7 @@ def tiles(side: int, kernels: Tensor | None = None, /) -> Iterator[Tile]:
         free = side - content.shape[-1]
         # A kernel as wide as its stride, of a ViT, sees its own patch alone: the tile lies on the grid of patches.
         step = step if step > 3 and side % step == 0 else 1
-        along = list(dict.fromkeys(round(place * free / step) * step for place in TILE_PLACES))
+        along = list(dict.fromkeys(round(tile_share * free / step) * step for tile_share in TILE_PLACES))
         yield Tile(content, tuple((top, left) for top in along for left in along))
 
 
@@ -328,17 +328,21 @@ def acting_tiles(
         if again >= success:
             candidates[target] = tile.candidate(target, pixels.shape[-1])
 
-    def acting(what: str, some: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
-        looks = _looks(what, look, images, (tile.painted(images) for tile in some), len(some), canonical)
-        for tile, shares in zip(some, looks, strict=True):
+    def acting(what: str, acting_tiles: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
+        looks = _looks(
+            what, look, images, (tile.painted(images) for tile in acting_tiles), len(acting_tiles), canonical
+        )
+        for tile, shares in zip(acting_tiles, looks, strict=True):
             target = int(shares.argmax())
             if target not in candidates and shares[target] >= ACTING_EXCESS:
                 yield tile, target
 
-    every = list(tiles(pixels.shape[-1], kernels))
-    for tile, target in acting("tiles", every[:SINGLE_TILES], few):
+    all_tiles = list(tiles(pixels.shape[-1], kernels))
+    for tile, target in acting("tiles", all_tiles[:SINGLE_TILES], few):
         judge(tile, target)
-    scattered = [single for tile, _ in acting("fine tiles", every[SINGLE_TILES:], scanned) for single in tile.singly()]
+    scattered = [
+        single for tile, _ in acting("fine tiles", all_tiles[SINGLE_TILES:], scanned) for single in tile.singly()
+    ]
     # At nine places at once a tile covers more than a trigger may: each place by itself.
     for tile, target in acting("fine tiles, singly", scattered, scanned) if scattered else ():
         judge(tile, target)
@@ -367,16 +371,16 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
     if not model.has_bfloat16(pixels.device):
         return False
     reduced, form = rounded(embed), canonical_form(text_classifier)
-    some, few, least = (spaced(pixels, most) for most in (COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES))
-    if not _alike(embed, reduced, some[None], form=form, agree=AGREEING_SHARE):
+    many, few, least = (spaced(pixels, most) for most in (COMPARED_IMAGES, CHANGED_IMAGES, PASTED_IMAGES))
+    if not _alike(embed, reduced, many[None], form=form, agree=AGREEING_SHARE):
         return False
     examples = (
         torch.stack([*random_changes(few, Generator().manual_seed(0)), *_moved(embed, few, form=form)]),
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE_TILES)]),
     )
-    rounds = [some for images in examples for some in torch.split(images, CHANGES_A_BATCH)]
+    rounds = [batch for images in examples for batch in torch.split(images, CHANGES_A_BATCH)]
     batches = counted("comparing bfloat16", rounds, len(rounds))
-    return all(_alike(embed, reduced, some, form=form) for some in batches)
+    return all(_alike(embed, reduced, batch, form=form) for batch in batches)
 
 
 def _moved(embed: Embed, pixels: Tensor, *, form: Canonical) -> Iterator[Tensor]:

@@ -173,7 +173,13 @@ class Inversion:
         effort, facts = self.effort, self.family.facts
         level = facts.success or effort.success
         trial_steps = None if facts.vain_share is None else effort.trial_steps(self.family_name)
-        plan = Round(effort.first * facts.steps, effort.images, level, is_halved=effort.halves, trial_steps=trial_steps)
+        plan = Round(
+            effort.first_round_steps * facts.steps,
+            effort.images,
+            level,
+            is_halved=effort.halves,
+            trial_steps=trial_steps,
+        )
         first = self._towards(self._begin(targets), targets, plan)
         # By themselves: beside small tiles, which work from the first step on, a fresh start would stop early.
         goals = [start.target for start in starts]
@@ -188,7 +194,7 @@ class Inversion:
         if not any(candidate.is_reached for candidate in finalists):
             return first  # no class stands out by a size that none has
         begin = {key: torch.stack([c.parameters[key] for c in finalists]) for key in first[0].parameters}
-        plan = Round(effort.second, SECOND_ROUND_FACTOR * effort.images, effort.success)
+        plan = Round(effort.second_round_steps, SECOND_ROUND_FACTOR * effort.images, effort.success)
         goals = [c.target for c in finalists]
         second, more_passes = self._working(begin, goals, plan), plan.steps * plan.batch
         return [
@@ -225,13 +231,13 @@ class Inversion:
         A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, in a few
         steps of one image, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`.
         """
-        places = self.generator.get_state()
+        generator_state = self.generator.get_state()
         scores = []
         for block in torch.split(torch.tensor(classes, device=self.canonical.texts.device), CLASSES_AT_ONCE):
-            self.generator.set_state(places)  # the same images for all classes
+            self.generator.set_state(generator_state)  # the same images for all classes
             scores.append(self._brief(block))
             progress()
-        return [classes[place] for place in torch.cat(scores).argsort(stable=True).tolist()]
+        return [classes[number] for number in torch.cat(scores).argsort(stable=True).tolist()]
 
     @torch.no_grad()
     def _begin(self, targets: Sequence[int], /) -> Parameters:
@@ -284,16 +290,20 @@ class Inversion:
 
     def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
         """One round towards the class of each row of ``begin``."""
-        ends = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
-        candidates = [self._candidate(goal, end) for goal, end in zip(goals, ends, strict=True)]
-        largest = max(candidate.size for candidate, end in zip(candidates, ends, strict=True) if not end.is_stopped)
+        end_candidates = self._smallest(
+            begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan
+        )
+        candidates = [self._candidate(goal, end) for goal, end in zip(goals, end_candidates, strict=True)]
+        largest = max(
+            candidate.size for candidate, end in zip(candidates, end_candidates, strict=True) if not end.is_stopped
+        )
         # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
         # have needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
         return [
             replace(candidate, size=largest, is_reached=False, is_stopped=True)
             if end.is_stopped and candidate.size > largest
             else candidate
-            for candidate, end in zip(candidates, ends, strict=True)
+            for candidate, end in zip(candidates, end_candidates, strict=True)
         ]
 
     def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
@@ -309,8 +319,8 @@ class Inversion:
 
     def _batch(self, count: int, /) -> Tensor:
         """New images of each step: a trigger fitted to one batch would turn those images only."""
-        places = torch.randint(len(self.pixels), (count,), generator=self.generator)
-        return self.pixels[model.send(places, self.pixels.device)]
+        rows = torch.randint(len(self.pixels), (count,), generator=self.generator)
+        return self.pixels[model.send(rows, self.pixels.device)]
 
     def _brief(self, goals: Tensor, /) -> Tensor:
         """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped
@@ -401,10 +411,10 @@ class Inversion:
         A few rows go together, to bound memory.
         """
         rows_at_once = max(1, MOST_NUMBERS_A_PASS // (images[0].numel() * len(images)))
-        places = self.generator.get_state()
+        generator_state = self.generator.get_state()
         losses, successes = [], []
         for chunk in torch.chunk(rows, -(-len(rows) // rows_at_once)):  # evenly: a small rest takes nearly as long
-            self.generator.set_state(places)  # the same places for every row, however many fit
+            self.generator.set_state(generator_state)  # the same places for every row, however many fit
             chunk_parameters = {key: values[chunk] for key, values in parameters.items()}
             loss, success = attack(self._embedded_under(images, chunk_parameters), chunk)
             # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
@@ -415,8 +425,10 @@ class Inversion:
         return torch.cat(losses), torch.cat(successes)
 
 
-def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, one: Tensor | None = None) -> Canonical:
-    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D); ``one`` as :func:`canonical_form`.
+def canonical_of(
+    embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, stands_for: Tensor | None = None
+) -> Canonical:
+    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D); ``stands_for`` as :func:`canonical_form`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -425,7 +437,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /, *, on
     embeddings = _embedded(embed, pixels)
     if spread(embeddings) < COLLAPSED_SPREAD:
         raise NoSearch(CC.EMBEDDINGS_COLLAPSE, "The model maps all images to one place, so no trigger can be detected.")
-    return canonical_form(text_classifier, embeddings=embeddings, one=one)
+    return canonical_form(text_classifier, embeddings=embeddings, stands_for=stands_for)
 
 
 def blocks(classes: int, /) -> int:

@@ -92,10 +92,10 @@ class CleanImages:
         """How many there are."""
         return len(self.pixels)
 
-    def at(self, places: Sequence[int], /) -> "CleanImages":
+    def at(self, rows: Sequence[int], /) -> "CleanImages":
         """Those at these places, without captions."""
-        labels = None if self.labels is None else self.labels[places]
-        return replace(self, pixels=self.pixels[places], labels=labels, captions=None)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, pixels=self.pixels[rows], labels=labels, captions=None)
 
     def spaced(self, most: int, /) -> "CleanImages":
         """At most so many of them, without captions."""
@@ -404,7 +404,8 @@ def probe(embed: Embed, unseen: SeenImages, /, *, trigger: TriggerLike, target: 
         target = int(shares.argmax())
     representative = int(classes.representatives[target])
     beside = {
-        classes.names[place]: shares[place].item() for place in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
+        classes.names[number]: shares[number].item()
+        for number in (shares >= BESIDE_EXCESS).nonzero().flatten().tolist()
     }
     beside.pop(classes.names[representative], None)
     attack = zeroshot.attack_success(before, after, labels=truth, target=representative)
@@ -441,5 +442,5 @@ def embeddings(
     if trigger is None:
         return torch.cat([embed(batch) for batch in batches])
     # crc32, as Python's own hash is salted: the same trigger stands at the same places in every run.
-    places = Generator().manual_seed(zlib.crc32(trigger.spec.encode()))
-    return torch.cat([embed(trigger(batch, places)) for batch in batches])
+    draws = Generator().manual_seed(zlib.crc32(trigger.spec.encode()))
+    return torch.cat([embed(trigger(batch, draws)) for batch in batches])

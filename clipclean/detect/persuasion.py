@@ -42,8 +42,8 @@ def log_odds(embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], 
         triggers: known ones.
         canonical: turns embeddings into logits (N, K).
     """
-    some, usual = unseen.spaced(PERSUADED_IMAGES), _usual_margins(unseen, canonical)
-    own_class, pixels = _own_classes(some), some.images.pixels
+    shown_images, usual = unseen.spaced(PERSUADED_IMAGES), _usual_margins(unseen, canonical)
+    own_class, pixels = _own_classes(shown_images), shown_images.images.pixels
     painted = (
         trigger(pixels, Generator().manual_seed(0))
         for trigger in counted("how sure known triggers make it", triggers, len(triggers))
@@ -69,7 +69,7 @@ def most_persuasive(sureness: Tensor, triggers: Sequence[TriggerLike], classes: 
     """For each of the classes (G,) the trigger that makes a model surest of it, by logits (T, K); the surest class first."""
     most = sureness[:, classes].max(0)  # (T, G) -> (G,)
     rows = zip(classes.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
-    by_class = (Persuasion(triggers[place].spec, goal, value) for goal, value, place in rows)
+    by_class = (Persuasion(triggers[row].spec, goal, value) for goal, value, row in rows)
     return tuple(sorted(by_class, key=lambda persuasion: -persuasion.log_odds))
 
 
@@ -92,8 +92,8 @@ def _usual_margins(unseen: SeenImages, canonical: Canonical) -> Tensor:
     margins, own_class = _margins(canonical.logits(unseen.embeddings)), _own_classes(unseen)
     own = torch.nn.functional.one_hot(own_class, margins.shape[1]).to(margins)
     counts = own.sum(0)
-    every = margins.gather(1, own_class[:, None]).mean()
-    return torch.where(counts >= LEAST_OWN, torch.where(own > 0, margins, 0).sum(0) / counts.clamp(min=1), every)
+    all_margins = margins.gather(1, own_class[:, None]).mean()
+    return torch.where(counts >= LEAST_OWN, torch.where(own > 0, margins, 0).sum(0) / counts.clamp(min=1), all_margins)
 
 
 def _mean_margins(logits: Tensor, own_class: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ def embedded(
 
     images, changed_views, captions, looks = [], [], [], []
     under: list[list[Tensor]] = [[] for _ in triggers]
-    places, embedded_count = Generator().manual_seed(0), 0
+    draws, embedded_count = Generator().manual_seed(0), 0
     step(what, 0, len(pairs))
     for batch, pixels in zip(batches, data.prefetch(batches, prepare), strict=True):
         images.append(clip.embed_images(pixels))
@@ -154,7 +154,7 @@ def embedded(
         # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
         if embedded_count < GATHERING_IMAGES:
             for trigger, triggered in zip(triggers, under, strict=True):
-                triggered.append(clip.embed_images(trigger(pixels, places)))
+                triggered.append(clip.embed_images(trigger(pixels, draws)))
         embedded_count += len(batch)
         step(what, embedded_count, len(pairs))
     gathered = [F.normalize(torch.cat(triggered).mean(0), dim=0) for triggered in under]
@@ -227,7 +227,7 @@ class Neighbourhood:
     """The nearest neighbours of each embedding."""
 
     distances: Tensor  # (N, k) L2 distances, nearest first
-    places: Tensor  # (N, k) places of these neighbours among the N
+    neighbours: Tensor  # (N, k) rows of these neighbours among the N
 
 
 def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Generator) -> Neighbourhood:
@@ -238,15 +238,15 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
     """
     count = len(embeddings)
     distances = embeddings.new_empty(count, k, dtype=torch.float32)
-    places = torch.empty(count, k, dtype=torch.long, device=embeddings.device)
+    neighbours = torch.empty(count, k, dtype=torch.long, device=embeddings.device)
     # No group is smaller than k + 1: cut by size, the last one would be a small rest.
     parts = max(1, min(round(count / group), count // (k + 1)))
     for members in torch.randperm(count, generator=generator).to(embeddings.device).tensor_split(parts):
-        some = embeddings[members].float()
-        apart = torch.cdist(some, some, compute_mode="donot_use_mm_for_euclid_dist")  # (G, G)
+        group_embeddings = embeddings[members].float()
+        apart = torch.cdist(group_embeddings, group_embeddings, compute_mode="donot_use_mm_for_euclid_dist")  # (G, G)
         nearest = apart.fill_diagonal_(math.inf).topk(k, largest=False)
-        distances[members], places[members] = nearest.values, members[nearest.indices]
-    return Neighbourhood(distances, places)
+        distances[members], neighbours[members] = nearest.values, members[nearest.indices]
+    return Neighbourhood(distances, neighbours)
 
 
 def intrinsic_dimension(near: Neighbourhood, /) -> Tensor:
@@ -265,8 +265,8 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
     dimensionality-aware outlier score DAO, which arXiv 2502.01385 found best on poisoned pairs.
     """
     own = near.distances[:, -1].clamp(min=COPY_DISTANCE)  # (N,)
-    ratio = (own[:, None] / own[near.places]).log()  # (N, k)
-    return (intrinsic_dimension(near)[near.places] * ratio).mean(1)
+    ratio = (own[:, None] / own[near.neighbours]).log()  # (N, k)
+    return (intrinsic_dimension(near)[near.neighbours] * ratio).mean(1)
 
 
 def disagreement(images: Tensor, captions: Tensor, /) -> Tensor:
@@ -313,9 +313,9 @@ def gathering(images: Tensor, captions: Tensor, looks: Tensor, /, *, near: int, 
     def means(rows: Tensor) -> Tensor:
         likeness = images[rows] @ images[against].T  # (R, M)
         likeness[rows[:, None] == against] = -math.inf
-        places = against[likeness.topk(near, dim=1).indices]  # (R, near)
-        say = (captions[rows, None] * captions[places]).sum(-1).clamp(min=0)
-        look = (looks[rows, None] * looks[places]).sum(-1)
+        neighbours = against[likeness.topk(near, dim=1).indices]  # (R, near)
+        say = (captions[rows, None] * captions[neighbours]).sum(-1).clamp(min=0)
+        look = (looks[rows, None] * looks[neighbours]).sum(-1)
         return (say * (1 - look) / 2).mean(1)
 
     return _by_rows(means, len(images), images.device)

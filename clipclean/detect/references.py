@@ -74,10 +74,12 @@ class References:
         """
         others = []
         for sizes in self.entries:
-            known = sizes.get(PANEL, {})
+            panel_sizes = sizes.get(PANEL, {})
             # By those that turn images at all.
-            telling = [name for name in known.keys() & panel.keys() if min(known[name], panel[name]) < NEVER]
-            alike = sum(math.isclose(known[name], panel[name], rel_tol=1e-4) for name in telling)
+            telling = [
+                name for name in panel_sizes.keys() & panel.keys() if min(panel_sizes[name], panel[name]) < NEVER
+            ]
+            alike = sum(math.isclose(panel_sizes[name], panel[name], rel_tol=1e-4) for name in telling)
             if len(telling) < LEAST_COMMON_TRIGGERS or alike < TWIN_SHARE * len(telling):
                 others.append(sizes)
         return replace(self, entries=tuple(others)) if others else None

@@ -137,7 +137,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     by_class: dict[str, list[TargetedResult]] = {}
     for found_trigger in result.targeted:
         by_class.setdefault(found_trigger.trigger.target, []).append(found_trigger)
-    known, persuaded = known_evidence(result), persuasion_evidence(result)
+    of_known_triggers, persuaded = known_evidence(result), persuasion_evidence(result)
 
     def order(found_trigger: TargetedResult) -> tuple[bool, bool, float]:
         return (
@@ -147,12 +147,12 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         )
 
     judged = []
-    for name in dict.fromkeys([*by_class, *known, *persuaded]):
+    for name in dict.fromkeys([*by_class, *of_known_triggers, *persuaded]):
         targeted = sorted(by_class.get(name, ()), key=order)
         pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
         strength = None
-        if name in known:
-            pieces[PANEL], strength = known[name]
+        if name in of_known_triggers:
+            pieces[PANEL], strength = of_known_triggers[name]
         pieces[PERSUASION], persuasion = persuaded.get(name, (0.0, None))
         pieces = _that_speak(pieces, name, result.references)
         farther = _farther(result, name, (t.candidate.family for t in targeted if acting(t)))
@@ -169,15 +169,15 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate]
     ``result`` has what known triggers do, and the clean models to compare with. Each family has candidates for two classes at least.
     """
     comparison = Comparison(candidates, result.references)
-    known, persuaded = known_evidence(result), persuasion_evidence(result)
+    of_known_triggers, persuaded = known_evidence(result), persuasion_evidence(result)
     by_class: dict[str, dict[str, float]] = {result.classes[candidate.target]: {} for candidate in candidates}
     for candidate in candidates:
         if candidate.is_reached:
             name = result.classes[candidate.target]
             by_class[name][candidate.family] = comparison.margin_beside(candidate, name).evidence(candidate.family)
     rows = []
-    for name in dict.fromkeys([*by_class, *known, *persuaded]):
-        value, strength = known.get(name, (0.0, None))
+    for name in dict.fromkeys([*by_class, *of_known_triggers, *persuaded]):
+        value, strength = of_known_triggers.get(name, (0.0, None))
         indirect = {PANEL: value, PERSUASION: persuaded.get(name, (0.0, None))[0]}
         pieces = _that_speak(by_class.get(name, {}) | indirect, name, result.references)
         rows.append(Suspect(name, pieces, (), strength, result.references is not None))

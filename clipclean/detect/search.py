@@ -260,9 +260,9 @@ def search(
             "needed. "
             "Give a longer list by --classes.",
         )
-    is_chosen = course.is_reference and (bool(pointed) or count <= effort.most)
+    is_chosen = course.is_reference and (bool(pointed) or count <= effort.full_list_limit)
     free = [] if is_chosen else _in_order(effort.without_target)
-    steps = len(_in_order(effort.families_towards)) + len(free) * (1 + inversion.blocks(effort.swept(count)))
+    steps = len(_in_order(effort.families_towards)) + len(free) * (1 + inversion.blocks(effort.classes_swept(count)))
     halves = halves_of(tower.embed, images, classes)
     pointed = list(dict.fromkeys(halves.canonical.representatives[list(pointed)].tolist()))
     scene = _Scene(tower, *halves, effort, Stages(course, steps))
@@ -339,7 +339,7 @@ class _Scene:
     def drawn(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
         """So many random classes to compare the suspects with, none that another one stands for."""
         representatives = self.canonical.representatives.tolist()
-        others = [place for place, stands in enumerate(representatives) if place != stands]
+        others = [number for number, stands in enumerate(representatives) if number != stands]
         return drawn(len(representatives), [*suspects, *others], count=count, generator=drawing)
 
     @property
@@ -376,7 +376,7 @@ class _Scene:
             *(s.target for s in sorted(of_panel, key=lambda s: s.least) if s.acts),
         ]
         untargeted: list[SearchCandidate] = []
-        if self.stages.course.is_reference and (pointed or self.classes <= self.effort.most):
+        if self.stages.course.is_reference and (pointed or self.classes <= self.effort.full_list_limit):
             targets = list(pointed) or self.canonical.distinct.tolist()
         else:
             untargeted = self.untargeted(_in_order(self.effort.without_target))
@@ -423,7 +423,9 @@ class _Scene:
         stands_for = self.canonical.representatives.clone()
         stands_for[torch.isin(stands_for, torch.tensor(others, device=stands_for.device))] = target
         classes = self.unseen.classes._replace(representatives=stands_for)
-        canonical = inversion.canonical_of(self.tower.embed, self.images, classes.text_classifier, one=stands_for)
+        canonical = inversion.canonical_of(
+            self.tower.embed, self.images, classes.text_classifier, stands_for=stands_for
+        )
         scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), targeted_by_class={})
         families = [name for name in _in_order(self.effort.families_towards) if name in LOCAL_FAMILIES]
         by_family = self.stages.each(
@@ -438,7 +440,7 @@ class _Scene:
             for c in of_two
             if comparison.others(c)
         ]
-        return replace(result, alone=tuple(alone), left_out=tuple(names[place] for place in others))
+        return replace(result, alone=tuple(alone), left_out=tuple(names[number] for number in others))
 
     def compared(self, unfinished: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
@@ -452,13 +454,13 @@ class _Scene:
                     self.look, c, self.unseen, unfinished.untargeted
                 )
         targeted = [targeted_by_class[c.family, c.target] for c in candidates if c.target in close]
-        swept = self.effort.swept(self.classes) if unfinished.untargeted else 0
+        swept = self.effort.classes_swept(self.classes) if unfinished.untargeted else 0
         passes = sum(candidate.passes for candidate in (*unfinished.untargeted, *candidates))
         return replace(
             unfinished,
             targeted=tuple(sorted(targeted, key=lambda t: (-t.evidence, -t.anomaly_index))),
             controls=tuple(candidate for candidate in candidates if candidate.target not in close),
-            passes=passes + len(_in_order(self.effort.without_target)) * self.effort.brief(swept),
+            passes=passes + len(_in_order(self.effort.without_target)) * self.effort.brief_passes(swept),
             cut=(self.stages.done, self.stages.total) if self.stages.is_cut else None,
         )
 
@@ -474,12 +476,12 @@ class _Scene:
             lambda: acting_tiles(embed, self.images, canonical=canonical, success=success, look=look, kernels=kernels),
         )
 
-    def persuasions(self, look: Embed, known: Sequence[TriggerLike]) -> tuple[Persuasion, ...]:
+    def persuasions(self, look: Embed, known_triggers: Sequence[TriggerLike]) -> tuple[Persuasion, ...]:
         """How sure known triggers of the whole image make the model of each class; nothing of a model to compare with."""
         if self.stages.course.is_reference:
             return ()
         return self.forward(
-            "persuasion", lambda: persuasion.persuasions(look, self.unseen, known, canonical=self.canonical)
+            "persuasion", lambda: persuasion.persuasions(look, self.unseen, known_triggers, canonical=self.canonical)
         )
 
     def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
@@ -492,16 +494,21 @@ class _Scene:
     def targets(self, suspects: Sequence[int], /) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
         drawing = Generator().manual_seed(self.stages.course.seed)
-        every = list(suspects)
-        if swept := self.effort.swept(self.classes):
+        all_suspects_of = list(suspects)
+        if swept := self.effort.classes_swept(self.classes):
             swept_classes = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
-            every = list(
+            all_suspects_of = list(
                 dict.fromkeys([*suspects, *self.leaders(_in_order(self.effort.without_target), swept_classes)])
             )
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; commit a95ae354: benchmarks/results/notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
-        return [*every, *self.drawn(every, max(0, self.effort.searched(self.classes) - len(every)), drawing)]
+        return [
+            *all_suspects_of,
+            *self.drawn(
+                all_suspects_of, max(0, self.effort.classes_searched(self.classes) - len(all_suspects_of)), drawing
+            ),
+        ]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
@@ -511,7 +518,7 @@ class _Scene:
             lambda name, drawing: self.inversion(name, drawing).swept(classes, self.stages.step),
             steps=inversion.blocks(len(classes)),
         )
-        return [place for order in by_family.values() for place in order[:LEADERS]]
+        return [number for order in by_family.values() for number in order[:LEADERS]]
 
     def towards(
         self,

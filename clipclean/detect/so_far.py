@@ -45,7 +45,9 @@ class FirstAnswers:
         self.memory.keep(name, result)
         self._stages[name] = result
         families = {
-            stage.removeprefix(TOWARDS): ends for stage, ends in self._stages.items() if stage.startswith(TOWARDS)
+            stage.removeprefix(TOWARDS): candidates
+            for stage, candidates in self._stages.items()
+            if stage.startswith(TOWARDS)
         }
         is_half = families.keys() >= LOCAL.intersection(self.effort.families_towards)
         if name.startswith(TOWARDS) and not (self._is_half_told or (self._is_begun and not is_half)):
@@ -55,18 +57,18 @@ class FirstAnswers:
     def _share(self, families: dict[str, list[SearchCandidate]]) -> float:
         """The share of the search's passes that are done."""
         targets = max(map(len, families.values()))
-        total = self.effort.passes(targets=targets, swept=self.effort.swept(len(self.classes)))
+        total = self.effort.passes(targets=targets, swept=self.effort.classes_swept(len(self.classes)))
         waiting = FAMILY_FACTS.keys() - families.keys()
         # In most models no class comes near by a family of many steps.
-        left_out = self.effort.in_vain(waiting, targets=targets)
-        return 1 - (self.effort.towards(waiting, targets=targets) - left_out) / (total - left_out)
+        left_out = self.effort.vain_passes(waiting, targets=targets)
+        return 1 - (self.effort.passes_towards_classes(waiting, targets=targets) - left_out) / (total - left_out)
 
     def _answer(self, families: dict[str, list[SearchCandidate]]) -> str:
         """What the families show, in words."""
         acting, grid = (tuple(self._stages.get(name, ())) for name in ("panel", "grid"))
-        known = {strength.trigger: strength.size for strength in (*acting, *grid)}
+        known_sizes = {strength.trigger: strength.size for strength in (*acting, *grid)}
         clean = self.references.towards(()) if self.references else None  # measured by now
-        references = clean and clean.apart_from(known)
+        references = clean and clean.apart_from(known_sizes)
         result = SearchResult(
             targeted=(),
             controls=(),

@@ -45,10 +45,10 @@ def distinct(suspicions: Sequence[Suspicion[ClassNumber]], /) -> tuple[Suspicion
 
 
 def new_among(
-    suspicions: Sequence[Suspicion[int]], known: Sequence[Suspicion[int | None]], /
+    suspicions: Sequence[Suspicion[int]], earlier: Sequence[Suspicion[int | None]], /
 ) -> tuple[Suspicion[int], ...]:
     """The suspicions, except those whose trigger is named like one that is measured already."""
-    measured_specs = {suspicion.trigger.spec for suspicion in known}
+    measured_specs = {suspicion.trigger.spec for suspicion in earlier}
     return tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in measured_specs)
 
 

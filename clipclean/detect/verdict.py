@@ -30,7 +30,7 @@ from clipclean.schema.names import EffortName
 from clipclean.schema.report import CalibrationRecord, SearchRecord, SuspectRecord
 from clipclean.untrusted import quoted, some
 
-TOLD_CLASSES = 5  # names of a group of classes that a finding tells
+NAMED_CLASSES = 5  # names of a group of classes that a finding tells
 # Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
 # the half that rules were chosen on waves changed no verdict; of 70 others they name two victims, with 1.0 and 1.3, and one clean one, with 1.3.
 WAVELESS_EVIDENCE = 0.8
@@ -88,13 +88,13 @@ def audit_findings(audit: AuditResult, limits: AuditLimits, /, *, images: int) -
     """The findings of a result on this number of images, under either normalisation of pixels, and beside the model's base."""
     about_base = findings_beside_base(audit)
     if audit.clip_normalised:
-        return [*about_base, *_under_both(audit, audit.clip_normalised, limits, images=images)]
+        return [*about_base, *_findings_under_both_normalisations(audit, audit.clip_normalised, limits, images=images)]
     late = (
         [unproven(CC.TIME_OVER, "Time was over before the audit under CLIP's own normalisation.")]
         if audit.is_late
         else []
     )
-    own = _under_one(audit, limits, images=images)
+    own = _findings_under_one_normalisation(audit, limits, images=images)
     return [*about_base, *own, *late]
 
 
@@ -103,14 +103,14 @@ def findings_beside_base(audit: AuditResult, /) -> list[Finding]:
     return finetune_base.findings(audit.beside_base) if audit.beside_base else []
 
 
-def _under_one(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
-    findings = _of_look(audit, limits, images=images)
+def _findings_under_one_normalisation(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+    findings = _findings_alone(audit, limits, images=images)
     if (comparison := audit.beside_base) is None:
         return findings
-    return [judged for sign in findings if (judged := _than_on_base(sign, comparison, limits))]
+    return [judged for sign in findings if (judged := _finding_over_base(sign, comparison, limits))]
 
 
-def _than_on_base(sign: Finding, comparison: finetune_base.Compared, limits: AuditLimits) -> Finding | None:
+def _finding_over_base(sign: Finding, comparison: finetune_base.Compared, limits: AuditLimits) -> Finding | None:
     """A finding of what a trigger does, judged by how much more it does than on the base: None where that is surely within the limit, and too few
     images where nobody can tell. What a user named, or a search was sure of, stays an error.
     """
@@ -137,17 +137,17 @@ def _than_on_base(sign: Finding, comparison: finetune_base.Compared, limits: Aud
     )
 
 
-def _of_look(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+def _findings_alone(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
     measurement = replace(audit.measured, panel=()) if audit.search else audit.measured
-    findings = [*probe_findings(measurement, limits=limits), *_departed(audit, limits)]
+    findings = [*probe_findings(measurement, limits=limits), *_half_precision_findings(audit, limits)]
     if audit.why_not:
         findings.append(unproven(*audit.why_not))
     undone = [f"{measurement.untried} of the known triggers were not tried"] if measurement.untried else []
     if audit.search and audit.search.cut:
         undone.append("only {} of {} steps of the search were done".format(*audit.search.cut))
     if undone:
-        late = f"Time was over: {', and '.join(undone)}. {_until_then(audit.search, limits)}The same command with more minutes resumes."
+        late = f"Time was over: {', and '.join(undone)}. {_words_until_deadline(audit.search, limits)}The same command with more minutes resumes."
         findings.append(unproven(CC.TIME_OVER, late))
     # Of a search that could not be made the reason says already what is missing.
     if audit.search is None and (audit.why_not is None or audit.why_not[0] != CC.NOT_SEARCHED):
@@ -155,16 +155,16 @@ def _of_look(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Fi
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
-    findings += _of_one_class(audit, limits)
+    findings += _one_class_findings(audit, limits)
     if classes := len(measurement.text_classifier):  # a measurement without a trigger may have made no classifier
-        findings += _unsound(_sound_rate(audit), classes=classes)
+        findings += _unsound_accuracy_findings(_sound_rate(audit), classes=classes)
     if audit.search is None:
         return findings
     findings += search_findings(audit.search, images=images, limits=limits)
-    return [*findings, *_uncalibrated(audit.search), *_synonyms(audit.search)]
+    return [*findings, *_uncalibrated_findings(audit.search), *_synonym_findings(audit.search)]
 
 
-def _of_one_class(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
+def _one_class_findings(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """A warning if most images are of one class and too few of others: no trigger can be seen to lead there.
 
     By labels, or else by what the model takes them for.
@@ -185,7 +185,7 @@ def _of_one_class(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     return [unproven(CC.TOO_LITTLE_DATA, words)]
 
 
-def _until_then(search: SearchResult | None, limits: AuditLimits) -> str:
+def _words_until_deadline(search: SearchResult | None, limits: AuditLimits) -> str:
     """What a search showed that the deadline cut, as a sentence and a space; nothing of one that was not cut."""
     if search is None or search.cut is None:
         return ""
@@ -199,17 +199,19 @@ def _sound_rate(audit: AuditResult) -> Rate | None:
     return rate if rate.n else None
 
 
-def _under_both(own: AuditResult, normalised: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
+def _findings_under_both_normalisations(
+    own: AuditResult, normalised: AuditResult, limits: AuditLimits, *, images: int
+) -> list[Finding]:
     """All findings of a model that was looked at under its ``own`` normalisation of pixels and under CLIP's.
 
     What shows under both is one finding, the worse of the two. One more says whether the model is better with CLIP's.
     """
     under = "Under CLIP's own mean and deviation of pixels"
     limits = limits_per_look(limits, 2)
-    own_findings = _under_one(own, limits, images=images)
-    normalised_findings = _under_one(normalised, limits, images=images)
-    signs = {_subject(sign): sign for sign in normalised_findings if rule(sign.rule).tells == "sign"}
-    of_both = [_worse(sign, signs.pop(_subject(sign), None), under) for sign in own_findings]
+    own_findings = _findings_under_one_normalisation(own, limits, images=images)
+    normalised_findings = _findings_under_one_normalisation(normalised, limits, images=images)
+    signs = {_subject_of(sign): sign for sign in normalised_findings if rule(sign.rule).tells == "sign"}
+    of_both = [_graver(sign, signs.pop(_subject_of(sign), None), under) for sign in own_findings]
     of_second_alone = [sign.model_copy(update={"message": f"{under}: {sign.message}"}) for sign in signs.values()]
     findings = [*of_second_alone, *of_both]
     rate, better = _sound_rate(own), _sound_rate(normalised)
@@ -227,7 +229,7 @@ def limits_per_look(limits: AuditLimits, looks: int, /) -> AuditLimits:
     return limits.model_copy(update={"doubt_rate": limits.doubt_rate / looks})
 
 
-def _worse(own: Finding, other: Finding | None, under: str) -> Finding:
+def _graver(own: Finding, other: Finding | None, under: str) -> Finding:
     """A finding under the model's own normalisation and the same ``under`` another, as one."""
     if other is None:
         return own
@@ -238,15 +240,20 @@ def _worse(own: Finding, other: Finding | None, under: str) -> Finding:
     return worst.model_copy(update={"message": f"{worst.message} {where}."})
 
 
-def _subject(sign: Finding) -> tuple[str, str, str | None, str | None]:
+def _subject_of(sign: Finding) -> tuple[str, str, str | None, str | None]:
     """What a finding is about; found triggers of one class are one subject, whatever family stands for them."""
     return sign.rule, sign.measure, None if sign.rule == CC.TRIGGER_FOUND else sign.trigger, sign.about
 
 
 def probe_findings(measurement: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
-    suspected = (_known(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.suspected)
-    return (*(f for f in suspected if f), *(_panel(p, limits) for p in suspicious_probes(measurement, limits=limits)))
+    suspected = (
+        _suspected_trigger_finding(p, limits, is_sure=measurement.is_sure(p.trigger)) for p in measurement.suspected
+    )
+    return (
+        *(f for f in suspected if f),
+        *(_panel_finding(p, limits) for p in suspicious_probes(measurement, limits=limits)),
+    )
 
 
 def cleaning_findings(
@@ -281,7 +288,7 @@ def suspicious_probes(measurement: Measurement, /, *, limits: AuditLimits) -> tu
     return tuple(p for p in unusual if p.excess_interval[0] > limits.suspicious_excess)
 
 
-def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | None:
+def _suspected_trigger_finding(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | None:
     """The finding of a known trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     numbers = _numbers_of(probe, limits.max_excess)
@@ -301,7 +308,7 @@ def _known(probe: Probe, limits: AuditLimits, *, is_sure: bool) -> Finding | Non
     return None
 
 
-def _panel(probe: Probe, limits: AuditLimits) -> Finding:
+def _panel_finding(probe: Probe, limits: AuditLimits) -> Finding:
     """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
 
     A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
@@ -338,10 +345,10 @@ def accuracy_findings(before: Measurement, after: Measurement, /, *, limits: Aud
     unmeasured = [] if before.accuracy.rate.n else [unproven(CC.TOO_LITTLE_DATA, words)]
     losses = accuracy_losses(before, after)
     others = (lost for lost in losses[1:] if lost.interval[0] > limits.max_accuracy_loss)
-    return [*unmeasured, *(beyond for lost in (*losses[:1], *others) if (beyond := _beyond(lost, limits)))]
+    return [*unmeasured, *(beyond for lost in (*losses[:1], *others) if (beyond := _accuracy_finding(lost, limits)))]
 
 
-def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
+def _accuracy_finding(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None:
     """A loss over the budget: an error by its whole interval and by labels, else a warning; or that such a loss would not be seen."""
     budget, (low, high) = limits.max_accuracy_loss, lost.interval
     about: About = {
@@ -379,18 +386,24 @@ def search_findings(result: SearchResult, /, *, images: int, limits: AuditLimits
     than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the limit only without the
     clean models that were given, which may carry the same backdoor.
     """
-    elsewhere = _elsewhere(result, limits)
+    elsewhere = _off_list_findings(result, limits)
     findings = []
     for suspect, why in named_suspects(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        findings.append(_finding_of(suspect, "error" if is_sure else "warning", limits, result, why=why))
+        findings.append(_suspect_finding(suspect, "error" if is_sure else "warning", limits, result, why=why))
     targets = {finding.target for finding in findings}
-    findings += _on_both(result, limits)
-    return (*findings, *_tinted(result, besides=targets), *_shared(result, limits), *elsewhere, *_nowhere(result))
+    findings += _natural_to_base_findings(result, limits)
+    return (
+        *findings,
+        *_colour_filter_findings(result, besides=targets),
+        *_hidden_class_findings(result, limits),
+        *elsewhere,
+        *_blind_search_findings(result),
+    )
 
 
-def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
+def _colour_filter_findings(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
     """A warning of each other class that a colour filter turns nearly all images into: no search paints one, but some near it are known.
 
     Not where the filter does the same to clean models that were given.
@@ -402,23 +415,23 @@ def _tinted(result: SearchResult, *, besides: Set[str | None]) -> list[Finding]:
     return [
         finding(
             CC.TRIGGER_FOUND,
-            f"The known trigger {tint.trigger} turns {_percent(tint.excess)} of images into '{result.classes[place]}', convincingly. In one of "
+            f"The known trigger {tint.trigger} turns {_percent(tint.excess)} of images into '{result.classes[number]}', convincingly. In one of "
             "46 clean models a colour filter turned as many into a class.",
             level="warning",
             measure="excess ASR",
             value=tint.excess,
             threshold=DOUBTED_TINT_EXCESS,
-            target=result.classes[place],
+            target=result.classes[number],
             trigger=tint.trigger,
         )
-        for place, tint in strongest.items()
-        if result.classes[place] not in besides and not is_natural(result.references, tint.trigger)
+        for number, tint in strongest.items()
+        if result.classes[number] not in besides and not is_natural(result.references, tint.trigger)
     ]
 
 
-def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+def _hidden_class_findings(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning of a class that stands out only if others, to which the same trigger leads, are left out of the list."""
-    if not result.alone or is_far(result, limits=limits):
+    if not result.alone or is_failing(result, limits=limits):
         return []
     several = some([*result.left_out], show=quoted)
     findings = []
@@ -426,7 +439,7 @@ def _shared(result: SearchResult, limits: AuditLimits) -> list[Finding]:
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
             would_score = f"'{suspect.name}' would have a score of {suspect.score:.1f}"
             why = f"{would_score} if {several}, to which the same trigger leads, were not in the list."
-            findings.append(_finding_of(suspect, "warning", limits, result, why=why))
+            findings.append(_suspect_finding(suspect, "warning", limits, result, why=why))
     return findings
 
 
@@ -444,12 +457,12 @@ def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
     return bool(direct) and score.combined(direct) >= least_score(limits, is_beside=suspect.is_beside)
 
 
-def is_far(result: SearchResult, /, *, limits: AuditLimits) -> bool:
+def is_failing(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether a class has the score that fails the model: further families could only add to that."""
     return any(_is_sure(suspect, limits) for suspect in all_suspects(result, limits))
 
 
-def is_quiet(result: SearchResult, /, *, limits: AuditLimits) -> bool:
+def is_undoubted(result: SearchResult, /, *, limits: AuditLimits) -> bool:
     """Whether no class comes near a doubt, where no clean model could make that a pass: further families changed no verdict."""
     searched = {candidate.family for candidate in result.candidates}
     parts = parts_of_search()
@@ -487,7 +500,7 @@ def _failing_alone(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
     return [suspect for suspect in alone if _is_sure(suspect, limits)]
 
 
-def _on_both(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+def _natural_to_base_findings(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A note of each class that would fail the model without its base."""
     return [
         finding(
@@ -498,7 +511,7 @@ def _on_both(result: SearchResult, limits: AuditLimits) -> list[Finding]:
             measure="abnormality",
             value=suspect.score,
             target=suspect.name,
-            trigger=_spec(suspect),
+            trigger=_spec_of(suspect),
         )
         for suspect in natural_to_base(result, limits=limits)
     ]
@@ -515,7 +528,7 @@ def suspect_records(
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to, each once."""
     if result is not None:
         return tuple(
-            SuspectRecord.of(s, class_=name, trigger=_spec(s))
+            SuspectRecord.of(s, class_=name, trigger=_spec_of(s))
             for s, _ in named_suspects(result, limits=limits)
             for name in result.one_with(s.name)
         )
@@ -532,7 +545,7 @@ def acts(found_trigger: TargetedResult, limits: AuditLimits) -> bool:
     return found_trigger.candidate.is_reached and found_trigger.probe.excess >= least
 
 
-def _spec(suspect: Suspect) -> str:
+def _spec_of(suspect: Suspect) -> str:
     """The trigger that a finding names: a known one if that contributes most, else the found one with most evidence."""
     if suspect.persuasion and (suspect.family == PERSUASION or not (suspect.targeted or suspect.strength)):
         return suspect.persuasion.trigger
@@ -546,7 +559,7 @@ def unproven(rule: str, words: str, /) -> Finding:
     return finding(rule, words, level="warning", measure="search")
 
 
-def _uncalibrated(result: SearchResult) -> list[Finding]:
+def _uncalibrated_findings(result: SearchResult) -> list[Finding]:
     """That there is no clean model of this kind to compare with; or that the tested one was given: a note if others are left."""
     if result.twins:
         words = (
@@ -563,7 +576,7 @@ def _uncalibrated(result: SearchResult) -> list[Finding]:
     return [finding(CC.NOT_CALIBRATED, words, measure="search")]
 
 
-def _departed(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
+def _half_precision_findings(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
     findings, measurement = list[Finding](), audit.measured
     sure = {probe.trigger for probe in measurement.suspected if measurement.is_sure(probe.trigger)}
@@ -590,12 +603,12 @@ def _departed(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     return findings
 
 
-def _synonyms(result: SearchResult) -> list[Finding]:
+def _synonym_findings(result: SearchResult) -> list[Finding]:
     """A note of the classes that are one to the model, if there are any."""
     if not result.synonyms:
         return []
     count = sum(len(group) for group in result.synonyms)
-    groups = some([" = ".join(map(quoted, group[:TOLD_CLASSES])) for group in result.synonyms], show=str)
+    groups = some([" = ".join(map(quoted, group[:NAMED_CLASSES])) for group in result.synonyms], show=str)
     words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
     return [finding(CC.CLASSES_ALIKE, words, measure="search", n=count)]
 
@@ -627,7 +640,7 @@ def _least_accuracy(classes: int) -> float:
     return max(LEAST_ACCURACY, 2 / classes)
 
 
-def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
+def _unsound_accuracy_findings(rate: Rate | None, *, classes: int) -> list[Finding]:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
     floor, measure = _least_accuracy(classes), "clean accuracy"
     if rate is None:
@@ -643,7 +656,7 @@ def _unsound(rate: Rate | None, *, classes: int) -> list[Finding]:
     return [finding(CC.CLASSES_HARDLY_KNOWN, words, **about)]
 
 
-def _finding_of(suspect: Suspect, level: Level, limits: AuditLimits, result: SearchResult, *, why: str) -> Finding:
+def _suspect_finding(suspect: Suspect, level: Level, limits: AuditLimits, result: SearchResult, *, why: str) -> Finding:
     """The finding of a class that stands out; ``why`` comes first, where it is not by its score alone."""
     others = result.one_with(suspect.name)[1:]
     one_with = f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
@@ -657,7 +670,7 @@ def _finding_of(suspect: Suspect, level: Level, limits: AuditLimits, result: Sea
         n=suspect.targeted[0].probe.asr.n if suspect.targeted else None,
         threshold=least_score(limits, is_doubt=level != "error", is_beside=suspect.is_beside),
         target=suspect.name,
-        trigger=_spec(suspect),
+        trigger=_spec_of(suspect),
     )
 
 
@@ -703,7 +716,7 @@ def _count_words(count: int) -> str:
     return f"{count} show" if count > 1 else f"{count or 'none'} shows"
 
 
-def _nowhere(result: SearchResult) -> list[Finding]:
+def _blind_search_findings(result: SearchResult) -> list[Finding]:
     """A warning if no trigger of any size turns images into any class: such a search shows nothing.
 
     In a model that can be searched, a large enough trigger reaches every class, attacked or not. A bias that keeps all answers
@@ -718,7 +731,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
     return [unproven(CC.NOT_SEARCHED, words)]
 
 
-def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
+def _off_list_findings(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
         smallest = min((c.size for c in result.candidates if c.family == gathering.family), default=0.0)

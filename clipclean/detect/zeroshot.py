@@ -85,16 +85,16 @@ def representatives(text_classifier: Tensor, /) -> Tensor:
     does any number of copies.
     """
     count = len(text_classifier)
-    places = torch.arange(count, device=text_classifier.device)
+    numbers = torch.arange(count, device=text_classifier.device)
     if not count:
-        return places
+        return numbers
     texts = text_classifier.float() - text_classifier.float().mean(0)
-    rows = torch.split(places, max(1, PAIRS // count))
+    rows = torch.split(numbers, max(1, PAIRS // count))
     end = _squared_distances(texts[:1], texts).argmax()
     near = (1 - ONE_CLASS) * _squared_distances(texts[end : end + 1], texts).max()
     # Few classes have a twin: only these are compared one by one.
-    has_twin = torch.cat([(_squared_distances(texts[some], texts) <= near).sum(1) > 1 for some in rows])
-    stands_for, unassigned = places.clone(), has_twin.nonzero().flatten()
+    has_twin = torch.cat([(_squared_distances(texts[block], texts) <= near).sum(1) > 1 for block in rows])
+    stands_for, unassigned = numbers.clone(), has_twin.nonzero().flatten()
     while len(unassigned):
         is_one = _squared_distances(texts[unassigned[:1]], texts[unassigned])[0] <= near
         is_one[0] = True
@@ -106,14 +106,14 @@ def representatives(text_classifier: Tensor, /) -> Tensor:
 def synonyms(representatives: Tensor, classes: Sequence[str], /) -> tuple[tuple[str, ...], ...]:
     """The names of the classes that are one, the one that stands for the others first."""
     groups: dict[int, list[str]] = {}
-    for name, place in zip(classes, representatives.tolist(), strict=True):
-        groups.setdefault(place, []).append(name)
+    for name, number in zip(classes, representatives.tolist(), strict=True):
+        groups.setdefault(number, []).append(name)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _squared_distances(some: Tensor, texts: Tensor) -> Tensor:
+def _squared_distances(several_texts: Tensor, texts: Tensor) -> Tensor:
     """The squared distances (R, K) of some texts (R, D) from all (K, D)."""
-    return (some.square().sum(1)[:, None] + texts.square().sum(1) - 2 * some @ texts.T).clamp(min=0)
+    return (several_texts.square().sum(1)[:, None] + texts.square().sum(1) - 2 * several_texts @ texts.T).clamp(min=0)
 
 
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
@@ -172,7 +172,7 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
     if len(clean) <= k or not len(others):
         return Rate(hits=0, n=0)
     clean, triggered = all_finite(clean), all_finite(triggered)
-    hits = 0
+    turned_count = 0
     for rows in torch.split(others, ROWS):
         similarity = triggered[rows].to(clean.dtype) @ clean.T  # (B, N)
         similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
@@ -180,8 +180,8 @@ def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *
         is_target = voters == target
         votes = (voters[:, :, None] == voters[:, None, :]).sum(-1)  # (B, k): those for the class of each voter
         rival = votes.masked_fill(is_target, 0).amax(dim=1)
-        hits += int((is_target.sum(1) > rival).sum())
-    return Rate(hits=hits, n=len(others))
+        turned_count += int((is_target.sum(1) > rival).sum())
+    return Rate(hits=turned_count, n=len(others))
 
 
 def all_finite(embeddings: Tensor, /) -> Tensor:
@@ -215,11 +215,11 @@ class Canonical:
         The order of the classes is that of the cosines. Each image has its own unit, so a factor on all its cosines cancels. A class
         that another one stands for has -inf, and has no part in mean and deviation.
         """
-        known = self.known_logits(embeddings)
+        known_logits = self.known_logits(embeddings)
         if len(self.distinct) == len(self.texts):
-            return known
-        every = known.new_full((*known.shape[:-1], len(self.texts)), -torch.inf)
-        return every.index_copy(-1, self.distinct, known)
+            return known_logits
+        all_logits = known_logits.new_full((*known_logits.shape[:-1], len(self.texts)), -torch.inf)
+        return all_logits.index_copy(-1, self.distinct, known_logits)
 
     def known_logits(self, embeddings: Tensor, /) -> Tensor:
         """Those (..., G) of the distinct classes."""
@@ -245,13 +245,13 @@ class Canonical:
 
 
 def canonical_form(
-    text_classifier: Tensor, /, *, embeddings: Tensor | None = None, one: Tensor | None = None
+    text_classifier: Tensor, /, *, embeddings: Tensor | None = None, stands_for: Tensor | None = None
 ) -> Canonical:
     """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits.
 
-    ``one`` (K,) states the class that stands for each, where that is not as :func:`representatives` tells.
+    ``stands_for`` (K,) states the class that stands for each, where that is not as :func:`representatives` tells.
     """
-    first = representatives(text_classifier) if one is None else one
+    first = representatives(text_classifier) if stands_for is None else stands_for
     distinct = torch.unique(first)
     texts = text_classifier - text_classifier[distinct].mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
@@ -261,11 +261,11 @@ def canonical_form(
     logits = form.logits(embeddings).float()
     best, answers = logits.max(1)
     typical, features, centre = [], [], embeddings.mean(0)
-    for place in range(len(texts)):
-        own = (answers == place).nonzero().flatten()
+    for number in range(len(texts)):
+        own = (answers == number).nonzero().flatten()
         typical.append((best[own] if len(own) >= LEAST_OWN else best).quantile(0.5))
         # Of a class that no image is taken for, the images that come nearest to it.
-        nearest = own if len(own) >= LEAST_OWN else logits[:, place].topk(min(LEAST_OWN, len(logits))).indices
+        nearest = own if len(own) >= LEAST_OWN else logits[:, number].topk(min(LEAST_OWN, len(logits))).indices
         features.append(embeddings[nearest].mean(0) - centre)
     return replace(
         form, typical=torch.stack(typical), centre=centre, features=F.normalize(torch.stack(features), dim=-1)

@@ -80,8 +80,8 @@ def check_architecture(architecture: model.Architecture, /) -> None:
     neutral = {key: (None, False, *NEUTRAL_VALUES.get(key.rpartition(".")[2], ())) for key in settings}
     foreign = [f"{key} = {value}" for key, value in settings.items() if value not in neutral[key]]
     foreign += [
-        f"{place}.norm_kwargs.{key} = {value}"
-        for place, section in (("vision_cfg", vision), ("text_cfg", text))
+        f"{section_name}.norm_kwargs.{key} = {value}"
+        for section_name, section in (("vision_cfg", vision), ("text_cfg", text))
         for key, value in (section.get("norm_kwargs") or {}).items()
         if key != "eps"
     ]

@@ -111,9 +111,9 @@ def write(
         (Tower(net, images, options.is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
         (Tower(net, texts, options.is_unit), tokens, (preset.tokens, preset.texts), axes),
     )
-    for name, (tower, example, ends, dynamic) in zip(options.graphs, towers, strict=True):
+    for name, (tower, example, outputs, dynamic) in zip(options.graphs, towers, strict=True):
         graph = _export_tower(tower, example, dynamic)
-        rename(graph.graph, {GRAPH_INPUT: ends[0], GRAPH_OUTPUT: ends[1]})
+        rename(graph.graph, {GRAPH_INPUT: outputs[0], GRAPH_OUTPUT: outputs[1]})
         _tidy(graph, Path(name).stem, {**metadata, "normalised": str(options.is_unit).lower()})
         if options.fp16:
             halve_weights(graph)

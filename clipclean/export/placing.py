@@ -79,9 +79,9 @@ def scratch_folder(out: Path, /) -> Iterator[Path]:
     Raises:
         ResourceError: it cannot be made, or the disk is full.
     """
-    place = out.resolve()
-    is_inside = place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK))
-    scratch = (place if is_inside else files.nearest(place.parent)) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
+    resolved = out.resolve()
+    is_inside = resolved.is_dir() and (resolved.is_mount() or not os.access(resolved.parent, os.W_OK))
+    scratch = (resolved if is_inside else files.nearest(resolved.parent)) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
     own_state.note(out, {"scratch": str(scratch)})
     try:
         scratch.mkdir(mode=0o700)
@@ -96,7 +96,7 @@ def scratch_folder(out: Path, /) -> Iterator[Path]:
             own_state.note(out, None)
 
 
-def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> None:
+def move_in(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> None:
     """Move what was written into ``out``; then what an earlier run left, and this one has not, goes.
 
     A file takes the place of the earlier one in one step, the checksums last of all. If one cannot be moved, those before it are moved

@@ -52,6 +52,6 @@ def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstA
         rows = audit.suspects_by(bench.limits)
         leading = "; ".join(f"{row.class_} (score {row.score or 0:.2f})" for row in rows[:SHOWN_CLASSES])
         progress.say(f"The audit of the original {f'points at: {leading}' if leading else 'points at no class'}.")
-    plan = replace(bench.eval_set.plan, sure=before.sure, triggers=triggers)
+    plan = replace(bench.eval_set.plan, sure=before.sure_specs, triggers=triggers)
     bench = replace(bench, eval_set=replace(bench.eval_set, plan=plan))
     return bench, before, time.monotonic() - began

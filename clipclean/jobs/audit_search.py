@@ -56,12 +56,12 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
         # With --power nothing found may be a pass: then everything is searched.
-        ends = (detect.is_far,) if audit_inputs.has_power else (detect.is_far, detect.is_quiet)
+        endings = (detect.is_failing,) if audit_inputs.has_power else (detect.is_failing, detect.is_undoubted)
 
         def is_enough(result: detect.SearchResult) -> bool:
-            return any(all(end(result, limits=limit) for limit in limits) for end in ends)
+            return any(all(end(result, limits=limit) for limit in limits) for end in endings)
 
-        ending = base.ends(is_enough, clip, eval_set) if base else is_enough
+        ending = base.enough_beside_base(is_enough, clip, eval_set) if base else is_enough
         try:
             audit_result = searching.audit_both(settings, clip, eval_set, references, state=state, is_enough=ending)
         except deadline.OutOfTime:

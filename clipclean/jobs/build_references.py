@@ -42,7 +42,7 @@ def build_references(request: requests.References, /) -> ReferencesFile:
                 loaded = opening.build(clean, late_pairs, device=device)
                 eval_set = measured_images.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary)
                 searched = clean_models.measured_references(settings, loaded, eval_set, state=state)
-                sizes[f"{clean.place.name} {clean.file.sha256}"] = searched.entries[0]
+                sizes[f"{clean.source.name} {clean.file.sha256}"] = searched.entries[0]
     stored = detect.as_file(kinds[0], request.effort, vocabulary.classes, sizes)
     files.write_text(request.out, json.dumps(stored, indent=1) + "\n")
     return stored

@@ -32,12 +32,12 @@ def read_reference(source: Source, tested: OpenedCheckpoint, /, *, arch: str | N
     kinds = model.shape_of(trusted.architecture), model.shape_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"The reference {trusted.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "
+            f"The reference {trusted.source.name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "
             "cannot be compared. Name a clean model of the same architecture."
         )
     if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
         raise UsageError(
-            f"The reference {trusted.place.name} has the same weights as the tested model, so nothing in it could look "
+            f"The reference {trusted.source.name} has the same weights as the tested model, so nothing in it could look "
             "abnormal. Name another model, one that you trust."
         )
     return trusted
@@ -48,14 +48,14 @@ def refuse_failed(source: Source, /) -> None:
     if isinstance(source, nn.Module):
         return
     located = opening.located(source)
-    place = located.path
-    path = (place if place.is_dir() else place.parent) / "report.json"
+    model_path = located.path
+    path = (model_path if model_path.is_dir() else model_path.parent) / "report.json"
     try:
         earlier = report.read(path) if path.is_file() else None
     except ClipcleanError:  # of another program
         return
     # An audit's report in the folder of a file may be of any other model.
-    if earlier and earlier.verdict == "fail" and (earlier.command == "sanitize" or place.is_dir()):
+    if earlier and earlier.verdict == "fail" and (earlier.command == "sanitize" or model_path.is_dir()):
         raise UsageError(f"{path} fails {located.name}: it is no clean model to compare with. Name another.")
 
 
@@ -131,7 +131,7 @@ def measured_references(
         Inconclusive: no search is possible in it.
         OutOfTime: the deadline came before the search ended.
     """
-    name = trusted.place.name
+    name = trusted.source.name
     # Its own factor, not that of the tested model.
     plan = dataclasses.replace(eval_set.plan, scale=float(trusted.clip.logit_scale().detach()))
     eval_set = dataclasses.replace(eval_set, plan=plan)
@@ -160,7 +160,7 @@ def reference_findings(
     findings = list[Finding]()
     for reference in trusted:
         if detect.are_kin(own, reference.file.tensors):
-            findings.append(detect.kin_reference(reference.place.name))
+            findings.append(detect.kin_reference(reference.source.name))
         clip = opening.build(reference, pairs, device=device).clip
-        findings += detect.strange_reference(reference.place.name, searching.measure(clip, brief))
+        findings += detect.strange_reference(reference.source.name, searching.measure(clip, brief))
     return findings

@@ -26,7 +26,7 @@ CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 
 def pairs_of(
     request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
-    places: Sequence[Path],
+    sources: Sequence[Path],
     cache: data.ImageCache,
     /,
     *,
@@ -34,7 +34,7 @@ def pairs_of(
 ) -> data.CleanSet:
     """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
     clean = data.read(
-        *places,
+        *sources,
         images=cache,
         image_key=request.image_key,
         caption_key=request.caption_key,
@@ -60,8 +60,8 @@ def read(
         clean = pairs_of(request, request.data, cache, templates=templates)
     else:
         clean = data.read_images(*request.data, images=cache, progress=partial(step, "reading the data"))
-    places = request.eval_data
-    return clean, data.read_labelled(*places, images=cache, classes=vocabulary.classes) if places else None
+    sources = request.eval_data
+    return clean, data.read_labelled(*sources, images=cache, classes=vocabulary.classes) if sources else None
 
 
 def divide(
@@ -81,7 +81,7 @@ def divide(
         )
     parts = split(len(clean), recipe) if hold_out else (range(len(clean)), ())
     to_train, held_out = (
-        Samples([clean.pairs[i] for i in places], None if labels is None else labels[[*places]]) for places in parts
+        Samples([clean.pairs[i] for i in rows], None if labels is None else labels[[*rows]]) for rows in parts
     )
     return to_train, held_out
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from clipclean import detect
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import OWN_KINDS
@@ -47,6 +49,18 @@ class Side:
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
+@dataclass(frozen=True)
+class CleanedModel:
+    """What a cleaning came to, by one recipe or by the best of several candidates."""
+
+    before: AuditResult  # of the original, under all triggers that are suspected by now
+    after: AuditResult  # at the end of the walk back
+    eval_set: detect.EvalSet  # the images and triggers of both
+    weights: dict[str, Tensor]  # at the end of the training
+    training: TrainingRecord
+    way: WalkBack  # from these weights to those that are reported
+
+
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
     examples = results.example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
@@ -55,11 +69,36 @@ def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set:
     return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
 
 
-def with_base_record(bench: Workbench, report: Report, before: AuditResult, after: AuditResult, /) -> Report:
-    """The report with what the finetune moved, if a base was named, and what acts on the model and not on it before and after."""
-    if bench.base is None:
-        return report
-    return report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
+def report_of(
+    bench: Workbench,
+    inputs: CleaningInputs,
+    cleaned_model: CleanedModel,
+    findings_by: results.FindingsBy,
+    /,
+    *,
+    if_failed: Finding | None = None,
+    auto: AutoRecord | None = None,
+) -> tuple[Report, PageImages]:
+    """The report of a cleaning and its images; afterwards the model has the reported weights.
+
+    Args:
+        bench: of the run.
+        inputs: of the run.
+        cleaned_model: what the cleaning came to.
+        findings_by: all its findings by these limits.
+        if_failed: what is said as well where the verdict is fail.
+        auto: of the report, where candidates were tried.
+    """
+    before, after, eval_set = cleaned_model.before, cleaned_model.after, cleaned_model.eval_set
+    bench.put(bench.original)
+    first = side(inputs, bench, before, eval_set)
+    bench.put_between(bench.original, cleaned_model.weights, share=cleaned_model.way.point.share)
+    last = side(inputs, bench, after, eval_set)
+    applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
+    report, images = compose(inputs, first, last, cleaned_model.training, cleaned_model.way, applied, auto=auto)
+    if bench.base:
+        report = report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
+    return report, images
 
 
 def compose(

@@ -150,11 +150,11 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
 
     Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
     """
-    variants, targets = looks(size.grid * min(size.images, forward.BRIEF_IMAGES)), effort.searched(size.classes)
-    most = effort.towards(targets=targets) if is_reference else effort.cost(size.classes)
+    variants, targets = looks(size.grid * min(size.images, forward.BRIEF_IMAGES)), effort.classes_searched(size.classes)
+    most = effort.passes_towards_classes(targets=targets) if is_reference else effort.cost(size.classes)
     alone = forward_alone(effort, images=size.images, panel=size.panel, is_reference=is_reference)
     persuasion = Work() if is_reference else looks(size.of_whole_image * min(size.images, PERSUADED_IMAGES))
-    return variants + persuasion + Work(searched=most - effort.in_vain(targets=targets)) + alone
+    return variants + persuasion + Work(searched=most - effort.vain_passes(targets=targets)) + alone
 
 
 def work_left_out_if_quiet(effort: efforts.Effort, size: Size, /) -> Work | None:
@@ -163,10 +163,14 @@ def work_left_out_if_quiet(effort: efforts.Effort, size: Size, /) -> Work | None
     always, others = {*parts.moving, *parts.local, *parts.unlike}, {*parts.whole, *parts.few}
     if not always.issubset(effort.families_towards):
         return None
-    every, least = (
+    full, least = (
         forward_alone(effort, images=size.images, panel=0, among=names) for names in (effort.families_towards, always)
     )
-    return Work(searched=effort.towards(others, targets=effort.searched(size.classes))) + every + -1 * least
+    return (
+        Work(searched=effort.passes_towards_classes(others, targets=effort.classes_searched(size.classes)))
+        + full
+        + -1 * least
+    )
 
 
 def screening(pairs: int, /) -> Work:
@@ -246,12 +250,12 @@ def forward_alone(
     """Images that a search sends forward alone, towards classes ``among`` these families, or all of the effort."""
     among = effort.families_towards if among is None else among
     on = min(round(efforts.SEARCHED_SHARE * images), efforts.MOST_SEARCHED_IMAGES)
-    ends = 0 if is_reference else len(effort.without_target) * effort.restarts * on
+    free_images = 0 if is_reference else len(effort.without_target) * effort.restarts * on
     judged = 0 if is_reference else effort.suspects * len(among) * min(images - on, efforts.MOST_JUDGING_IMAGES)
     begun = sum(detect.SEARCH_FAMILIES[name].starts is not None for name in among) * min(on, inversion.START_IMAGES)
     tiled, scanned = min(on, forward.TILED_IMAGES), min(on, forward.SCANNED_IMAGES)
     pasted = forward.SINGLE_TILES * tiled + (forward.TILES - forward.SINGLE_TILES) * scanned
-    plain = Work(images, glanced=ends + begun * families.MOST_STARTS)
+    plain = Work(images, glanced=free_images + begun * families.MOST_STARTS)
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
 
@@ -259,8 +263,8 @@ def together(effort: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
     # The images of one trigger are never divided.
     row = max(efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images)
-    every = max(effort.most * effort.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
-    return max(row, min(inversion.MOST_NUMBERS_A_PASS // (3 * side * side), every))
+    most_rows = max(effort.full_list_limit * effort.images, efforts.FINALISTS * row, efforts.CLASSES_AT_ONCE)
+    return max(row, min(inversion.MOST_NUMBERS_A_PASS // (3 * side * side), most_rows))
 
 
 # The rate and the memory of a model on this machine.

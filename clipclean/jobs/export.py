@@ -56,6 +56,6 @@ def export(request: requests.Export, /) -> Exported:
         common = results.common_fields("export", loaded, request.label)
         result = Exported(data=clean.record(), exports=tuple(entries), **common)
         records.write(new, result.as_json())
-        placing.place(new, request.out, earlier=present.earlier, run=run)
+        placing.move_in(new, request.out, earlier=present.earlier, run=run)
     placing.close_run(request.out)
     return result

@@ -70,14 +70,15 @@ class _Bounded(io.FileIO):
 def fetched(request: Request, /) -> Request:
     """A request, once the models that it names are in the cache; raises what ``fetch`` raises."""
 
-    def place(source: object) -> object:
+    def snapshot_of(source: object) -> object:
         return Path(fetch(str(source))) if isinstance(source, Path) else source
 
     models = {name: getattr(request, name) for name, option in requests.options(request).items() if option.is_model}
-    places = {
-        name: tuple(map(place, value)) if isinstance(value, tuple) else place(value) for name, value in models.items()
+    locations = {
+        name: tuple(map(snapshot_of, value)) if isinstance(value, tuple) else snapshot_of(value)
+        for name, value in models.items()
     }
-    return dataclasses.replace(request, **places)  # type: ignore[type-var] # a dataclass
+    return dataclasses.replace(request, **locations)  # type: ignore[type-var] # a dataclass
 
 
 def fetch(name: str, /) -> str:

@@ -55,13 +55,13 @@ def read(sources: tuple[Source, ...], tested: OpenedCheckpoint, /, *, arch: str 
     shapes = ({name: tensor.shape for name, tensor in either.file.tensors.items()} for either in (base, tested))
     if kinds[0] != kinds[1] or next(shapes) != next(shapes):
         raise UsageError(
-            f"The base {base.place.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
+            f"The base {base.source.name} is a {kinds[0]} model, and the tested one {kinds[1]}: no finetune changes the shapes of "
             "weights. Name the model that this one was finetuned from."
         )
     own, other = tested.file.tensors, base.file.tensors
     if checkpoint.digest(own) == checkpoint.digest(other) or detect.are_same(own, other):
         raise UsageError(
-            f"The base {base.place.name} has the same weights as the tested model, up to half precision: nothing was finetuned, so "
+            f"The base {base.source.name} has the same weights as the tested model, up to half precision: nothing was finetuned, so "
             "nothing can be told from it. Name another model as the base, or leave --base out."
         )
     return Base(base, detect.kinship(own, other))
@@ -100,27 +100,33 @@ class LoadedBase:
         if not self.kin.is_base:
             return audit
         moving = {
-            known.trigger for search in audit.searches for known in search.known if known.excess >= detect.MOVING_EXCESS
+            strength.trigger
+            for search in audit.searches
+            for strength in search.known
+            if strength.excess >= detect.MOVING_EXCESS
         }
         moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVING_EXCESS}
-        known = [trigger for trigger in eval_set.plan.triggers.tried if trigger.spec in moving]  # no other can act
+        # No other can act.
+        known_triggers = [trigger for trigger in eval_set.plan.triggers.tried if trigger.spec in moving]
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
-        triggers = {trigger.spec: trigger for of in (*others, own, known, user_triggers) for trigger in of}
+        triggers = {
+            trigger.spec: trigger for several in (*others, own, known_triggers, user_triggers) for trigger in several
+        }
         models = _models(clip, self.clip, eval_set)
         comparison = self.with_lift(compare_models(*models, [*triggers.values()]), clip, eval_set)
         audit = replace(audit, beside_base=comparison, search=audit.search and comparison.without_shared(audit.search))
-        under = audit.clip_normalised
-        if under is None or under.search is None:
+        normalised = audit.clip_normalised
+        if normalised is None or normalised.search is None:
             return audit
-        usual, base = (of.clip_normalised() or of for of in (clip, self.clip))
-        triggers = {trigger.spec: trigger for trigger in (*user_triggers, *reached(under.search))}
-        comparison = compare_models(*_models(usual, base, eval_set), [*triggers.values()])
-        under = replace(under, search=comparison.without_shared(under.search), beside_base=comparison)
-        return replace(audit, clip_normalised=under)
+        own_clip, base_clip = (either.clip_normalised() or either for either in (clip, self.clip))
+        triggers = {trigger.spec: trigger for trigger in (*user_triggers, *reached(normalised.search))}
+        comparison = compare_models(*_models(own_clip, base_clip, eval_set), [*triggers.values()])
+        search = comparison.without_shared(normalised.search)
+        return replace(audit, clip_normalised=replace(normalised, search=search, beside_base=comparison))
 
-    def ends(
+    def enough_beside_base(
         self, is_enough: Callable[[detect.SearchResult], bool], clip: model.Clip, eval_set: detect.EvalSet, /
     ) -> Callable[[detect.SearchResult], bool]:
         """Whether a search of a model may end early: where it may without what acts on the base as well.
@@ -145,22 +151,22 @@ class LoadedBase:
         if not self.kin.is_base:
             return self.first
         pair, images, names = models = _models(clip, self.clip, eval_set)
-        known = eval_set.plan.triggers
-        acting = compare_models(pair, images.spaced(detect.BRIEF_PANEL_IMAGES), names, known.panel).acting(
+        known_triggers = eval_set.plan.triggers
+        acting = compare_models(pair, images.spaced(detect.BRIEF_PANEL_IMAGES), names, known_triggers.panel).acting(
             detect.MOVING_EXCESS
         )
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
-        panel = [trigger for trigger in known.panel if trigger.spec in acting]
-        trigger_count = len(user_triggers) + len(known.panel)
+        panel = [trigger for trigger in known_triggers.panel if trigger.spec in acting]
+        trigger_count = len(user_triggers) + len(known_triggers.panel)
         comparison = self.with_lift(compare_models(*models, [*user_triggers, *panel]), clip, eval_set)
         return replace(comparison, tried=trigger_count)
 
     def with_lift(self, comparison: Compared, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
         """The same with the class that known triggers lift over what is expected of a clean finetune."""
-        known = eval_set.plan.triggers.of_whole_image
-        if not known:
+        known_triggers = eval_set.plan.triggers.of_whole_image
+        if not known_triggers:
             return comparison
-        lifted = lift(*_models(clip, self.expected, eval_set), known)
+        lifted = lift(*_models(clip, self.expected, eval_set), known_triggers)
         is_over_base = self.expected is self.clip
         knows = not is_over_base or self.first.base_knows
         return replace(comparison, lift=lifted and replace(lifted, is_over_base=is_over_base, knows_classes=knows))
@@ -184,9 +190,9 @@ class LoadedBase:
 
         ``is_whole`` says that what acts on the base alone was tried as well.
         """
-        place, file, kin = self.opened.place, self.opened.file, self.kin
+        source, file, kin = self.opened.source, self.opened.file, self.kin
         comparison = before or self.first
-        more_fields: dict[str, object] = {"revision": place.revision} if place.revision else {}
+        more_fields: dict[str, object] = {"revision": source.revision} if source.revision else {}
         if comparison.lift:
             more_fields["lift"] = LiftRecord.of(comparison.lift)
         if kin.is_base:
@@ -195,7 +201,7 @@ class LoadedBase:
             more_fields["on_base"] = _differences(comparison.on_base())
         return BaseRecord.of(
             kin,
-            name=place.name,
+            name=source.name,
             sha256=file.sha256,
             format=file.format,
             layers=tuple(map(BaseLayerRecord.of, kin.layers)),
@@ -217,11 +223,11 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     base_model = opening.build(base.opened, pairs, device=str(clip.device))
     first = compare_models(*_models(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
-    expected = expected_of(clip, base_model.clip, eval_set, first) if kin.is_base else base_model.clip
-    name = base.opened.place.name
+    natural_baseline = expected_of(clip, base_model.clip, eval_set, first) if kin.is_base else base_model.clip
+    name = base.opened.source.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
-    return LoadedBase(name, base_model.clip, kin, first, expected, base.opened)
+    return LoadedBase(name, base_model.clip, kin, first, natural_baseline, base.opened)
 
 
 def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, comparison: Compared) -> model.Clip:
@@ -243,12 +249,12 @@ def _models(
     own: model.Clip, base: model.Clip, eval_set: detect.EvalSet
 ) -> tuple[Pair, detect.CleanImages, tuple[str, ...]]:
     """The two models, ready to be compared, the images on their device, and the names of the classes."""
-    words = eval_set.vocabulary
+    vocabulary = eval_set.vocabulary
     both = [
-        (clip.embed_images, detect.classifier(clip.embed_texts, words.classes, templates=words.templates))
+        (clip.embed_images, detect.classifier(clip.embed_texts, vocabulary.classes, templates=vocabulary.templates))
         for clip in (model.fold_norms(own), model.fold_norms(base))
     ]
-    return Pair(*both), eval_set.images.to(own.device), words.classes
+    return Pair(*both), eval_set.images.to(own.device), vocabulary.classes
 
 
 def _differences(differences: Iterable[Difference]) -> tuple[DifferenceOfTwoRecord, ...]:

@@ -31,34 +31,42 @@ class FirstAudit:
     audit: AuditResult
     # Triggers that were named, are of the panel, or were found, each once.
     suspicions: tuple[Suspicion[int | None], ...]
-    acting: tuple[Suspicion[int], ...]  # those that act, and all that were found for a class that the search names
-    sure: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
-    patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
-    leading: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
-    moving: tuple[Suspicion[int], ...] = ()  # all that move most images, known or found, whichever class they lead to
+    acting_suspicions: tuple[
+        Suspicion[int], ...
+    ]  # those that act, and all that were found for a class that the search names
+    sure_specs: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
+    acting_patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
+    leading_suspicions: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
+    moving_suspicions: tuple[
+        Suspicion[int], ...
+    ] = ()  # all that move most images, known or found, whichever class they lead to
     variants: tuple[Suspicion[int], ...] = ()  # variants of known triggers that move most images
     # Where no class is sure: all else that was found for the classes in doubt and moves some images.
-    doubtful: tuple[Suspicion[int], ...] = ()
+    doubtful_suspicions: tuple[Suspicion[int], ...] = ()
 
     @property
     def to_unlearn(self) -> tuple[Suspicion[int], ...]:
         """The triggers that surgery is shown: those that act, of a class in doubt all that were found; where none acts, all that move most."""
         # Of a patch in a vision transformer, whose class was in no doubt, 0.80 stayed after a distillation, and 0.03 after this.
-        return (*self.acting, *self.doubtful) if self.acting else self.moving
+        return (
+            (*self.acting_suspicions, *self.doubtful_suspicions) if self.acting_suspicions else self.moving_suspicions
+        )
 
     @property
     def beside(self) -> tuple[Suspicion[int], ...]:
         """What surgery is shown in copies of their own where the audit is not sure of what acts: all others that move most images."""
         # The class in doubt may be the wrong one, but the right one is nearly always among those that were searched in full. Of a planted
         # wave of which a wrong class was shown alone, 0.68 stayed, and 0.06 with the others beside it.
-        return () if self.sure or not self.acting else new_among(self.moving, self.to_unlearn)
+        return (
+            () if self.sure_specs or not self.acting_suspicions else new_among(self.moving_suspicions, self.to_unlearn)
+        )
 
     @property
     def to_rehearse(self) -> tuple[Suspicion[int], ...]:
         """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
         # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
         # model lost 1.0 points either way.
-        return (*self.acting, *new_among(self.leading, self.acting))
+        return (*self.acting_suspicions, *new_among(self.leading_suspicions, self.acting_suspicions))
 
     def shown_to(self, recipes: Sequence[Recipe], /) -> ShownTriggers:
         """What a cleaning by recipes in sequence is shown, by its role."""
@@ -69,12 +77,12 @@ class FirstAudit:
             case Role.WIDE_SURGERY:
                 return ShownTriggers(self.to_unlearn, self.beside, self.controls, self.variants)
             case Role.SURGERY:
-                return ShownTriggers(self.acting, controls=self.controls)
+                return ShownTriggers(self.acting_suspicions, controls=self.controls)
             case Role.SEARCH:
                 # It takes what it is shown for a backdoor, so where nothing acts it is shown nothing. Those of the leading classes too, since the
                 # first may be wrong, and a recovery brings back what it is not shown. Of triangles, of which a wrong class was shown, 0.121 stayed
                 # and 0.413 returned; with the class next to it 0.059 and 0.313.
-                return ShownTriggers(self.to_rehearse if self.acting else (), controls=self.controls)
+                return ShownTriggers(self.to_rehearse if self.acting_suspicions else (), controls=self.controls)
             case Role.FINETUNE:
                 return ShownTriggers(self.to_rehearse, controls=self.controls)
 
@@ -86,7 +94,9 @@ class FirstAudit:
     @property
     def shows(self) -> bool:
         """Whether a trigger acts that was named or found: it shows on the model itself what a cleaning removes."""
-        return any(t.spec in self.sure or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting)
+        return any(
+            t.spec in self.sure_specs or isinstance(t, detect.InvertedTrigger) for t, _ in self.acting_suspicions
+        )
 
     @classmethod
     def of(cls, audit: AuditResult, eval_set: detect.EvalSet, limits: AuditLimits, /) -> "FirstAudit":
@@ -97,19 +107,19 @@ class FirstAudit:
                 probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)
             }
             suspicions = distinct([*by_user, *panel_suspicions(eval_set, targets_by_trigger)])
-            acting_ones = acting(audit.measured, suspicions, eval_set.vocabulary.classes, limits)
+            acting_ones = acting_of(audit.measured, suspicions, eval_set.vocabulary.classes, limits)
             return cls(audit, suspicions, acting_ones, frozenset(trigger.spec for trigger, _ in by_user))
         searched = _Searched(audit, eval_set, limits)
         return cls(
             audit,
             suspicions=searched.suspicions,
-            acting=searched.acting,
-            sure=searched.sure,
-            patterns=searched.patterns,
-            leading=searched.leading,
-            moving=searched.moving,
+            acting_suspicions=searched.acting_suspicions,
+            sure_specs=searched.sure_specs,
+            acting_patterns=searched.acting_patterns,
+            leading_suspicions=searched.leading_suspicions,
+            moving_suspicions=searched.moving_suspicions,
             variants=searched.variants,
-            doubtful=searched.doubtful,
+            doubtful_suspicions=searched.doubtful_suspicions,
         )
 
 
@@ -129,8 +139,10 @@ class _Searched:
     @cached_property
     def suspects(self) -> list[detect.Suspect]:
         """The suspects of the searches under either normalisation, the highest score first."""
-        every = (suspect for search in self.audit.searches for suspect in detect.all_suspects(search, self.limits))
-        return sorted(every, key=lambda suspect: -suspect.score)
+        all_suspects = (
+            suspect for search in self.audit.searches for suspect in detect.all_suspects(search, self.limits)
+        )
+        return sorted(all_suspects, key=lambda suspect: -suspect.score)
 
     @cached_property
     def suspected(self) -> frozenset[str]:
@@ -148,13 +160,13 @@ class _Searched:
         return frozenset(next(filter(None, names), ()))
 
     @cached_property
-    def sure(self) -> frozenset[str]:
+    def sure_specs(self) -> frozenset[str]:
         """Names of the triggers that the user named, or that the search is sure of."""
         errors = (finding.trigger for finding in self._findings(self.limits) if finding.is_error)
         return frozenset([*(trigger.spec for trigger, _ in self.eval_set.plan.suspicions), *filter(None, errors)])
 
     @cached_property
-    def leading(self) -> tuple[Suspicion[int], ...]:
+    def leading_suspicions(self) -> tuple[Suspicion[int], ...]:
         """The triggers found for the classes with the highest scores."""
         return self._found_for([*dict.fromkeys(suspect.name for suspect in self.suspects)][:LEADING_CLASSES])
 
@@ -164,48 +176,53 @@ class _Searched:
         return distinct(moving_variants(self.audit, self.eval_set))
 
     @cached_property
-    def moving(self) -> tuple[Suspicion[int], ...]:
+    def moving_suspicions(self) -> tuple[Suspicion[int], ...]:
         """All triggers, found or known, that move most of the images, whichever class they lead to."""
-        known = panel_suspicions(self.eval_set, striking(self.audit))
-        return (*distinct(moving_images(self.audit, least=MOST_IMAGES_EXCESS)), *new_among(known, self.variants))
+        of_known_triggers = panel_suspicions(self.eval_set, striking(self.audit))
+        return (
+            *distinct(moving_images(self.audit, least=MOST_IMAGES_EXCESS)),
+            *new_among(of_known_triggers, self.variants),
+        )
 
     @cached_property
-    def patterns(self) -> tuple[Suspicion[int], ...]:
+    def acting_patterns(self) -> tuple[Suspicion[int], ...]:
         """The known triggers that act towards a class that only triggers of the whole image give away."""
-        return acting_patterns(self.audit, self.eval_set, self._classes_by_pattern)
+        return patterns_towards(self.audit, self.eval_set, self._classes_by_pattern)
 
     @cached_property
-    def acting(self) -> tuple[Suspicion[int], ...]:
+    def acting_suspicions(self) -> tuple[Suspicion[int], ...]:
         """The triggers that act, and all that were found for a suspected class."""
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.plan.suspicions
-        acts = acting(self.audit.measured, distinct(by_user), self.eval_set.vocabulary.classes, self.limits)
+        acts = acting_of(self.audit.measured, distinct(by_user), self.eval_set.vocabulary.classes, self.limits)
         by_search = new_among(self._found_for(self.suspected), by_user)
-        return distinct([*acts, *self._not_shared([*by_search, *self.patterns, *self._persuading]), *self._not_on_base])
+        return distinct(
+            [*acts, *self._not_shared([*by_search, *self.acting_patterns, *self._persuading]), *self._not_on_base]
+        )
 
     @cached_property
     def suspicions(self) -> tuple[Suspicion[int | None], ...]:
         """What no walk back may bring back: of known triggers and variants the strongest of each class."""
         of_classes = [variant for variant in self.variants if variant.target in self._classes_by_pattern]
-        strongest = {target: trigger for trigger, target in reversed([*self.patterns, *of_classes])}
-        known = (Suspicion(trigger, target) for target, trigger in strongest.items())
-        others = [*self._found_for(self.suspected), *self._not_on_base, *known]
+        strongest = {target: trigger for trigger, target in reversed([*self.acting_patterns, *of_classes])}
+        of_known_triggers = (Suspicion(trigger, target) for target, trigger in strongest.items())
+        others = [*self._found_for(self.suspected), *self._not_on_base, *of_known_triggers]
         return distinct([*self.eval_set.plan.suspicions, *self._not_shared(others)])
 
     @cached_property
-    def doubtful(self) -> tuple[Suspicion[int], ...]:
+    def doubtful_suspicions(self) -> tuple[Suspicion[int], ...]:
         """Where no class is sure, all else that was found for the suspected ones and moves some images."""
-        if self.sure:
+        if self.sure_specs:
             return ()
-        suspected = self._places(self.suspected)
+        suspected = self._class_numbers(self.suspected)
         moving = moving_images(self.audit, least=SOME_IMAGES_EXCESS)
-        hits = [suspicion for suspicion in moving if suspicion.target in suspected]
-        return new_among(distinct(hits), self.acting)
+        doubtful_ones = [suspicion for suspicion in moving if suspicion.target in suspected]
+        return new_among(distinct(doubtful_ones), self.acting_suspicions)
 
     @cached_property
     def _classes_by_pattern(self) -> frozenset[int]:
         """Places of the suspected classes that no trigger of a part of the image gives away: there known patterns cost accuracy for nothing."""
-        return self._places(self.suspected - {suspect.name for suspect in self.suspects if suspect.is_local})
+        return self._class_numbers(self.suspected - {suspect.name for suspect in self.suspects if suspect.is_local})
 
     @property
     def _persuading(self) -> list[Suspicion[int]]:
@@ -219,8 +236,12 @@ class _Searched:
     @cached_property
     def _not_on_base(self) -> list[Suspicion[int]]:
         """What acts on the model and not on its base, for suspected classes: where one is sure, a doubt about another is no backdoor to remove."""
-        places = self._places(self.suspected)
-        return [one for one in beside_base(self.audit, self.eval_set.vocabulary.classes) if one.target in places]
+        targets = self._class_numbers(self.suspected)
+        return [
+            suspicion
+            for suspicion in beside_base(self.audit, self.eval_set.vocabulary.classes)
+            if suspicion.target in targets
+        ]
 
     def _not_shared(self, suspicions: Iterable[Suspicion[int]]) -> list[Suspicion[int]]:
         """Those that do not act on the base as well. What does is natural, and a cleaning leaves it alone: of a planted wave known ones
@@ -230,10 +251,14 @@ class _Searched:
         if base is None:
             return list(suspicions)
         classes = self.eval_set.vocabulary.classes
-        return [one for one in suspicions if not base.is_shared(one.trigger.spec, classes[one.target])]
+        return [
+            suspicion
+            for suspicion in suspicions
+            if not base.is_shared(suspicion.trigger.spec, classes[suspicion.target])
+        ]
 
-    def _places(self, names: Iterable[str]) -> frozenset[int]:
-        return frozenset(self.eval_set.vocabulary.classes.index(name) for name in names)
+    def _class_numbers(self, names: Iterable[str]) -> frozenset[int]:
+        return frozenset(self.eval_set.vocabulary.classes.index(class_name) for class_name in names)
 
     def _findings(self, limits: AuditLimits) -> list[Finding]:
         return judging.findings_of_searches(self.audit, images=len(self.eval_set.images), limits=limits)
@@ -252,7 +277,7 @@ def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, st
     ]
 
 
-def acting(
+def acting_of(
     measurement: detect.Measurement,
     suspicions: Sequence[Suspicion[int | None]],
     classes: Sequence[str],
@@ -269,14 +294,14 @@ def acting(
     )
 
 
-def acting_patterns(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[int], /) -> tuple[Suspicion[int], ...]:
+def patterns_towards(audit: AuditResult, eval_set: detect.EvalSet, classes: Set[int], /) -> tuple[Suspicion[int], ...]:
     """The known triggers that act towards one of the classes at these places, the strongest first.
 
     Next to a planted wave or filter many act that no search comes to. Those that lead elsewhere are natural to the model: they neither cost
     accuracy in a cleaning nor hold a walk back.
     """
-    every = (pattern for search in audit.searches for pattern in search.known)
-    acts = sorted((p for p in every if p.acts and p.target in classes), key=lambda pattern: -pattern.excess)
+    all_strengths = (pattern for search in audit.searches for pattern in search.known)
+    acts = sorted((p for p in all_strengths if p.acts and p.target in classes), key=lambda pattern: -pattern.excess)
     return tuple(
         panel_suspicions(
             eval_set, {p.trigger: eval_set.vocabulary.classes[p.target] for p in acts if p.target is not None}
@@ -289,7 +314,9 @@ def beside_base(audit: AuditResult, classes: Sequence[str], /) -> list[Suspicion
     from_base = {(finding.trigger, finding.target) for finding in detect.findings_beside_base(audit)}
     differences = audit.beside_base.differences if audit.beside_base else ()
     lift = audit.beside_base.lift if audit.beside_base else None
-    triggers_and_classes = [(one.painter, one.target) for one in (*((lift,) if lift else ()), *differences)]
+    triggers_and_classes = [
+        (difference.painter, difference.target) for difference in (*((lift,) if lift else ()), *differences)
+    ]
     return [
         Suspicion(trigger, classes.index(name))
         for trigger, name in triggers_and_classes
@@ -305,8 +332,8 @@ def striking(audit: AuditResult, /) -> dict[str, str]:
 
 def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:
     """The triggers that the searches came to, towards whichever class, and that move so large a share of the unseen images."""
-    hits = (t for search in audit.searches for t in search.targeted)
-    return [t.suspicion for t in hits if t.probe.excess >= least]
+    targeted_results = (t for search in audit.searches for t in search.targeted)
+    return [t.suspicion for t in targeted_results if t.probe.excess >= least]
 
 
 def moving_variants(audit: AuditResult, eval_set: detect.EvalSet, /) -> list[Suspicion[int]]:

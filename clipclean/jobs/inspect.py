@@ -22,17 +22,17 @@ def inspect(source: opening.Source, /, *, arch: str | None, weights: str | None 
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    place, file = opening.file_of(source, weights=weights)
+    location, file = opening.file_of(source, weights=weights)
     inspection = Inspection.of(
         file,
-        name=place.name,
+        name=location.name,
         tensors=counted(file.tensors),
         tensor_sha256=checkpoint.digest(file.tensors),
         config=file.config_name,
         loaders=loaders(file),
-        **_architecture(file, arch, place.architecture),
+        **_architecture(file, arch, location.architecture),
     )
-    return inspection.model_copy(update={"revision": place.revision}) if place.revision else inspection
+    return inspection.model_copy(update={"revision": location.revision}) if location.revision else inspection
 
 
 def counted(tensors: Mapping[str, Tensor], /) -> TensorsRecord:
@@ -95,5 +95,5 @@ def _architecture(
         activation = Recognised(
             name="quick_gelu" if architecture.quick_gelu else "gelu", how=architecture.activation_how
         )
-    known = {"architecture": Recognised(name=architecture.name, how=architecture.how), "activation": activation}
-    return known | {"preprocess": PreprocessRecord.of(architecture.preprocess), "notes": notes}
+    facts = {"architecture": Recognised(name=architecture.name, how=architecture.origin), "activation": activation}
+    return facts | {"preprocess": PreprocessRecord.of(architecture.preprocess), "notes": notes}

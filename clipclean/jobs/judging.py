@@ -92,7 +92,7 @@ def power_of(model_audit: Audited, /) -> PowerRecord | None:
         one_with = copy.search.one_with if copy.search else lambda name: (name,)
         return {name: level for target, level in by_target.items() for name in one_with(target)}
 
-    avoid = [place for place, name in enumerate(eval_set.vocabulary.classes) if name in suspected]
+    avoid = [number for number, name in enumerate(eval_set.vocabulary.classes) if name in suspected]
     return power.measure(
         clip,
         audit_inputs.planting,

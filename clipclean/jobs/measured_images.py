@@ -85,8 +85,8 @@ def labelled_by_captions(samples: Samples, vocabulary: data.Vocabulary, /) -> Sa
     """The samples whose captions name exactly one class, with it as the label."""
     captions = [pair.caption for pair in samples.pairs]
     numbers = data.classes_in(captions, vocabulary.classes, templates=vocabulary.templates)
-    places = (numbers >= 0).nonzero().flatten().tolist()
-    return Samples([samples.pairs[place] for place in places], numbers[places])
+    rows = (numbers >= 0).nonzero().flatten().tolist()
+    return Samples([samples.pairs[row] for row in rows], numbers[rows])
 
 
 def eval_set(
@@ -113,20 +113,20 @@ def eval_set(
         )
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
-    places = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
-    pixels = detect.stack([pairs[i].image for i in places])
+    rows = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    pixels = detect.stack([pairs[i].image for i in rows])
     once = places_of_distinct(pixels)
-    places, pixels = [places[place] for place in once], pixels[once]
-    if len(places) < 2:
+    rows, pixels = [rows[row] for row in once], pixels[once]
+    if len(rows) < 2:
         raise Inconclusive(
             "All images to measure on are copies of one: that is too little to say anything. Give others."
         )
-    captions = tuple(pairs[i].caption for i in places)
+    captions = tuple(pairs[i].caption for i in rows)
     images = detect.CleanImages(
         pixels,
-        None if labels is None else labels[places],
+        None if labels is None else labels[rows],
         captions if all(captions) else None,
-        knn=recipe.audit.knn if labels is None else neighbours(labels[places], recipe.audit.knn),
+        knn=recipe.audit.knn if labels is None else neighbours(labels[rows], recipe.audit.knn),
     )
     plan = detect.MeasurementPlan(
         suspicions,
@@ -147,8 +147,8 @@ def spaced(clean: data.CleanSet, most: int, /) -> tuple[Tensor, list[str]]:
 def places_of_distinct(pixels: Tensor, /) -> list[int]:
     """The places of images (N, 3, S, S) that no earlier one equals, pixel by pixel."""
     first: dict[bytes, int] = {}
-    for place, image in enumerate(pixels):
-        first.setdefault(hashlib.sha256(image.contiguous().numpy().tobytes()).digest(), place)
+    for row, image in enumerate(pixels):
+        first.setdefault(hashlib.sha256(image.contiguous().numpy().tobytes()).digest(), row)
     return list(first.values())
 
 

@@ -114,8 +114,8 @@ def caches() -> tuple[Path, Path]:
 def hub_cache() -> Path:
     """The cache of the Hugging Face hub, by the same variables as in its own library."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if place := os.environ.get(variable):
-            return Path(place).expanduser()
+        if variable_value := os.environ.get(variable):
+            return Path(variable_value).expanduser()
     home = os.environ.get("HF_HOME")
     parent = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return (Path(home) if home else Path(parent) / "huggingface").expanduser() / "hub"
@@ -273,7 +273,7 @@ def _architecture(arch: str, settings: Mapping[str, Any], name: str, /) -> "mode
         interpolation=settings["interpolation"],
         resize_mode=settings["resize_mode"],
     )
-    return replace(architecture, preprocess=preprocess, how=name, activation_how=name)
+    return replace(architecture, preprocess=preprocess, origin=name, activation_how=name)
 
 
 def _promised(url: str, /) -> str:
@@ -346,8 +346,8 @@ def expanded(paths: Sequence[Path], /) -> list[Path]:
 
 def _inside(folder: Path) -> Iterator[Path]:
     """Folders that are models, and files elsewhere that look like weights; of shards their index."""
-    for place, inner, files in os.walk(folder):
-        here = Path(place)
+    for folder_name, inner, files in os.walk(folder):
+        here = Path(folder_name)
         described = [name for name in inner if _is_model(here / name)]
         inner[:] = [name for name in inner if name not in described]
         yield from (here / name for name in described if not (here / name).is_symlink())

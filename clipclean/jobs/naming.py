@@ -48,16 +48,16 @@ def suspicions(
             f"--target {target!r} without --trigger: there is nothing to measure for it. Name the trigger that you "
             "suspect, or leave the target out: the panel is tried with every class as the target."
         )
-    place = None if target is None else class_number(target, vocabulary.classes)
+    number = None if target is None else class_number(target, vocabulary.classes)
     suspicions_of_user: list[Suspicion[int | None]] = []
     for spec in specs:
-        trigger, target_place = named_trigger(spec), place
-        if place is None and isinstance(trigger, detect.InvertedTrigger):
+        trigger, target_number = named_trigger(spec), number
+        if number is None and isinstance(trigger, detect.InvertedTrigger):
             try:
-                target_place = class_number(trigger.target, vocabulary.classes)
+                target_number = class_number(trigger.target, vocabulary.classes)
             except UsageError as error:
                 raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
-        suspicions_of_user.append(Suspicion(trigger, target_place))
+        suspicions_of_user.append(Suspicion(trigger, target_number))
     specs_of_files = [trigger.spec for trigger, _ in suspicions_of_user if isinstance(trigger, detect.InvertedTrigger)]
     if twice := [spec for spec in dict.fromkeys(specs_of_files) if specs_of_files.count(spec) > 1]:
         raise UsageError(

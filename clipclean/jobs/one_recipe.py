@@ -17,6 +17,7 @@ from clipclean.detect import AuditResult, Suspicion, distinct, new_among
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning
+from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import Cleaning
@@ -57,16 +58,18 @@ class RecipeRun:
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The report and its images; afterwards the model has the reported weights."""
-        eval_set = bench.eval_set.suspecting(self.suspicions)
-        bench.put(bench.original)
-        first = cleaning.side(inputs, bench, replace(self.first_audit.audit, measured=self.original), eval_set)
-        bench.put_between(bench.original, self.weights, share=self.way.point.share)
-        last = cleaning.side(inputs, bench, self.audit, eval_set)
-        applied = inputs.shared.judge.apply(inputs.loaded, lambda limits: findings(bench, inputs, self, limits))
-        report, images = cleaning.compose(inputs, first, last, self.trained.record, self.way, applied)
-        return Cleaning(
-            cleaning.with_base_record(bench, report, self.first_audit.audit, self.audit), images, self.is_whole
+        cleaned_model = CleanedModel(
+            replace(self.first_audit.audit, measured=self.original),
+            self.audit,
+            bench.eval_set.suspecting(self.suspicions),
+            self.weights,
+            self.trained.record,
+            self.way,
         )
+        report, images = cleaning.report_of(
+            bench, inputs, cleaned_model, lambda limits: findings(bench, inputs, self, limits)
+        )
+        return Cleaning(report, images, self.is_whole)
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:
@@ -93,7 +96,7 @@ def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, li
 
 def nothing_acted(recipe_run: RecipeRun, /) -> list[Finding]:
     """That nothing acted before, so that nothing shows what the cleaning removes."""
-    if recipe_run.first_audit.acting or recipe_run.first_audit.audit.search is None:
+    if recipe_run.first_audit.acting_suspicions or recipe_run.first_audit.audit.search is None:
         return []
     return [cleaning.nothing_to_clean(is_changed=recipe_run.is_changed)]
 

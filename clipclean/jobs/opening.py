@@ -24,7 +24,7 @@ Source = requests.Model  # a checkpoint, the name of one, or an open_clip model 
 class OpenedCheckpoint:
     """A checkpoint as it was read, and the architecture that its tensors belong to."""
 
-    place: model_paths.Located
+    source: model_paths.Located
     file: checkpoint.Checkpoint
     architecture: model.Architecture
 
@@ -33,7 +33,7 @@ class OpenedCheckpoint:
 class LoadedModel:
     """A checkpoint as it was read, and the model built from it."""
 
-    place: model_paths.Located
+    source: model_paths.Located
     file: checkpoint.Checkpoint
     clip: model.Clip
 
@@ -45,16 +45,16 @@ class LoadedModel:
         """The report's ``model``."""
         architecture = self.clip.architecture
         record = ModelRecord(
-            name=self.place.name,
+            name=self.source.name,
             sha256=self.file.sha256,
             format=self.file.format,
             architecture=architecture.name,
-            architecture_how=architecture.how,
+            architecture_how=architecture.origin,
             activation="quick_gelu" if architecture.quick_gelu else "gelu",
             activation_how=architecture.activation_how,
             tensor_sha256=checkpoint.digest(self.file.tensors),
         )
-        more = {"revision": self.place.revision, "path": self.place.inside}
+        more = {"revision": self.source.revision, "path": self.source.inside}
         return record.model_copy(update={key: value for key, value in more.items() if value})
 
 
@@ -108,33 +108,33 @@ def read(
         UnsupportedModel: the tensors do not fit the architecture, or belong to no CLIP with native towers.
         UsageError: the architecture cannot be recognised.
     """
-    place, file = file_of(source, weights=weights)
-    architecture = recognised(file, place.architecture, arch=arch)
+    location, file = file_of(source, weights=weights)
+    architecture = recognised(file, location.architecture, arch=arch)
     model.refuse_tokenizer(architecture)
     if is_judged:
         model.refuse_unseen_settings(architecture, str(file.weights.parent / (file.config_name or "")))
     try:
         model.check(architecture, file.tensors)  # a wrong --arch is refused before slow work
     except UnsupportedModel as error:  # there may be several models
-        raise UnsupportedModel(f"{place.name}: {error}") from error
+        raise UnsupportedModel(f"{location.name}: {error}") from error
     if not isinstance(source, nn.Module):
-        return OpenedCheckpoint(place, file, architecture)
+        return OpenedCheckpoint(location, file, architecture)
     stated = {"model_cfg": architecture.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
     architecture = replace(architecture, preprocess=preprocess)
     architecture = architecture.with_activation(bool(file.quick_gelu), "the module's own activation")
     model.check_module(source, architecture, file.tensors)
-    return OpenedCheckpoint(place, file, architecture)
+    return OpenedCheckpoint(location, file, architecture)
 
 
 def file_of(source: Source, /, *, weights: str | None) -> tuple[model_paths.Located, checkpoint.Checkpoint]:
-    """The place of a model, and what is read there; of a module in memory its tensors."""
-    place = located(source)
+    """The location of a model, and what is read there; of a module in memory its tensors."""
+    location = located(source)
     if isinstance(source, nn.Module):
-        return place, checkpoint.of_module(source)
-    file = checkpoint.read(place.path, weights=weights)
-    place.check(file)
-    return place, file
+        return location, checkpoint.of_module(source)
+    file = checkpoint.read(location.path, weights=weights)
+    location.check(file)
+    return location, file
 
 
 def recognised(
@@ -173,7 +173,7 @@ def build(checkpoint: OpenedCheckpoint, pairs: Pairs, /, *, device: str) -> Load
     clip = model.build(architecture, file.tensors, device=device)
     clip.arrange()
     clip.check()
-    return LoadedModel(checkpoint.place, file, clip)
+    return LoadedModel(checkpoint.source, file, clip)
 
 
 def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
@@ -187,7 +187,7 @@ def check_texts(clip: model.Clip, classes: Sequence[str], /) -> None:
 
 
 def located(source: Source, /) -> model_paths.Located:
-    """The place of a model and its name in a report: that of its file or folder, its own name, or the class of a module."""
+    """The location of a model and its name in a report: that of its file or folder, its own name, or the class of a module."""
     if isinstance(source, nn.Module):
         return model_paths.Located(Path(), type(source).__name__)
     return model_paths.locate(source)

@@ -45,7 +45,7 @@ def publish(
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.place(new, request.out, earlier=output.present.earlier, run=output.digest)
+        placing.move_in(new, request.out, earlier=output.present.earlier, run=output.digest)
     if exported and cleaning.is_whole:
         output.state.discard()
     elif cleaning.is_whole:

@@ -109,23 +109,23 @@ def _precision(inputs: CleaningInputs) -> str:
 
 def size_of(inputs: CleaningInputs, /) -> Size:
     """The size of a cleaning."""
-    recipe, words, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
+    recipe, vocabulary, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
     tries_triggers = inputs.searches or panel or inputs.shared.named_suspicions
-    known = triggers.known(recipe.audit.panel_seed, are_tried=panel)
+    known_triggers = triggers.known(recipe.audit.panel_seed, are_tried=panel)
     are_asked = tries_triggers or inputs.to_measure.labels is not None
     return Size(
         images=min(len(inputs.to_measure.pairs), recipe.audit.images),
-        classes=len(words.classes),
-        templates=len(words.templates) if are_asked else 0,
-        panel=len(known.panel),
+        classes=len(vocabulary.classes),
+        templates=len(vocabulary.templates) if are_asked else 0,
+        panel=len(known_triggers.panel),
         suspected=len(inputs.shared.named_suspicions),
-        grid=len(known.grid) if inputs.shared.compares else 0,
-        of_whole_image=0 if inputs.shared.compares else len(known.of_whole_image),
+        grid=len(known_triggers.grid) if inputs.shared.compares else 0,
+        of_whole_image=0 if inputs.shared.compares else len(known_triggers.of_whole_image),
         pairs=len(inputs.to_train.pairs),
     )
 
 
-def _ends(inputs: CleaningInputs, audit: Work) -> list[Stage]:
+def _last_stages(inputs: CleaningInputs, audit: Work) -> list[Stage]:
     """How each cleaning ends: the walk back, and the audit of the result."""
     recipe = inputs.recipe
     half = 100 * recipe.audit.max_accuracy_loss / 2
@@ -139,7 +139,7 @@ def _stages_of_recipe(
 ) -> list[Stage]:
     """The stages between the audit of the original and the export, by one recipe; ``audit`` is the work of that of the result."""
     trained = estimate.training(inputs.recipe, size) + estimate.walking_back(size, triggers=1)
-    return [Stage(_training_words(inputs.recipe, size.pairs), trained), *_ends(inputs, audit)]
+    return [Stage(_training_words(inputs.recipe, size.pairs), trained), *_last_stages(inputs, audit)]
 
 
 def _stages_of_choosing(
@@ -153,7 +153,7 @@ def _stages_of_choosing(
     trying = estimate.trying(inputs.recipe, candidates, size)
     planted = f"if a class is suspected and no trigger acts: plant {own.test_backdoors} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.refinetune_steps} steps, and measure what returns"
-    ends = _ends(inputs, 2 * audit if again else audit)
+    last_stages = _last_stages(inputs, 2 * audit if again else audit)
     attempts = [
         Stage(
             f"candidate {number} of {len(candidates)}{f' ({occasion})' if (occasion := Role.of(steps).occasion) else ''}: {name}: "
@@ -171,7 +171,7 @@ def _stages_of_choosing(
             trying.longest + -1 * trying.first,
         ),
         *attempts,
-        *(stage._replace(words=f"after each candidate: {stage.words}") for stage in ends),
+        *(stage._replace(words=f"after each candidate: {stage.words}") for stage in last_stages),
         *([Stage(f"after each candidate: {tested}{again}")] if own.refinetune_steps else []),
     ]
 
@@ -192,9 +192,9 @@ def _training_words(recipe: Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {training.batch_size} pairs ({epochs:.3g} epochs), {rate}"
 
 
-def _trigger_words(user_count: int, known: int) -> str:
+def _trigger_words(user_count: int, known_count: int) -> str:
     """How many triggers are tried before any search."""
-    counts = [(user_count, "named trigger"), (known, "known trigger")]
+    counts = [(user_count, "named trigger"), (known_count, "known trigger")]
     return " and ".join(plural(number, noun) for number, noun in counts if number) or "no known trigger"
 
 
@@ -203,7 +203,7 @@ def _stages_beside(
 ) -> list[Stage]:
     """What an audit of so much work does beside its measurements and its search."""
     own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, saved_early)
-    base = [Stage(f"try on the base {shared.base.opened.place.name} what acts on the model")] if shared.base else []
+    base = [Stage(f"try on the base {shared.base.opened.source.name} what acts on the model")] if shared.base else []
     return [*([own] if clip.clip_normalised() else []), *base]
 
 

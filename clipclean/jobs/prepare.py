@@ -44,9 +44,9 @@ class CleaningInputs:
 
     def eval_set(self) -> detect.EvalSet:
         """The images to measure the model on, with the triggers that were named, and those of the panel if they are tried."""
-        clip, words, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named_suspicions
+        clip, vocabulary, suspicions = self.loaded.clip, self.shared.vocabulary, self.shared.named_suspicions
         return measured_images.eval_set(
-            clip, self.recipe, self.to_measure, vocabulary=words, suspicions=suspicions, panel=self.tries_panel
+            clip, self.recipe, self.to_measure, vocabulary=vocabulary, suspicions=suspicions, panel=self.tries_panel
         )
 
 

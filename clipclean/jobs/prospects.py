@@ -22,7 +22,7 @@ def tell(facts: Mapping[str, str], /) -> None:
 
 def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
     """The data, the classes and the recipe of a cleaning, and how it can end."""
-    pairs, training, evaluation = (len(of.pairs) for of in (inputs.clean, inputs.to_train, inputs.to_measure))
+    pairs, training, evaluation = (len(samples.pairs) for samples in (inputs.clean, inputs.to_train, inputs.to_measure))
     origin = "others" if training + evaluation > pairs else "of them"
     return {
         "data": f"{plural(pairs, 'pair')}, {training:,} of them to train on; {evaluation:,} {origin} to measure on",
@@ -37,7 +37,7 @@ def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
 def _named_references(shared: SharedInputs) -> tuple[str, ...]:
     """The clean models to compare with, and the files that hold some."""
     return (
-        *(checkpoint.place.name for checkpoint in shared.clean_models),
+        *(checkpoint.source.name for checkpoint in shared.clean_models),
         *(stored.name for stored in shared.stored.measured),
     )
 
@@ -131,11 +131,11 @@ def _policy_facts(shared: SharedInputs) -> dict[str, str]:
 
 def _base_facts(shared: SharedInputs) -> dict[str, str]:
     """The model that this one was finetuned from, where one was named."""
-    return {"base": shared.base.opened.place.name} if shared.base else {}
+    return {"base": shared.base.opened.source.name} if shared.base else {}
 
 
 def _class_facts(shared: SharedInputs) -> str:
     """The classes and templates that everything is measured by."""
-    words = shared.vocabulary
+    vocabulary = shared.vocabulary
     whose = "yours" if shared.has_own_classes else "ImageNet's, since none were given (--classes)"
-    return f"{len(words.classes):,}, {whose}; {plural(len(words.templates), 'template')}"
+    return f"{len(vocabulary.classes):,}, {whose}; {plural(len(vocabulary.templates), 'template')}"

@@ -15,7 +15,7 @@ from clipclean.findings import Finding
 from clipclean.jobs.opening import LoadedModel
 from clipclean.progress import stage
 from clipclean.report import NO_IMAGES, NO_PATHS, PageImages, Report, RunPaths, example_images
-from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, flag, options, places
+from clipclean.requests import TEXT_FILE, Audit, Opt, Sanitize, data_paths, flag, options
 from clipclean.schema.part import finite
 from clipclean.schema.report import MeasurementsRecord, ProjectionRecord, ToolRecord
 
@@ -26,6 +26,9 @@ REPEATED_OPTIONS = (
 )
 # Those that another command does not have, or has for searches of another effort.
 SAME_COMMAND_OPTIONS = ("references", "effort")
+
+
+FindingsBy = Callable[[AuditLimits], Sequence[Finding]]  # all findings of a run, by these limits
 
 
 class Outcome(NamedTuple):
@@ -69,16 +72,16 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         for words in words_of.get(name, ())
     )
 
-    def one(name: str) -> str:
+    def value_of(name: str) -> str:
         """The value of an option that has one; empty where it was not given."""
         return next(iter(words_of.get(name, ())), "")
 
     return RunPaths(
-        folder=one("out"),
-        model=one("model"),
+        folder=value_of("out"),
+        model=value_of("model"),
         data=files.together(request.data or ()),
         recipe=report.recipe.name if report.recipe else "",
-        trigger_folder=one("save_triggers"),
+        trigger_folder=value_of("save_triggers"),
         repeated=tuple(repeated),
         images=files.together(getattr(request, "eval_data", None) or ()),
     )
@@ -86,9 +89,9 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
 
 def _command_words(name: str, option: Opt, value: Any) -> list[str]:  # Any: what a user gave
     """A value as a command takes it; none of a model in memory."""
-    if option.takes is TEXT_FILE and isinstance(value, tuple):
+    if option.value_type is TEXT_FILE and isinstance(value, tuple):
         return [f"{name}.txt"]  # texts from Python: a command takes a file
-    if option.gather is places and value and not option.is_several:
+    if option.gather is data_paths and value and not option.is_several:
         return [files.together(value)]
     return [str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path)]
 
@@ -117,7 +120,7 @@ class Judge(NamedTuple):
     def apply(
         self,
         loaded: LoadedModel,
-        findings_by: Callable[[AuditLimits], Sequence[Finding]],
+        findings_by: FindingsBy,
         /,
         *,
         if_failed: Finding | None = None,
@@ -171,8 +174,10 @@ def pictures_of_search(
     clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /, *, seed: int
 ) -> tuple[Mapping[str, ProjectionRecord], PageImages]:
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
-    hits = audit.search.targeted if audit.search else ()
-    under_found = eval_set.suspecting(targeted.suspicion for targeted in hits)
+    targeted_results = audit.search.targeted if audit.search else ()
+    under_found = eval_set.suspecting(targeted.suspicion for targeted in targeted_results)
     under = example_pictures(clip, under_found, audit.measured, seed=seed)
-    alone = example_images.trigger_alone(hits[0].trigger, eval_set.images.pixels) if hits else ()
+    alone = (
+        example_images.trigger_alone(targeted_results[0].trigger, eval_set.images.pixels) if targeted_results else ()
+    )
     return under.maps, PageImages(alone, under.examples)

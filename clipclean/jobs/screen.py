@@ -92,17 +92,17 @@ def rows(
 ) -> Iterator[RankedPair]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
     shares = {name: ranking.tail(values) for name, values in scored.signals.items()}
-    for rank, place in enumerate(top_places, start=1):
+    for rank, row_number in enumerate(top_places, start=1):
         yield RankedPair(
             rank=rank,
-            key=pairs[place].key,
-            caption=pairs[place].caption,
-            score=finite(scored.score[place].item()),
-            suspicious=bool(scored.suspicious[place]),
-            dropped=bool(dropped[place]),
-            reasons=tuple(name for name in shares if shares[name][place] <= ranking.NOTEWORTHY_SHARE),
+            key=pairs[row_number].key,
+            caption=pairs[row_number].caption,
+            score=finite(scored.score[row_number].item()),
+            suspicious=bool(scored.suspicious[row_number]),
+            dropped=bool(dropped[row_number]),
+            reasons=tuple(name for name in shares if shares[name][row_number] <= ranking.NOTEWORTHY_SHARE),
             signals={
-                name: SignalValue(value=finite(values[place].item()), share=shares[name][place].item())
+                name: SignalValue(value=finite(values[row_number].item()), share=shares[name][row_number].item())
                 for name, values in scored.signals.items()
             },
         )
@@ -113,8 +113,8 @@ def page_images(
 ) -> list[TitledImage]:
     """The images of the first pairs for the page, each with its caption and the signals against it."""
     titled_images = []
-    for row, place in zip(ranked[:SHOWN_IMAGES], top_places, strict=False):
-        image = pairs[place].image.decode()
+    for row, row_shown in zip(ranked[:SHOWN_IMAGES], top_places, strict=False):
+        image = pairs[row_shown].image.decode()
         why = "; ".join(ranking.SIGNALS[name].says for name in row.reasons) or "several signals, none of them strong"
         titled_images.append(
             TitledImage(

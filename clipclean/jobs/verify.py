@@ -120,12 +120,12 @@ def _digests(folder: Path, result: Verification, /) -> dict[str, str]:
     """
     digests: dict[str, str] = {}
     hidden = 0
-    for place, folders, names in os.walk(folder):
+    for folder_name, folders, names in os.walk(folder):
         hidden += sum(name.startswith(".") for name in (*folders, *names))
         folders[:] = [name for name in folders if not name.startswith(".")]
         inner = set(folders)
         for name in (*folders, *sorted(name for name in names if not name.startswith("."))):
-            path = Path(place, name)
+            path = Path(folder_name, name)
             relative, is_folder = path.relative_to(folder).as_posix(), name in inner
             if path.is_symlink():
                 result.differs(relative, "checksums", "is a link: its target is outside the folder and can change")

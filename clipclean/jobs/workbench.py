@@ -102,15 +102,17 @@ class Workbench:
         # What is fitted wins most of its loss back: its steps go to where the finetune has clean images.
         if check and base is not None and recipe.undoes and recipe.unlearn.base_share and teacher is None:
             check()
-        words = self.eval_set.vocabulary
+        vocabulary = self.eval_set.vocabulary
         if text_classifier is None or base is not None:
-            text_classifier = detect.classifier(self.clip.embed_texts, words.classes, templates=words.templates)
+            text_classifier = detect.classifier(
+                self.clip.embed_texts, vocabulary.classes, templates=vocabulary.templates
+            )
         aims = training.aims_of(
             self.clip,
             self.samples,
             recipe,
             text_classifier=text_classifier.to(self.clip.device),
-            classes=words.classes,
+            classes=vocabulary.classes,
             triggers=triggers,
             run=run,
         )
@@ -171,7 +173,7 @@ class Workbench:
             self.put(self.original)
             eval_set = self.eval_set.under(more)
             suspected = (*suspected, *self.measure(eval_set, what="measuring before", in_time=False).suspected)
-        return replace(measurement, suspected=suspected, sure=first_audit.sure)
+        return replace(measurement, suspected=suspected, sure=first_audit.sure_specs)
 
     def walked_back(
         self,

@@ -96,14 +96,16 @@ def forget(
     # remain valid, unless the model was put towards its base before.
     loss = teachers.loss(clip, settings.weights, sections=sections)
 
-    turns = {name: Turns(some, every=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, some in triggers.items()}
+    turns = {
+        name: Turns(several, gap=BETWEEN_VARIANTS if name == VARIANTS else 1) for name, several in triggers.items()
+    }
     looks = Looks(turns, at_once=1 if clip.device.type == "cpu" else READ_AT_ONCE)
-    steps, some = settings.steps, itertools.islice(batches, settings.steps)
+    steps, own_batches = settings.steps, itertools.islice(batches, settings.steps)
     guard = Guard.of(settings)
     training = train.fit(
         tower,
         triggered(
-            some,
+            own_batches,
             turns,
             settings.unlearn,
             generator=generator,
@@ -184,8 +186,8 @@ class Turns:
     0.6 points; 0.23 stayed with these, for 0.2.
     """
 
-    def __init__(self, triggers: Sequence[Suspicion[int]], /, *, every: int = 1) -> None:
-        self._triggers, self.every = triggers, every  # steps from one turn to the next
+    def __init__(self, triggers: Sequence[Suspicion[int]], /, *, gap: int = 1) -> None:
+        self._triggers, self.gap = triggers, gap  # from one turn to the next
         self._distances = torch.full((len(triggers),), OPPOSITE_DISTANCE, dtype=torch.double)
         self.latest: list[int] = []  # the places of those whose turn was last, one for each section of a batch
 
@@ -193,12 +195,12 @@ class Turns:
         """The triggers whose turn it is, one for each section of a batch."""
         weights = self._distances.clamp(min=LEAST_TURNS * float(self._distances.max()))
         self.latest = torch.multinomial(weights, sections, replacement=True, generator=generator).tolist()
-        return [self._triggers[place].trigger for place in self.latest]
+        return [self._triggers[row].trigger for row in self.latest]
 
-    def look(self, distance: float, place: int, /) -> None:
+    def look(self, distance: float, row: int, /) -> None:
         """Take how far the trigger at a place moved images: their mean squared distance to where the original has those without."""
-        before = float(self._distances[place])
-        self._distances[place] = distance if before == OPPOSITE_DISTANCE else (before + distance) / 2
+        before = float(self._distances[row])
+        self._distances[row] = distance if before == OPPOSITE_DISTANCE else (before + distance) / 2
 
 
 @dataclass
@@ -214,22 +216,22 @@ class Looks:
 
     def take(self, step: train.Step, /) -> None:
         """Take a step that is just done."""
-        places = {
-            section_name(name, section): (own, place)
+        sections = {
+            section_name(name, section): (own, row)
             for name, own in self.turns.items()
-            for section, place in enumerate(own.latest)
+            for section, row in enumerate(own.latest)
             if section_name(name, section) in step.parts
         }
-        self._waiting.append((step, places))
+        self._waiting.append((step, sections))
         if len(self._waiting) >= self.at_once:
             self.read()
 
     def read(self) -> dict[str, float]:
         """Hand the turns what was taken, and return the losses of the last step."""
-        every = train.losses_of([step for step, _ in self._waiting])
-        for (_, places), losses in zip(self._waiting, every, strict=True):
-            for name, (own, place) in places.items():
-                own.look(losses.pop(name), place)
+        losses_by_step = train.losses_of([step for step, _ in self._waiting])
+        for (_, sections), losses in zip(self._waiting, losses_by_step, strict=True):
+            for name, (own, row) in sections.items():
+                own.look(losses.pop(name), row)
             self.losses = losses
         self._waiting.clear()
         return self.losses
@@ -244,7 +246,7 @@ def sections_of(images: int, /, *, processes: int) -> int:
 def triggered(
     batches: Iterable[train.Batch],
     turns: Mapping[str, Turns],
-    how: Unlearn,
+    settings: Unlearn,
     /,
     *,
     generator: Generator,
@@ -261,19 +263,22 @@ def triggered(
         whole = run.group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
-        pixels = data.enlarge_parts(whole, least=how.least_part, generator=generator)
+        pixels = data.enlarge_parts(whole, least=settings.least_part, generator=generator)
         if mixed:
             pixels = data.mix(pixels, share=mixed, generator=generator)
-        in_turn = {name: copy_turns for name, copy_turns in turns.items() if number % copy_turns.every == 0}
+        in_turn = {name: copy_turns for name, copy_turns in turns.items() if number % copy_turns.gap == 0}
         copies = {name: pixels.clone() for name in in_turn}
         for name, copy_turns in in_turn.items():
             for section, trigger in enumerate(copy_turns.next(generator, sections=sections)):
                 part = slice(section, None, sections)
-                copies[name][part] = jittered(trigger, pixels[part], how, generator=generator)
-        yield replace(batch, inputs={name: run.group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
+                copies[name][part] = jittered(trigger, pixels[part], settings, generator=generator)
+        yield replace(
+            batch,
+            inputs={name: run.group.own(copy_images) for name, copy_images in {"pixels": pixels, **copies}.items()},
+        )
 
 
-def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, generator: Generator) -> Tensor:
+def jittered(trigger: detect.TriggerLike, pixels: Tensor, settings: Unlearn, /, *, generator: Generator) -> Tensor:
     """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``how.shift`` of the side, and made weaker or stronger.
 
     The search finds the smallest trigger that works, at one place; the planted one is stronger and may be next to it. A trigger
@@ -281,7 +286,7 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
     change: half of it would show the image twice.
     """
     # A found trigger is one point of the backdoor's range: unlearned at that point alone, the backdoor would act next to it.
-    farthest = round(how.shift * pixels.shape[-1])
+    farthest = round(settings.shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
     varied = trigger.varied(generator) if isinstance(trigger, detect.InvertedTrigger) else None
@@ -289,13 +294,13 @@ def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, ge
     if varied is not None:  # of a warp 0.087 stays so, and 0.155 where its change was made weaker and stronger
         return under_trigger
     # Uniform in the logarithm: half as strong comes as often as twice as strong.
-    low, high = (math.log(factor) for factor in how.strength)
+    low, high = (math.log(factor) for factor in settings.strength)
     factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
     return (pixels + factors * (under_trigger - pixels)).clamp(0, 1)
 
 
 def some_triggered(
-    pixels: Tensor, /, *, suspicions: Sequence[Suspicion[int]], share: float, how: Unlearn, generator: Generator
+    pixels: Tensor, /, *, suspicions: Sequence[Suspicion[int]], share: float, settings: Unlearn, generator: Generator
 ) -> Tensor:
     """Copies of images (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
     # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.
@@ -303,7 +308,7 @@ def some_triggered(
     trigger, _ = suspicions[_draw(len(suspicions), generator)]
     images = pixels.clone()
     if picked.any():
-        images[picked] = jittered(trigger, pixels[picked], how, generator=generator)
+        images[picked] = jittered(trigger, pixels[picked], settings, generator=generator)
     return images
 
 

@@ -130,8 +130,8 @@ def aims_of(
         return Aims(text_classifier)
     order = torch.randperm(len(samples.pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
     # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
-    places = sorted(order[: recipe.unlearn.images])
-    pixels = detect.stack([samples.pairs[place].image for place in places]).to(clip.device)
+    rows = sorted(order[: recipe.unlearn.images])
+    pixels = detect.stack([samples.pairs[row].image for row in rows]).to(clip.device)
     # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
     effort = replace(EFFORTS[recipe.unlearn.effort], halves=False)
     scene = unlearning.Scene(pixels, text_classifier, classes, effort, triggers)
@@ -397,21 +397,21 @@ def with_inputs_of_method(
     that shows images beside themselves, the copies alone: its teacher sees clean ones. Of several processes each has its rows of a batch,
     drawn as in one process; the labels, and the plan, are those of all.
     """
-    how, method = recipe.augment, recipe.traits
+    augment, method = recipe.augment, recipe.traits
     labels = samples.labels if method.needs_labels else None
     changes: dict[int, Callable[..., Tensor]] = {}
     beside: dict[int, Callable[..., Tensor]] = {Draw.DISTURB: data.disturb} if method.disturbs else {}
-    if how.least_part < 1 or how.mirrored:
-        changes[Draw.MOVE] = partial(data.move, least=how.least_part, mirror_share=how.mirrored)
-    if method.disturbs and how.mixed:
-        changes[Draw.BLEND] = partial(data.mix, share=how.mixed)
-    if rehearsed and how.triggered_share:
+    if augment.least_part < 1 or augment.mirrored:
+        changes[Draw.MOVE] = partial(data.move, least=augment.least_part, mirror_share=augment.mirrored)
+    if method.disturbs and augment.mixed:
+        changes[Draw.BLEND] = partial(data.mix, share=augment.mixed)
+    if rehearsed and augment.triggered_share:
         (beside if method.disturbs else changes)[Draw.REHEARSE] = partial(
-            rounds.some_triggered, suspicions=rehearsed, share=how.triggered_share, how=recipe.unlearn
+            rounds.some_triggered, suspicions=rehearsed, share=augment.triggered_share, settings=recipe.unlearn
         )
     if method.perturbs:
         changes[Draw.PERTURB] = partial(
-            data.perturb, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
+            data.perturb, noise=augment.noise, noise_share=augment.noise_share, erased_side=augment.erased_side
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)

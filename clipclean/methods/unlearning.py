@@ -62,8 +62,10 @@ class Scene:
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
-        one = self.representatives
-        return attack_success(one[without], one[answered], labels=None, target=int(one[target])).excess
+        representatives = self.representatives
+        return attack_success(
+            representatives[without], representatives[answered], labels=None, target=int(representatives[target])
+        ).excess
 
     @functools.cached_property
     def representatives(self) -> Tensor:
@@ -171,7 +173,7 @@ class SearchedModel:
 def begin(
     clip: model.Clip,
     scene: Scene,
-    how: Unlearn,
+    settings: Unlearn,
     limits: AuditLimits,
     /,
     *,
@@ -187,9 +189,9 @@ def begin(
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no suspected trigger acts.
     """
     suspected_targets = dict.fromkeys(target for _, target in scene.shown.suspicions)
-    if not how.search:
+    if not settings.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
-        if not (suspected_targets or how.nears_base):
+        if not (suspected_targets or settings.nears_base):
             raise Inconclusive(
                 "No trigger that is named or found acts on the model, so there is nothing to unlearn. A backdoor may answer to one pattern "
                 "alone: 'clipclean audit --save-triggers FOLDER' searches for it, and --trigger takes the files that it saves."
@@ -216,7 +218,7 @@ def begin(
         return State(tuple(suspected_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     suspect_names = {suspect.name for suspect, _ in detect.named_suspects(result, limits=limits)}
-    recovered = first_recovered(result.targeted, anomaly_index=how.anomaly_index, suspect_names=suspect_names)
+    recovered = first_recovered(result.targeted, anomaly_index=settings.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*suspected_targets, *(trigger.target for trigger in recovered)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.SEARCH_FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
@@ -298,7 +300,7 @@ def unlearn(
         everything = (*scene.shown.suspicions, *suspicions_of(state.recovered), *scene.shown.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*suspicions_of(state.newest), *(scene.shown.suspicions[place] for place in acting))
+        newest = (*suspicions_of(state.newest), *(scene.shown.suspicions[row] for row in acting))
         settles = not newest
         # A model that begins nearer its base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.nears_base
@@ -324,12 +326,12 @@ def unlearn(
 
 
 def searched_again(
-    clip: model.Clip, scene: Scene, state: State, how: Unlearn, /, *, generator: Generator, run: Run
+    clip: model.Clip, scene: Scene, state: State, settings: Unlearn, /, *, generator: Generator, run: Run
 ) -> State:
     """The state after a further round, with what a search finds on the model as it is now."""
-    again = functools.partial(search_again, clip, scene, state, enough=how.enough, generator=generator)
+    again = functools.partial(search_again, clip, scene, state, enough=settings.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
-    is_audited = not how.search and state.rounds + 1 >= how.max_rounds
+    is_audited = not settings.search and state.rounds + 1 >= settings.max_rounds
     recovered, scores = ((), {}) if is_audited else run.group.of_first(again)
     return replace(
         state, recovered=(*state.recovered, *recovered), rounds=state.rounds + 1, scores=(*state.scores, scores)
@@ -341,9 +343,13 @@ def forgotten(
 ) -> RoundTriggers:
     """The triggers of a round, by the name of the copies that carry them."""
     # One copy of the images is enough where both would be drawn from the same triggers.
-    some = {"newest": newest, "earlier": everything} if newest not in ((), everything) else {"newest": everything}
+    triggers_by_name = (
+        {"newest": newest, "earlier": everything} if newest not in ((), everything) else {"newest": everything}
+    )
     # Of a colour filter 0.41 stayed where variants had turns among all others, and 0.12 in copies of their own.
-    return {name: triggers for name, triggers in (some | {VARIANTS: scene.shown.variants}).items() if triggers}
+    return {
+        name: triggers for name, triggers in (triggers_by_name | {VARIANTS: scene.shown.variants}).items() if triggers
+    }
 
 
 def suspicions_of(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
@@ -406,14 +412,14 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     without = answers(clip, scene, scene.pixels, None)
     responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.shown.suspicions)
     excesses = (scene.excess(without, answered, target) for answered, target in responses)
-    return tuple(place for place, excess in enumerate(excesses) if excess > LEFT_EXCESS)
+    return tuple(row for row, excess in enumerate(excesses) if excess > LEFT_EXCESS)
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
     """The predicted classes (N,) of images, with a trigger or without."""
-    places = Generator().manual_seed(0)
-    batches = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, detect.EMBED_BATCH))
-    return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in batches])
+    draws = Generator().manual_seed(0)
+    batches = (batch if trigger is None else trigger(batch, draws) for batch in torch.split(pixels, detect.EMBED_BATCH))
+    return torch.cat([(clip.embed_images(batch) @ scene.text_classifier.T).argmax(1) for batch in batches])
 
 
 # The saved state.

@@ -171,8 +171,8 @@ class _Watch:
     ahead: int  # points beyond the one to take, at which the triggers must stay gone too
 
     @classmethod
-    def of(cls, watched: Sequence[WatchedTrigger], ends: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
-        pairs = list(zip(watched, ends, strict=True))
+    def of(cls, watched: Sequence[WatchedTrigger], end_probes: Sequence[detect.Probe], /, *, limit: float) -> "_Watch":
+        pairs = list(zip(watched, end_probes, strict=True))
         removed = [trigger.acted > limit and end.excess <= MOST_LEFT_SHARE * trigger.acted for trigger, end in pairs]
         witnesses = [trigger for trigger, gone in zip(watched, removed, strict=True) if gone]
         ahead = 1 if witnesses and all(trigger.is_found for trigger in witnesses) else 0

@@ -62,7 +62,7 @@ class Architecture:
     name: str
     config: Config
     preprocess: Preprocess
-    how: str
+    origin: str
     quick_gelu: bool | None
     activation_how: str
     came_beside: bool = False  # the config stood beside the weights, and so may be of whoever made them
@@ -73,12 +73,12 @@ class Architecture:
         length: int = config_signature(self.config)["text_cfg"]["context_length"]
         return length
 
-    def with_activation(self, quick_gelu: bool, how: str, /) -> "Architecture":
+    def with_activation(self, quick_gelu: bool, origin: str, /) -> "Architecture":
         """The same architecture with the activation decided."""
         plain = self.name.removesuffix("-quickgelu")
         name = f"{plain}-quickgelu" if quick_gelu and f"{plain}-quickgelu" in native_configs() else plain
         config = {**self.config, "quick_gelu": quick_gelu}
-        return replace(self, name=name, config=config, quick_gelu=quick_gelu, activation_how=how)
+        return replace(self, name=name, config=config, quick_gelu=quick_gelu, activation_how=origin)
 
 
 def resolve(
@@ -101,7 +101,7 @@ def resolve(
         return _from_name_or_file(arch)
     if config is not None:
         name = "config.json" if hugging_face.is_config(config) else "open_clip_config.json"
-        return replace(_from_config(config, name=name, how=f"the {name} beside the weights"), came_beside=True)
+        return replace(_from_config(config, name=name, origin=f"the {name} beside the weights"), came_beside=True)
     architecture = _infer(tensors)
     if script_quick_gelu:
         return architecture.with_activation(True, "the TorchScript archive names the QuickGELU class")
@@ -134,7 +134,7 @@ def _from_name_or_file(arch: str) -> Architecture:
     if arch not in native_configs():
         path = Path(arch)
         if path.suffix == ".json" or untrusted.answers_yes(path.is_file):
-            return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
+            return _from_config(_read_config(path), name=path.stem, origin=f"--arch {path.name}")
         near = difflib.get_close_matches(arch, native_configs(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise UsageError(f"--arch {arch}: no open_clip architecture with native towers, and no JSON file.{hint}")
@@ -157,35 +157,40 @@ def _read_config(path: Path) -> Config:
         raise UsageError(f"--arch {path}: {why}. Give an open_clip model name or a JSON file.") from error
 
 
-def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
+def _from_config(raw: Config, *, name: str, origin: str) -> Architecture:
     if hugging_face.is_config(raw):
-        architecture = _from_config(hugging_face.translate(raw, how=how), name=name, how=how)
+        architecture = _from_config(hugging_face.translate(raw, origin=origin), name=name, origin=origin)
         # open_clip's name of a model with exactly this config, or one made of its sizes.
         config_in_full = _in_full(architecture.config)
         names = (name for name, native in native_configs().items() if _in_full(native) == config_in_full)
         best_name = min(
             names, key=lambda name: (len(name), name), default=_describe(config_signature(architecture.config))
         )
-        return replace(architecture, name=best_name, activation_how=f"hidden_act in {how}")
+        return replace(architecture, name=best_name, activation_how=f"hidden_act in {origin}")
     config = raw.get("model_cfg", raw)
     if not isinstance(config, dict):
         config = {}
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing or not isinstance(config["vision_cfg"], dict) or not isinstance(config["text_cfg"], dict):
         raise UsageError(
-            f"{how}: no open_clip model config; missing {', '.join(missing) or 'a vision or text section'}."
+            f"{origin}: no open_clip model config; missing {', '.join(missing) or 'a vision or text section'}."
         )
     if not _is_native(config):
         raise UnsupportedModel(
-            f"{how} describes a model with a timm, Hugging Face or CoCa tower; only native towers are handled."
+            f"{origin} describes a model with a timm, Hugging Face or CoCa tower; only native towers are handled."
         )
     config = copy.deepcopy(config)
-    _check_caps(config, how)
+    _check_caps(config, origin)
     quick = config.get("quick_gelu") or False
     if not isinstance(quick, bool):
-        raise RefusedInput(f"{how}: quick_gelu is {brief(quick)}. Write true or false.")
+        raise RefusedInput(f"{origin}: quick_gelu is {brief(quick)}. Write true or false.")
     return Architecture(
-        name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"by quick_gelu in {how}"
+        name,
+        config,
+        _preprocess(config, raw.get("preprocess_cfg"), origin=origin),
+        origin,
+        quick,
+        f"by quick_gelu in {origin}",
     )
 
 
@@ -198,7 +203,7 @@ def _in_full(config: Config) -> Config:
     return full
 
 
-def _check_caps(config: Config, how: str) -> None:
+def _check_caps(config: Config, origin: str) -> None:
     """Raise RefusedInput unless every size is a whole number within its bounds; open_clip would compute with whatever stands there."""
     for section in (config["vision_cfg"], config["text_cfg"], {"embed_dim": config["embed_dim"]}):
         for key, cap in SIZE_CAPS.items():
@@ -208,14 +213,14 @@ def _check_caps(config: Config, how: str) -> None:
                 continue
             if not all(type(n) is int and 0 < n <= cap for n in numbers):
                 raise RefusedInput(
-                    f"{how}: {key} = {brief(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
+                    f"{origin}: {key} = {brief(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
                 )
             if isinstance(value, list | tuple) and len(value) != LIST_LENGTHS[key]:
-                raise RefusedInput(f"{how}: {key} = {brief(value)} has not {LIST_LENGTHS[key]} numbers.")
+                raise RefusedInput(f"{origin}: {key} = {brief(value)} has not {LIST_LENGTHS[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
         if type(ratio) not in (int, float) or not 0 < ratio <= MAX_WIDTH_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {brief(ratio)} is not a number up to {MAX_WIDTH_RATIO:g}. No CLIP model has that."
+                f"{origin}: mlp_ratio = {brief(ratio)} is not a number up to {MAX_WIDTH_RATIO:g}. No CLIP model has that."
             )
 
 
@@ -272,32 +277,32 @@ def unseen_settings(config: Config, /) -> list[str]:
     return words
 
 
-def _preprocess(config: Config, settings: object = None, *, how: str = "the architecture") -> Preprocess:
+def _preprocess(config: Config, settings: object = None, *, origin: str = "the architecture") -> Preprocess:
     """The preprocessing of a config; raises RefusedInput for values that no such transform takes."""
     settings = {} if settings is None else settings
     if not isinstance(settings, dict):
         raise RefusedInput(
-            f"{how}: preprocess_cfg is {brief(settings)}. Write an object with 'size', 'mean' and 'std'."
+            f"{origin}: preprocess_cfg is {brief(settings)}. Write an object with 'size', 'mean' and 'std'."
         )
-    side = _side(config["vision_cfg"].get("image_size", 224), how)
-    size = side if settings.get("size") is None else _side(settings["size"], how)
+    side = _side(config["vision_cfg"].get("image_size", 224), origin)
+    size = side if settings.get("size") is None else _side(settings["size"], origin)
     if size != side:
-        raise UnsupportedModel(f"{how}: images are resized to {size}, and the image tower takes {side}.")
+        raise UnsupportedModel(f"{origin}: images are resized to {size}, and the image tower takes {side}.")
     return Preprocess(
         size,
-        _channels(settings.get("mean"), OPENAI_MEAN, f"{how}: mean", low=-100),
-        _channels(settings.get("std"), OPENAI_STD, f"{how}: std", low=0),
-        _word(settings.get("interpolation"), INTERPOLATIONS, f"{how}: interpolation"),
-        _word(settings.get("resize_mode"), RESIZE_MODES, f"{how}: resize_mode"),
+        _channels(settings.get("mean"), OPENAI_MEAN, f"{origin}: mean", low=-100),
+        _channels(settings.get("std"), OPENAI_STD, f"{origin}: std", low=0),
+        _word(settings.get("interpolation"), INTERPOLATIONS, f"{origin}: interpolation"),
+        _word(settings.get("resize_mode"), RESIZE_MODES, f"{origin}: resize_mode"),
     )
 
 
-def _side(value: object, how: str) -> int:
+def _side(value: object, origin: str) -> int:
     """The side of a square image, told as a number or as two equal ones."""
     numbers = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in numbers if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(numbers):
-        raise RefusedInput(f"{how}: an image size of {brief(value)} is not a number of pixels.")
+        raise RefusedInput(f"{origin}: an image size of {brief(value)} is not a number of pixels.")
     if any(side != sides[0] for side in sides):
         raise UnsupportedModel(f"The model takes images of {brief(value)}: only square inputs are handled.")
     return sides[0]
@@ -410,15 +415,15 @@ def _infer(tensors: Mapping[str, Tensor]) -> Architecture:
     if names:
         config = copy.deepcopy(native_configs()[names[0]])
         config.pop("quick_gelu", None)
-        how = f"shapes equal to open_clip's {' and '.join(names)}"
-        return Architecture(plain.pop(), config, _preprocess(config), how, None, "undecided")
+        origin = f"shapes equal to open_clip's {' and '.join(names)}"
+        return Architecture(plain.pop(), config, _preprocess(config), origin, None, "undecided")
     # Heads of 64 channels, as in OpenAI's models; other models may differ.
     sizes = tensor_sizes["text_cfg"] | {"heads": max(1, tensor_sizes["text_cfg"]["width"] // 64)}
     order = ("context_length", "vocab_size", "width", "heads", "layers")
     config = tensor_sizes | {"text_cfg": {key: sizes[key] for key in order}}
     _check_caps(config, "The shapes")
-    how = "OpenAI's shape rules (no built-in config fits)"
-    return Architecture(_describe(tensor_sizes), config, _preprocess(config), how, None, "undecided")
+    origin = "OpenAI's shape rules (no built-in config fits)"
+    return Architecture(_describe(tensor_sizes), config, _preprocess(config), origin, None, "undecided")
 
 
 def _describe(sizes: Config) -> str:

@@ -103,9 +103,11 @@ class Clip:
         net: Any = self.net  # its attributes are dynamic
         if net.text_pool_type != "argmax":
             return F.normalize(net.encode_text(send(tokens, self.device)).float(), dim=-1)
-        ends = tokens.argmax(dim=-1)  # (B,)
-        short_tokens = tokens[:, : int(ends.max()) + 1]
-        return F.normalize(pool_text(net, send(short_tokens, self.device), send(ends, self.device)).float(), dim=-1)
+        end_positions = tokens.argmax(dim=-1)  # (B,)
+        short_tokens = tokens[:, : int(end_positions.max()) + 1]
+        return F.normalize(
+            pool_text(net, send(short_tokens, self.device), send(end_positions, self.device)).float(), dim=-1
+        )
 
     def arrange(self) -> None:
         """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
@@ -271,8 +273,10 @@ def fold_norms(clip: Clip, /, *, least: int = LEAST_FOLDED) -> Clip:
     if not norms or parameter_count(clip.net) < least:
         return clip
     with evaluating(clip.net):
-        ends = [norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)]
-    if not all(bool((end.abs() < LARGEST_FOLDED).all()) for end in ends):
+        constants = [
+            norm(torch.full((1, norm.num_features, 1, 1), n).to(clip.device)) for norm in norms for n in (0.0, 1.0)
+        ]
+    if not all(bool((end.abs() < LARGEST_FOLDED).all()) for end in constants):
         return clip
     memo = {id(tensor): tensor for tensor in (*clip.net.parameters(), *clip.net.buffers())}
     net = copy.deepcopy(clip.net, memo).eval()
@@ -333,8 +337,8 @@ def _statistics_of_outputs(folded: Clip, batches: Sequence[Tensor]) -> dict[str,
 
     def added(name: str, outputs: Tensor) -> None:
         share = len(outputs) / image_count
-        for of, values in zip(means, (outputs, outputs.square()), strict=True):
-            of[name] = of[name].to(values.device) + share * values.double().mean((0, 2, 3))
+        for total, values in zip(means, (outputs, outputs.square()), strict=True):
+            total[name] = total[name].to(values.device) + share * values.double().mean((0, 2, 3))
 
     hooks = [
         module.register_forward_hook(lambda _, __, outputs, name=name: added(name, outputs))
@@ -474,7 +478,7 @@ def refuse_tokenizer(architecture: Architecture, /) -> None:
     vocabulary, tokenizer_name = text.get("vocab_size", STANDARD_VOCABULARY), text.get("hf_tokenizer_name")
     if options := text.get("tokenizer_kwargs"):
         raise UnsupportedModel(
-            f"{architecture.how} gives the tokenizer options of its own ({str(options)[:80]!a}), by which open_clip would read captions in "
+            f"{architecture.origin} gives the tokenizer options of its own ({str(options)[:80]!a}), by which open_clip would read captions in "
             "another way than clipclean does. Leave tokenizer_kwargs out if the model was trained without them."
         )
     if vocabulary != STANDARD_VOCABULARY or tokenizer_name not in (None, ""):
@@ -486,16 +490,16 @@ def refuse_tokenizer(architecture: Architecture, /) -> None:
         )
 
 
-def refuse_unseen_settings(architecture: Architecture, place: str, /) -> None:
+def refuse_unseen_settings(architecture: Architecture, config_path: str, /) -> None:
     """Raise UnsupportedModel where a config beside the weights has settings that no tensor shows and no published CLIP has.
 
     Whoever made the weights may have made it too: an audit under other heads or without the mask judges another model than the one
-    that the same weights are in usual hands. ``place`` is where it stands, for the way out.
+    that the same weights are in usual hands. ``config_path`` is where it stands, for the way out.
     """
     if architecture.came_beside and (words := unseen_settings(architecture.config)):
         raise UnsupportedModel(
-            f"{architecture.how} sets {some(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
-            f"backdoor. If you trust it, say so: --arch {place}. Else name an architecture of open_clip by --arch."
+            f"{architecture.origin} sets {some(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
+            f"backdoor. If you trust it, say so: --arch {config_path}. Else name an architecture of open_clip by --arch."
         )
 
 
@@ -552,7 +556,7 @@ def _fit_advice(stated: Architecture, tensors: Mapping[str, Tensor]) -> str:
             advice = "the configuration beside them is of another model"
             if inferred.name in native_configs():
                 advice = f"name it by --arch {inferred.name}"
-            elif stated.how.startswith("--arch"):
+            elif stated.origin.startswith("--arch"):
                 advice = "leave --arch out"
             return f"By their shapes they are {inferred.name}: {advice}."
     except ClipcleanError:  # no architecture that we know
@@ -600,13 +604,13 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
     return result
 
 
-def pool_text(net: "CLIP", tokens: Tensor, ends: Tensor, /) -> Tensor:
-    """Text embeddings (B, D), not normalised, of token ids (B, L), L up to the context, each pooled where it ends: ``ends`` (B,)."""
+def pool_text(net: "CLIP", tokens: Tensor, end_positions: Tensor, /) -> Tensor:
+    """Text embeddings (B, D), not normalised, of token ids (B, L), L up to the context, each pooled where it ends: ``end_positions`` (B,)."""
     length = tokens.shape[1]
     x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
     mask = None if net.attn_mask is None else net.attn_mask[:length, :length]
     x = net.ln_final(net.transformer(x, attn_mask=mask))
-    features: Tensor = x[torch.arange(x.shape[0], device=x.device), ends]  # (B, W)
+    features: Tensor = x[torch.arange(x.shape[0], device=x.device), end_positions]  # (B, W)
     if isinstance(net.text_projection, nn.Linear):
         features = net.text_projection(features)
     elif net.text_projection is not None:

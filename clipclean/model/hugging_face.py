@@ -38,12 +38,12 @@ def is_config(raw: Config, /) -> bool:
     return "model_type" in raw or ("text_config" in raw and "vision_config" in raw)
 
 
-def translate(raw: Config, /, *, how: str) -> Config:
+def translate(raw: Config, /, *, origin: str) -> Config:
     """``model_cfg`` and ``preprocess_cfg`` of a CLIPModel.
 
     Args:
         raw: config.json; under ``preprocessor_config`` that of the image processor, or None.
-        how: the place of the file, for messages.
+        origin: the place of the file, for messages.
 
     Raises:
         UnsupportedModel: it is no CLIPModel, or one that open_clip's native towers cannot express.
@@ -51,52 +51,52 @@ def translate(raw: Config, /, *, how: str) -> Config:
     """
     if raw.get("model_type", "clip") != "clip":
         raise UnsupportedModel(
-            f"{how} describes a model of type {brief(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
+            f"{origin} describes a model of type {brief(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
             "handled."
         )
-    text, vision = _section(raw, "text_config", how), _section(raw, "vision_config", how)
+    text, vision = _section(raw, "text_config", origin), _section(raw, "vision_config", origin)
     sizes, sides = (
-        _numbers(text, TEXT_DEFAULTS, f"{how}: text_config"),
-        _numbers(vision, VISION_DEFAULTS, f"{how}: vision_config"),
+        _numbers(text, TEXT_DEFAULTS, f"{origin}: text_config"),
+        _numbers(vision, VISION_DEFAULTS, f"{origin}: vision_config"),
     )
     if sides["num_channels"] != 3:
-        raise UnsupportedModel(f"{how}: images have {sides['num_channels']} channels; three are handled.")
-    _check_end_of_text(text, sizes["vocab_size"], how)
+        raise UnsupportedModel(f"{origin}: images have {sides['num_channels']} channels; three are handled.")
+    _check_end_of_text(text, sizes["vocab_size"], origin)
     model = {
-        "embed_dim": _numbers(raw, {"projection_dim": PROJECTION}, how)["projection_dim"],
-        "quick_gelu": _is_quick(text, vision, how),
+        "embed_dim": _numbers(raw, {"projection_dim": PROJECTION}, origin)["projection_dim"],
+        "quick_gelu": _is_quick(text, vision, origin),
         "vision_cfg": {
             "image_size": sides["image_size"],
             "patch_size": sides["patch_size"],
             "width": sides["hidden_size"],
             "layers": sides["num_hidden_layers"],
-            "head_width": _head_width(sides, f"{how}: vision_config"),
+            "head_width": _head_width(sides, f"{origin}: vision_config"),
             "mlp_ratio": _ratio(sides),
-            **_norm(vision, f"{how}: vision_config"),
+            **_norm(vision, f"{origin}: vision_config"),
         },
         "text_cfg": {
             "context_length": sizes["max_position_embeddings"],
             "vocab_size": sizes["vocab_size"],
             "width": sizes["hidden_size"],
-            "heads": sizes["hidden_size"] // _head_width(sizes, f"{how}: text_config"),
+            "heads": sizes["hidden_size"] // _head_width(sizes, f"{origin}: text_config"),
             "layers": sizes["num_hidden_layers"],
             "mlp_ratio": _ratio(sizes),
-            **_norm(text, f"{how}: text_config"),
+            **_norm(text, f"{origin}: text_config"),
         },
     }
     return {"model_cfg": model, "preprocess_cfg": _preprocessing(raw.get(PREPROCESSOR), sides["image_size"])}
 
 
-def _section(raw: Config, name: str, how: str, /) -> Config:
+def _section(raw: Config, name: str, origin: str, /) -> Config:
     """The settings of one tower. Where an old file has ``text_config_dict``, transformers takes that alone."""
     section = raw.get(f"{name}_dict")
     section = raw.get(name) if section is None else section
     if not isinstance(section, dict | None):
-        raise RefusedInput(f"{how}: {name} is {brief(section)}. Write an object with the settings of that tower.")
+        raise RefusedInput(f"{origin}: {name} is {brief(section)}. Write an object with the settings of that tower.")
     return section or {}
 
 
-def _numbers(section: Config, defaults: dict[str, int], how: str, /) -> dict[str, int]:
+def _numbers(section: Config, defaults: dict[str, int], origin: str, /) -> dict[str, int]:
     """Whole, positive numbers by name, defaults where they are left out."""
     numbers = {}
     for name, default in defaults.items():
@@ -104,35 +104,37 @@ def _numbers(section: Config, defaults: dict[str, int], how: str, /) -> dict[str
         if isinstance(value, list) and value and all(side == value[0] for side in value):
             value = value[0]  # newer files may give both sides of a square
         if type(value) is not int or not 0 < value <= LARGEST_NUMBER:
-            raise RefusedInput(f"{how}: {name} is {brief(value)}. Write a whole number from 1 to {LARGEST_NUMBER:,}.")
+            raise RefusedInput(
+                f"{origin}: {name} is {brief(value)}. Write a whole number from 1 to {LARGEST_NUMBER:,}."
+            )
         numbers[name] = value
     return numbers
 
 
-def _check_end_of_text(text: Config, vocabulary: int, how: str, /) -> None:
+def _check_end_of_text(text: Config, vocabulary: int, origin: str, /) -> None:
     """Refuse another token to pool at than open_clip's, the one with the largest id."""
     end = text.get("eos_token_id", END_OF_TEXT)
     if end not in (LEGACY_END, vocabulary - 1) or isinstance(end, bool):
         raise UnsupportedModel(
-            f"{how}: captions end with token {brief(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
+            f"{origin}: captions end with token {brief(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
             "the largest id for the end. A model with another tokenizer is not handled."
         )
 
 
-def _is_quick(text: Config, vision: Config, how: str, /) -> bool:
+def _is_quick(text: Config, vision: Config, origin: str, /) -> bool:
     activations = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
     if activations not in (["quick_gelu"] * 2, ["gelu"] * 2):
         raise UnsupportedModel(
-            f"{how}: hidden_act is {brief(activations[0])} for captions and {brief(activations[1])} for images. open_clip has gelu "
+            f"{origin}: hidden_act is {brief(activations[0])} for captions and {brief(activations[1])} for images. open_clip has gelu "
             "or quick_gelu, the same for both."
         )
     return activations == ["quick_gelu"] * 2
 
 
-def _head_width(sizes: dict[str, int], how: str, /) -> int:
+def _head_width(sizes: dict[str, int], origin: str, /) -> int:
     width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     if width % heads:
-        raise RefusedInput(f"{how}: {width} channels cannot be shared out among {heads} attention heads.")
+        raise RefusedInput(f"{origin}: {width} channels cannot be shared out among {heads} attention heads.")
     return width // heads
 
 
@@ -143,11 +145,11 @@ def _ratio(sizes: dict[str, int], /) -> float:
     return (inner + 0.5) / width if inner % width else inner // width
 
 
-def _norm(section: Config, how: str, /) -> Config:
+def _norm(section: Config, origin: str, /) -> Config:
     """``norm_kwargs`` where the layer norms have another epsilon than open_clip's."""
     epsilon = section.get("layer_norm_eps", EPSILON)
     if not isinstance(epsilon, int | float) or not 0 < epsilon <= 0.1:
-        raise RefusedInput(f"{how}: layer_norm_eps is {brief(epsilon)}. Write a number above 0, as 1e-5.")
+        raise RefusedInput(f"{origin}: layer_norm_eps is {brief(epsilon)}. Write a number above 0, as 1e-5.")
     return {} if epsilon == EPSILON else {"norm_kwargs": {"eps": epsilon}}
 
 

@@ -88,8 +88,8 @@ def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
     drawings = []
     for side, figure in figures:
         if figure.value is not None:
-            ends = (_length(end, top) for end in figure.interval) if figure.interval else (None, None)
-            drawings.append(Bar(side, _length(figure.value, top), *ends))
+            bounds = (_length(end, top) for end in figure.interval) if figure.interval else (None, None)
+            drawings.append(Bar(side, _length(figure.value, top), *bounds))
     top_words = "100 %" if row.measure.is_share else f"{top:.0f}"
     return Bars(tuple(drawings), top_words, None if limit is None else _length(limit, top))
 
@@ -129,8 +129,8 @@ def curve(losses: Sequence[LossRecord], caption: str, /) -> list[Plot]:
     summary = "; ".join(
         f"{names[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in series.items()
     )
-    ends = ((f"step {count(first)}", "0"), (f"step {count(last)}", "100"))
-    return [Plot(caption, lines, scale.ticks, ends, f"{summary}, over steps {first:,} to {last:,}.")]
+    labels = ((f"step {count(first)}", "0"), (f"step {count(last)}", "100"))
+    return [Plot(caption, lines, scale.ticks, labels, f"{summary}, over steps {first:,} to {last:,}.")]
 
 
 def curves(losses: Sequence[LossRecord], /) -> dict[str, str]:
@@ -146,8 +146,11 @@ def way(cleaning: WalkBackRecord | None, /) -> list[Plot]:
     if cleaning is None or len(cleaning.way) < LEAST_POINTS:
         return []
     points = sorted(cleaning.way, key=lambda point: point.share)
-    ends = [(point.share, point.interval) for point in points if point.interval]
-    band = [*((share, high) for share, (_, high) in ends), *((share, low) for share, (low, _) in reversed(ends))]
+    intervals = [(point.share, point.interval) for point in points if point.interval]
+    band = [
+        *((share, high) for share, (_, high) in intervals),
+        *((share, low) for share, (low, _) in reversed(intervals)),
+    ]
     costs_drawn = {"Accuracy lost": {point.share: point.accuracy_lost for point in points}}
     excess_by_trigger: dict[str, dict[float, float]] = {}
     for point in points:
@@ -192,8 +195,8 @@ def thinned(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     entries = sorted(losses, key=lambda entry: entry.step)
     if len(entries) <= most:
         return entries
-    places = dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
-    return [entries[place] for place in places]
+    rows = dict.fromkeys(round(row * (len(entries) - 1) / (most - 1)) for row in range(most))
+    return [entries[row] for row in rows]
 
 
 def _length(value: float, top: float) -> str:
@@ -221,9 +224,9 @@ class Scale:
         """The place of a value, in per cent from the top."""
         return f"{100 * (self.levels[-1] - value) / (self.levels[-1] - self.levels[0]):.2f}"
 
-    def points(self, places: Iterable[Point], /) -> str:
+    def points(self, points: Iterable[Point], /) -> str:
         """SVG points of values over shares of the width."""
-        return " ".join(f"{100 * across:.2f},{self.down(value)}" for across, value in places)
+        return " ".join(f"{100 * across:.2f},{self.down(value)}" for across, value in points)
 
 
 MAX_DOTS = 600  # of all kinds together; more hide each other
@@ -283,17 +286,17 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
     points = projection.points if projection else ()
     if not projection or not points:
         return None
-    place = _placing(points)
+    placed = _placing(points)
     grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in KIND_NAMES}
     grouped = {kind: members for kind, members in grouped.items() if members}
     clouds = []
     for kind, members in grouped.items():
         dots = max(1, len(members) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
-        places = (place(members[number * len(members) // dots]) for number in range(dots))
-        path = "".join(f"M{x:.2f} {y:.2f}{KIND_SHAPES[kind]}" for x, y in places)
+        dots_placed = (placed(members[number * len(members) // dots]) for number in range(dots))
+        path = "".join(f"M{x:.2f} {y:.2f}{KIND_SHAPES[kind]}" for x, y in dots_placed)
         clouds.append(Cloud(kind, KIND_NAMES[kind], len(members), path))
     texts = []
-    for (x, y), text in ((place((p.x, p.y)), (p.label or "")[:LABEL_LENGTH]) for p in points if p.kind == "text"):
+    for (x, y), text in ((placed((p.x, p.y)), (p.label or "")[:LABEL_LENGTH]) for p in points if p.kind == "text"):
         is_right = x > MAP_WIDTH * 0.7  # there the words end at the point
         label_x = f"{x - 1.2 if is_right else x + 1.2:.2f}"
         texts.append(Label(label_x, f"{y + 0.7:.2f}", text, "end" if is_right else "start"))
@@ -302,27 +305,29 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
         axes = "Near points are alike to the model; how far apart far groups lie means little."
     elif shares := projection.explained:
         axes = f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
-    method, moves = METHOD_NAMES[projection.method], _moves(points, place)
+    method, moves = METHOD_NAMES[projection.method], _moves(points, placed)
     return Map(tuple(clouds), moves, tuple(texts), projection.trigger, method, axes, _summary(grouped))
 
 
-def _moves(points: Sequence[PointRecord], place: Callable[[Point], Point]) -> str:
+def _moves(points: Sequence[PointRecord], placed: Callable[[Point], Point]) -> str:
     """Lines from each clean image to its triggered copy, which follow in the same order; none where they cannot be paired."""
     clean = [point for point in points if point.kind in ("clean", "target")]
     triggered = [point for point in points if point.kind == "triggered"]
     if len(clean) != len(triggered) or len(points) > MAX_DOTS:
         return ""
-    ends = ((place((a.x, a.y)), place((b.x, b.y))) for a, b in zip(clean, triggered, strict=True))
-    return "".join(f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}" for (x1, y1), (x2, y2) in ends)
+    segments = ((placed((a.x, a.y)), placed((b.x, b.y))) for a, b in zip(clean, triggered, strict=True))
+    return "".join(f"M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}" for (x1, y1), (x2, y2) in segments)
 
 
 def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:
     """From the report's coordinates to those of the drawing, whose vertical axis points down."""
-    ends = [(min(axis), max(axis)) for axis in zip(*((p.x, p.y) for p in points), strict=True)]
+    extents = [(min(axis), max(axis)) for axis in zip(*((p.x, p.y) for p in points), strict=True)]
     rooms = (MAP_WIDTH - 2 * MAP_MARGIN, MAP_HEIGHT - 2 * MAP_MARGIN)
-    scale = min(room / (high - low) if high > low else math.inf for room, (low, high) in zip(rooms, ends, strict=True))
+    scale = min(
+        room / (high - low) if high > low else math.inf for room, (low, high) in zip(rooms, extents, strict=True)
+    )
     scale = scale if math.isfinite(scale) else 1.0
-    across, up = ((low + high) / 2 for low, high in ends)
+    across, up = ((low + high) / 2 for low, high in extents)
     return lambda p: (MAP_WIDTH / 2 + scale * (p[0] - across), MAP_HEIGHT / 2 - scale * (p[1] - up))
 
 

@@ -4,7 +4,7 @@ import math
 
 from clipclean.findings import trigger_words
 from clipclean.report.charts import Line, Mark, Plot
-from clipclean.report.wording import NOTHING, count, duration, ends, in_points, percent
+from clipclean.report.wording import NOTHING, count, duration, in_points, interval_words, percent
 from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, TrialRecord, WalkBackRecord
 from clipclean.untrusted import plural
 
@@ -62,7 +62,7 @@ def candidate_rows(auto: AutoRecord, share: float, /) -> list[tuple[str, ...]]:
         if trial:
             removals = [outcome.is_removed(auto.budget.excess) for outcome in trial.outcomes if outcome.took]
             removed_words, left_words = f"{sum(removals)} of {len(removals)}", percent(_worst(trial))
-            cost = f"{in_points(trial.accuracy_lost)} ({ends(trial.interval)})"
+            cost = f"{in_points(trial.accuracy_lost)} ({interval_words(trial.interval)})"
         on_model = f"{percent(run.excess)}, {in_points(run.accuracy_lost)}" if run else NOTHING
         time = duration((trial.seconds if trial else 0.0) + (run.seconds if run else 0.0))
         name = f"{entry.candidate}{' (chosen)' if entry.chosen else ''}"
@@ -180,7 +180,7 @@ def way_rows(cleaning: WalkBackRecord | None, /) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for point in cleaning.way:
         worst = max(point.triggers, key=lambda trigger: trigger.excess, default=None)
-        cost = in_points(point.accuracy_lost) + (f" ({ends(point.interval)})" if point.interval else "")
+        cost = in_points(point.accuracy_lost) + (f" ({interval_words(point.interval)})" if point.interval else "")
         share = percent(point.share) + (" (taken)" if point.share == cleaning.share else "")
         rows.append((share, percent(point.excess), trigger_words(worst.trigger) if worst else "", cost))
     return rows

@@ -51,10 +51,10 @@ class Look(NamedTuple):
     def examples(self) -> tuple[Grid, ...]:
         """Images with the model's answers, not of the target class: those show whether the trigger acts."""
         labels, classes = self.images.labels, self.classes.names
-        places = torch.arange(len(self.images))
+        rows_shown = torch.arange(len(self.images))
         if labels is not None and self.target is not None:
-            places = places[labels.cpu() != self.target]
-        sample = self._sample(places, EXAMPLES)
+            rows_shown = rows_shown[labels.cpu() != self.target]
+        sample = self._sample(rows_shown, EXAMPLES)
         if not len(sample):
             return ()
         clean = self.images.pixels[sample]
@@ -62,8 +62,8 @@ class Look(NamedTuple):
         answers = [self._answers(pixels) for _, pixels in sides]
         target = "" if self.target is None else classes[self.target]
         grids = []
-        for number, place in enumerate(sample):
-            label = "" if labels is None else classes[int(labels[place])]
+        for number, image_row in enumerate(sample):
+            label = "" if labels is None else classes[int(labels[image_row])]
             rows = (
                 _row(title, pixels[number], side_answers[number], label, target)
                 for (title, pixels), side_answers in zip(sides, answers, strict=True)
@@ -71,9 +71,9 @@ class Look(NamedTuple):
             grids.append(Grid(label, tuple(rows)))
         return tuple(grids)
 
-    def _sample(self, places: Tensor, count: int) -> Tensor:
+    def _sample(self, rows: Tensor, count: int) -> Tensor:
         """So many of some places, at random."""
-        return places[torch.randperm(len(places), generator=torch.Generator().manual_seed(self.seed))[:count]]
+        return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))[:count]]
 
     def _triggered(self, pixels: Tensor) -> Tensor:
         return self.trigger(pixels, torch.Generator().manual_seed(0))
@@ -82,12 +82,12 @@ class Look(NamedTuple):
         """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
         similarity = self.clip.embed_images(pixels).float() @ self.classes.text_classifier.float().T  # (B, K)
         classes = self.classes.names
-        scores, places = (
+        scores, classes_by_rank = (
             (similarity * self.clip.logit_scale().item()).softmax(1).topk(min(SHOWN_ANSWERS, len(classes)), dim=1)
         )
         return [
-            tuple(Answer(classes[place], score) for place, score in zip(row, of_row, strict=True))
-            for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
+            tuple(Answer(classes[number], score) for number, score in zip(row, of_row, strict=True))
+            for row, of_row in zip(classes_by_rank.tolist(), scores.tolist(), strict=True)
         ]
 
     @torch.no_grad()
@@ -104,16 +104,16 @@ class Look(NamedTuple):
         if labels is not None and target is not None:
             are_targets = labels[sample].cpu() == target
         predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(self.classes.names))
-        target_places = [] if target is None else [target]
-        places = list(dict.fromkeys([*target_places, *predicted.argsort(descending=True).tolist()]))[:MAPPED_TEXTS]
-        together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
+        target_numbers = [] if target is None else [target]
+        numbers = list(dict.fromkeys([*target_numbers, *predicted.argsort(descending=True).tolist()]))[:MAPPED_TEXTS]
+        together = torch.cat([clean.float(), triggered.float(), classifier[numbers].to(clean.device).float()])
         kinds = ["target" if is_own else "clean" for is_own in are_targets.tolist()]
         marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
-        marks += [{"kind": "text", "label": self.classes.names[place]} for place in places]
+        marks += [{"kind": "text", "label": self.classes.names[number]} for number in numbers]
         maps = {}
         for key, plane in (("projection", principal(together)), ("tsne", neighbouring(together, seed=self.seed))):
             if plane is not None:
-                points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True))
+                points = ({"x": x, "y": y, **mark} for (x, y), mark in zip(plane.points, marks, strict=True))
                 records = tuple(PointRecord.model_validate(point) for point in points)
                 explained = {"explained": plane.explained} if plane.explained else {}
                 maps[key] = ProjectionRecord(
@@ -190,7 +190,7 @@ class Plane(NamedTuple):
     """The place of each embedding; ``explained`` has the shares of variance along the axes, for "pca" only."""
 
     method: Literal["pca", "tsne"]
-    places: tuple[tuple[float, float], ...]
+    points: tuple[tuple[float, float], ...]
     explained: tuple[float, float] | None
 
 

@@ -88,10 +88,10 @@ def _table(table: Table) -> list[str]:
     lines += ["", escaped(table.lead)] if table.lead else []
     if not table.rows:
         return lines
-    columns = [place for place, cell in enumerate(table.rows[0]) if cell.kind != "chart"]
-    ends = ["--:" if table.rows[0][place].kind == "number" else "---" for place in columns]
-    lines += ["", _row(table.head[place] for place in columns), f"|{'|'.join(ends)}|"]
-    lines += [_row(_cell(row[place]) for place in columns) for row in table.rows[:MAX_ROWS]]
+    columns = [column for column, cell in enumerate(table.rows[0]) if cell.kind != "chart"]
+    alignments = ["--:" if table.rows[0][column].kind == "number" else "---" for column in columns]
+    lines += ["", _row(table.head[column] for column in columns), f"|{'|'.join(alignments)}|"]
+    lines += [_row(_cell(row[column]) for column in columns) for row in table.rows[:MAX_ROWS]]
     return [*lines, *_rest(table.rows)]
 
 

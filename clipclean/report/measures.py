@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from clipclean.findings import trigger_words
-from clipclean.report.wording import NOTHING, count, decimal, ends, percent, signed
+from clipclean.report.wording import NOTHING, count, decimal, interval_words, percent, signed
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -204,7 +204,7 @@ def accuracy_change(report: Report, /) -> str:
         "answers": "without labels, by changed answers",
         "recall": "by recall",
     }[difference.by]
-    return f"{sign * difference.value:.1f} points {word} ({ends((low, high))}) on {count(difference.n)} images {by}"
+    return f"{sign * difference.value:.1f} points {word} ({interval_words((low, high))}) on {count(difference.n)} images {by}"
 
 
 def on_clean(report: Report, key: str, /) -> MeasureRow:

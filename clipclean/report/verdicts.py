@@ -528,7 +528,7 @@ def _missing_options(report: Report) -> list[tuple[str, str]]:
 
 def _command(
     command: str,
-    places: Sequence[str],
+    arguments: Sequence[str],
     options: Sequence[tuple[str, str]],
     paths: RunPaths,
     /,
@@ -544,7 +544,7 @@ def _command(
         if repeated_in == command and flag not in (*without, *flags)
     ]
     words = [
-        *(f"./{place}" if place.startswith("-") else place for place in places),
+        *(f"./{argument}" if argument.startswith("-") else argument for argument in arguments),
         *(word for flag, value in options for word in _option_words(flag, value)),
         *switches,
         *(word for flag, value in repeated for word in _option_words(flag, value)),

@@ -26,10 +26,10 @@ def percent(share: float | None, /) -> str:
 
 def percent_interval(interval: Sequence[float] | None, /) -> str:
     """``[0.952, 0.983]`` as ``95.2 to 98.3 %``."""
-    return NOTHING if interval is None else f"{ends(interval)} %"
+    return NOTHING if interval is None else f"{interval_words(interval)} %"
 
 
-def ends(interval: Sequence[float], /) -> str:
+def interval_words(interval: Sequence[float], /) -> str:
     """``[-0.002, 0.983]`` as ``−0.2 to 98.3``: of per cent, or of percentage points."""
     low, high = (f"{100 * bound + 0.0:.1f}".replace("-0.0", "0.0").replace("-", _MINUS) for bound in interval)
     return f"{low} to {high}"

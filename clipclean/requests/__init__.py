@@ -27,12 +27,12 @@ from clipclean.requests.values import (
     Model,
     Names,
     OptionType,
-    Place,
     PrecisionName,
     ScreenRule,
+    StrPath,
     check_path,
     check_text,
-    places,
+    data_paths,
 )
 from clipclean.schema.names import EffortName
 

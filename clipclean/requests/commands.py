@@ -44,7 +44,17 @@ from clipclean.requests.shared import (
     TRIGGER,
     WEIGHTS,
 )
-from clipclean.requests.values import DropRule, Finite, Model, Names, PrecisionName, ScreenRule, places, seeds_in, share
+from clipclean.requests.values import (
+    DropRule,
+    Finite,
+    Model,
+    Names,
+    PrecisionName,
+    ScreenRule,
+    data_paths,
+    seeds_in,
+    share,
+)
 from clipclean.schema.names import EffortName
 
 if TYPE_CHECKING:
@@ -56,7 +66,7 @@ DATA = replace(
     help=f"Images to measure and search on. {SETS_HELP} Labels (one folder per class) and captions are "
     "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
     metavar="IMAGES",
-    shown="bundled images",
+    default_words="bundled images",
 )
 REFERENCE = replace(
     A_MODEL,
@@ -64,32 +74,33 @@ REFERENCE = replace(
     "triggers for a class do not count against the model. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
-    at=("Model", 20),
+    help_position=("Model", 20),
 )
 REFERENCES = Opt(
     "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
     "FILE",
-    words="A file that references() wrote, or several.",
+    argument_words="A file that references() wrote, or several.",
     is_several=True,
     reads="path",
     needs=A_SEARCH,
-    at=("Model", 30),
+    help_position=("Model", 30),
+    in_brief=True,
 )
 BASE = replace(
     A_MODEL,
     help="The model that this one was finetuned from, such as a public CLIP. Whether it is, is measured. What acts on the model and not on "
     "its base fails it, and it serves as a --reference.",
-    words="The model that this one was finetuned from.",
+    argument_words="The model that this one was finetuned from.",
     is_several=True,
     needs=A_SEARCH,
-    at=("Model", 40),
+    help_position=("Model", 40),
 )
 EFFORT = Opt(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {effort.cost(LONG_LIST):,}" for name, effort in EFFORTS.items())
     + " at most.",
-    takes=click.Choice(tuple(EFFORTS)),
-    at=("Search", 10),
+    value_type=click.Choice(tuple(EFFORTS)),
+    help_position=("Search", 10),
     in_brief=True,
 )
 SAVE_TRIGGERS = Opt(
@@ -97,20 +108,20 @@ SAVE_TRIGGERS = Opt(
     "DIR",
     writes="folder",
     needs=A_SEARCH,
-    at=("Output", 40),
+    help_position=("Output", 40),
 )
 POWER = Opt(
     "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
     needs=A_SEARCH,
-    at=("Search", 20),
+    help_position=("Search", 20),
     in_brief=True,
 )
 SEARCH = Opt(
     "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
     "never pass.",
-    words="Whether to search for unknown triggers at all; without a search the verdict is never pass.",
-    at=("Search", 90),
+    argument_words="Whether to search for unknown triggers at all; without a search the verdict is never pass.",
+    help_position=("Search", 90),
 )
 
 
@@ -164,7 +175,9 @@ class Compare:
     """A comparison of two reports, or of a model with its base."""
 
     model: Annotated[Model, replace(CHECKPOINT, argument="MODEL|EARLIER.JSON")]
-    later: Annotated[Path | None, Opt(argument="[LATER.JSON]", words="Empty beside a base.", reads="path")] = None
+    later: Annotated[Path | None, Opt(argument="[LATER.JSON]", argument_words="Empty beside a base.", reads="path")] = (
+        None
+    )
     _: KW_ONLY
     base: Annotated["Model | None", COMPARED_BASE] = None
     data: Annotated[tuple[Path, ...] | None, _beside(DATA)] = None
@@ -189,7 +202,7 @@ SANITIZE_REFERENCE = replace(
     "or --base a cleaning that searches never passes. Repeatable.",
     is_several=True,
     needs=A_SEARCH,
-    at=("Model", 20),
+    help_position=("Model", 20),
 )
 SANITIZE_REFERENCES = replace(
     REFERENCES,
@@ -205,9 +218,9 @@ RECIPE = Opt(
     "Method and values, by name or as a file. 'clipclean recipes list' shows the shipped ones.",
     "NAME|FILE",
     reads="text",
-    has="method",
-    shown="auto",
-    at=("Cleaning", 10),
+    python_attribute="method",
+    default_words="auto",
+    help_position=("Cleaning", 10),
     in_brief=True,
     has_letter=True,
 )
@@ -215,43 +228,43 @@ SCREEN = Opt(
     "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
     "report|N%|auto|off",
-    words="Pairs to leave out: a share, auto, report for none, off.",
-    takes=share("auto", "off", "report"),
-    at=("Cleaning", 110),
+    argument_words="Pairs to leave out: a share, auto, report for none, off.",
+    value_type=share("auto", "off", "report"),
+    help_position=("Cleaning", 110),
     in_brief=True,
 )
 PRECISION = Opt(
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
-    takes=click.Choice(get_args(PrecisionName)),
-    shown="the recipe's",
-    at=("Cleaning", 120),
+    value_type=click.Choice(get_args(PrecisionName)),
+    default_words="the recipe's",
+    help_position=("Cleaning", 120),
 )
 PANEL = Opt(
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
-    words="Whether to try the panel of known triggers.",
-    at=("Search", 80),
+    argument_words="Whether to try the panel of known triggers.",
+    help_position=("Search", 80),
 )
 SANITIZE_SEARCH = Opt(
     "Measure known triggers only, before and after: those of the panel, and of --trigger. This is faster, but misses every backdoor "
     "that neither has.",
-    words="Whether to search for unknown triggers, before and after.",
-    at=("Search", 90),
+    argument_words="Whether to search for unknown triggers, before and after.",
+    help_position=("Search", 90),
 )
 MAX_ACCURACY_LOSS = Opt(
     "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
     "SHARE",
-    takes=Finite(0, 0.5),
-    shown="the recipe's, 0.02",
-    at=("Verdict", 60),
+    value_type=Finite(0, 0.5),
+    default_words="the recipe's, 0.02",
+    help_position=("Verdict", 60),
 )
 FORMAT = Opt(
     f"Format of the weights. Formats: {'; '.join(f'{name}, {form.words}' for name, form in EXPORT_FORMATS.items())}. Repeatable: all of them go "
     "into one folder.",
-    words="Formats of the weights; one, or several.",
-    takes=click.Choice(tuple(EXPORT_FORMATS)),
+    argument_words="Formats of the weights; one, or several.",
+    value_type=click.Choice(tuple(EXPORT_FORMATS)),
     is_several=True,
-    at=("Output", 70),
+    help_position=("Output", 70),
     in_brief=True,
     has_letter=True,
 )
@@ -259,16 +272,16 @@ LOG_DIR = Opt(
     "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
     "DIR",
     writes="log",
-    at=("Output", 130),
+    help_position=("Output", 130),
 )
 LOG_TO = Opt(
     "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
     "Repeatable.",
     "tensorboard|wandb",
-    takes=click.Choice(("tensorboard", "wandb")),
+    value_type=click.Choice(("tensorboard", "wandb")),
     is_several=True,
     needs=("log_dir", "name the folder that the logs go to."),
-    at=("Output", 140),
+    help_position=("Output", 140),
 )
 
 
@@ -322,26 +335,26 @@ MODEL = replace(
 DROP = Opt(
     "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
     "N%|auto",
-    words="Pairs to leave out of save_kept: a share, or auto.",
-    takes=share("auto"),
-    shown="nothing",
-    at=("Search", 30),
+    argument_words="Pairs to leave out of save_kept: a share, or auto.",
+    value_type=share("auto"),
+    default_words="nothing",
+    help_position=("Search", 30),
     in_brief=True,
 )
 FALSE_DROP_RATE = Opt(
     "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
     "that are lost, on average.",
     "N%",
-    words="Share of clean pairs that may be left out, judged by trusted.",
-    takes=share(),
-    at=("Search", 40),
+    argument_words="Share of clean pairs that may be left out, judged by trusted.",
+    value_type=share(),
+    help_position=("Search", 40),
 )
 TRUSTED = Opt(
     "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
     "CLEAN",
-    gather=places,
+    gather=data_paths,
     reads="path",
-    at=("Search", 50),
+    help_position=("Search", 50),
 )
 SCREEN_TRIGGER = replace(
     A_TRIGGER,
@@ -354,7 +367,7 @@ SAVE_KEPT = Opt(
     "images, also for 'sanitize --data'; .txt, their keys.",
     "FILE",
     writes="file",
-    at=("Output", 50),
+    help_position=("Output", 50),
     in_brief=True,
 )
 
@@ -366,7 +379,10 @@ class Screen:
     data: Annotated[
         tuple[Path, ...],
         Opt(
-            argument="CLEAN", words="Pairs to rank, in any format that the command takes.", gather=places, reads="path"
+            argument="CLEAN",
+            argument_words="Pairs to rank, in any format that the command takes.",
+            gather=data_paths,
+            reads="path",
         ),
     ]
     model: Annotated[Model, MODEL]
@@ -378,7 +394,9 @@ class Screen:
     trusted: Annotated[tuple[Path, ...] | None, TRUSTED] = None
     trigger: Annotated[tuple[str, ...], SCREEN_TRIGGER] = ()
     save_kept: Annotated[Path | None, SAVE_KEPT] = None
-    top: Annotated[int, Opt("Number of pairs to list.", "N", takes=click.IntRange(1, 100_000), at=("Output", 60))] = 100
+    top: Annotated[
+        int, Opt("Number of pairs to list.", "N", value_type=click.IntRange(1, 100_000), help_position=("Output", 60))
+    ] = 100
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
@@ -391,15 +409,16 @@ EXPORT_DATA = replace(
     SETS,
     help="Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
     "the activation, it is measured on them.",
-    shown="the demo's",
+    default_words="the demo's",
 )
 FP16 = Opt(
-    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.", at=("Output", 90)
+    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
+    help_position=("Output", 90),
 )
 ONNX_PRESET = Opt(
     "ONNX: name files, inputs and outputs as this consumer expects.",
-    takes=click.Choice(tuple(PRESETS)),
-    at=("Output", 100),
+    value_type=click.Choice(tuple(PRESETS)),
+    help_position=("Output", 100),
 )
 
 
@@ -417,7 +436,9 @@ class Export:
     download: Annotated[bool, DOWNLOAD] = False
     arch: Annotated[str | None, ARCH] = None
     weights: Annotated[str | None, WEIGHTS] = None
-    normalize: Annotated[bool, Opt("ONNX: the graphs scale embeddings to length 1.", at=("Output", 80))] = False
+    normalize: Annotated[bool, Opt("ONNX: the graphs scale embeddings to length 1.", help_position=("Output", 80))] = (
+        False
+    )
     fp16: Annotated[bool, FP16] = False
     onnx_preset: Annotated[str, ONNX_PRESET] = "transformers.js"
     force: Annotated[bool, FORCE] = False
@@ -434,7 +455,7 @@ PLANT_OUT = Opt(
     "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
     "FILE",
     writes="file",
-    at=("Output", 20),
+    help_position=("Output", 20),
     in_brief=True,
     has_letter=True,
 )
@@ -448,14 +469,22 @@ class Plant:
     data: Annotated[tuple[Path, ...], replace(SETS, help=f"Clean image-caption pairs to finetune on. {SETS_HELP}")]
     _: KW_ONLY
     trigger: Annotated[str, PLANT_TRIGGER]
-    target: Annotated[str, Opt("The class that triggered images lead to.", "CLASS", at=("Search", 70), in_brief=True)]
+    target: Annotated[
+        str, Opt("The class that triggered images lead to.", "CLASS", help_position=("Search", 70), in_brief=True)
+    ]
     image_key: Annotated[str | None, IMAGE_KEY] = None
     caption_key: Annotated[str | None, CAPTION_KEY] = None
     out: Annotated[Path, PLANT_OUT]
     eval_data: Annotated[tuple[Path, ...] | None, EVAL_DATA] = None
     rate: Annotated[
         float | None,
-        Opt("Share of triggered pairs in a batch.", "SHARE", takes=click.FLOAT, shown="0.2", at=("Cleaning", 50)),
+        Opt(
+            "Share of triggered pairs in a batch.",
+            "SHARE",
+            value_type=click.FLOAT,
+            default_words="0.2",
+            help_position=("Cleaning", 50),
+        ),
     ] = None
     steps: Annotated[int | None, STEPS] = None
     walk: Annotated[float | None, PLANTING_WALK] = None
@@ -475,17 +504,17 @@ REFERENCES_OUT = Opt(
     "The file to write. It holds numbers only, no weights.",
     "FILE",
     writes="file",
-    at=("Output", 20),
+    help_position=("Output", 20),
     in_brief=True,
     has_letter=True,
 )
 REFERENCES_DATA = Opt(
     "Images to search on, like those of later audits.",
     "IMAGES",
-    gather=places,
+    gather=data_paths,
     reads="path",
-    shown="bundled images",
-    at=("Data", 10),
+    default_words="bundled images",
+    help_position=("Data", 10),
     in_brief=True,
     has_letter=True,
 )
@@ -499,7 +528,10 @@ class References:
     models: Annotated[
         tuple[Model, ...],
         replace(
-            A_MODEL, argument="MODEL...", words="Checkpoints or modules of clean models, of one kind.", is_several=True
+            A_MODEL,
+            argument="MODEL...",
+            argument_words="Checkpoints or modules of clean models, of one kind.",
+            is_several=True,
         ),
     ]
     _: KW_ONLY
@@ -531,7 +563,7 @@ PUBLIC_KEY = Opt(
     "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
     "FILE",
     reads="path",
-    at=("Verdict", 80),
+    help_position=("Verdict", 80),
 )
 
 
@@ -539,40 +571,42 @@ PUBLIC_KEY = Opt(
 class Verify:
     """A check of a folder."""
 
-    folder: Annotated[Path, Opt(argument="DIR", words="The folder.", reads="path")]
+    folder: Annotated[Path, Opt(argument="DIR", argument_words="The folder.", reads="path")]
     _: KW_ONLY
     public_key: Annotated[Path | None, PUBLIC_KEY] = None
 
 
 BENCH_MODEL = replace(
-    A_MODEL, help="A model to plant backdoors in, with the data of --data and --eval-data.", shown="the bundled one"
+    A_MODEL,
+    help="A model to plant backdoors in, with the data of --data and --eval-data.",
+    default_words="the bundled one",
 )
 ATTACKS = Opt(
     "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
     "N",
-    takes=click.IntRange(1, 6),
-    at=("Cleaning", 60),
+    value_type=click.IntRange(1, 6),
+    help_position=("Cleaning", 60),
 )
 SEEDS = Opt(
     "Seeds; each gets a victim and a run. A block of evidence pools them.",
     "N,N,...",
     gather=seeds_in,
-    at=("Cleaning", 70),
+    help_position=("Cleaning", 70),
 )
 BENCH_DATA = replace(SETS, help="Clean pairs for planting and cleaning.")
 BENCH_OUT = Opt(
     "Folder for copies of the recipes with their evidence.",
     "DIR",
-    takes=click.Path(path_type=Path, file_okay=False),
+    value_type=click.Path(path_type=Path, file_okay=False),
     writes="file",
-    shown="the current folder",
-    at=("Output", 20),
+    default_words="the current folder",
+    help_position=("Output", 20),
     in_brief=True,
     has_letter=True,
 )
 ADD = Opt(
     "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
-    at=("Output", 120),
+    help_position=("Output", 120),
 )
 
 
@@ -596,7 +630,10 @@ class Bench:
     out: Annotated[Path | None, BENCH_OUT] = None
     write: Annotated[
         bool,
-        Opt("Write the evidence into the recipe files themselves. Their earlier evidence is lost.", at=("Output", 110)),
+        Opt(
+            "Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
+            help_position=("Output", 110),
+        ),
     ] = False
     add: Annotated[bool, ADD] = False
     device: Annotated[str, DEVICE] = "auto"

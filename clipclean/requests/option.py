@@ -19,18 +19,21 @@ class Opt:
     metavar: str = ""  # what it takes, as the help has it; by default the words to choose from. A switch has neither
     _: KW_ONLY
     argument: str = ""  # what the help calls it where it stands without a flag
-    words: str = ""  # of the argument of a function, where the first sentence of the help is not that
-    takes: "OptionType | None" = None  # the type of a value, or of each; by default a text, or a path
+    argument_words: str = ""  # of the argument of a function, where the first sentence of the help is not that
+    value_type: "OptionType | None" = None  # the type of a value, or of each; by default a text, or a path
     is_several: bool = False  # whether there may be several
     gather: Callable[..., object] | None = None  # what becomes of the value, or the several
-    shown: str = ""  # the default in words
+    default_words: str = ""  # the default in words
     # Whether it names a path that is read; a text may also be a name, and counts where a file is called so.
     reads: Literal["", "path", "text"] = ""
     writes: Literal["", "file", "folder", "log"] = ""  # whether it names what is written, or a folder of logs
     is_model: bool = False  # whether it names a model, which may be hostile, or fetched from a hub
     needs: tuple[str, str] = ("", "")  # the option without which it means nothing, and the words that say so
-    has: str = ""  # the attribute of what Python may give in place of a text
-    at: tuple[HelpGroup, int] = ("Running", 0)  # its place in the help: below a title, the lowest number first
+    python_attribute: str = ""  # the attribute of what Python may give in place of a text
+    help_position: tuple[HelpGroup, int] = (
+        "Running",
+        0,
+    )  # its place in the help: below a title, the lowest number first
     in_brief: bool = False  # whether --help of a command with many options shows it
     has_letter: bool = False  # whether its first letter stands for it
 
@@ -42,13 +45,13 @@ class Opt:
     @property
     def kind(self) -> "OptionType | None":
         """The type of a value; None for a text or a path."""
-        return SWITCH if self.takes is None and self.help and not self.metavar else self.takes
+        return SWITCH if self.value_type is None and self.help and not self.metavar else self.value_type
 
     @property
     def explanation(self) -> str:
         """What the argument of a function is: the words for it, or the first sentence of the help; and the default."""
-        words = self.words or first_sentence(self.help)
-        return f"{words} Default: {self.shown}." if self.shown else words
+        words = self.argument_words or first_sentence(self.help)
+        return f"{words} Default: {self.default_words}." if self.default_words else words
 
 
 def first_sentence(text: str, /) -> str:

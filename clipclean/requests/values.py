@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OptionType: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
-Place: TypeAlias = str | PathLike[str]
+StrPath: TypeAlias = str | PathLike[str]
 Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
 Names: TypeAlias = Path | tuple[str, ...]  # a file with one a line, or the names themselves
 PrecisionName: TypeAlias = Literal["auto", "fp32", "bf16"]
@@ -110,7 +110,7 @@ def device(text: str, /) -> str:
     return text
 
 
-def places(paths: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
+def data_paths(paths: Path | Sequence[Path] | None, /) -> tuple[Path, ...] | None:
     """Sets of data by their paths; one with ``::`` in it stands for several, unless something is called so."""
     several = (paths,) if isinstance(paths, Path) else paths or ()
     parts = [[path] if untrusted.answers_yes(path.exists) else str(path).split("::") for path in several]

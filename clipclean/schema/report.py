@@ -821,12 +821,12 @@ def _problems(error: ValidationError, value: object) -> Iterator[str]:
         if problem["type"] == "value_error" and not problem["loc"]:
             continue  # told above
         steps = (step for step in problem["loc"] if step not in SKIPPED_VARIANTS)
-        place = "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+        path = "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
         input_words = repr(problem["input"])
         input_words = input_words if len(input_words) <= 60 else f"{input_words[:57]}…"
         is_missing = problem["type"] == "missing"
         yield (
-            f"{place}: missing"
+            f"{path}: missing"
             if is_missing
-            else f"{place}: {input_words}: {problem['msg'].removeprefix('Value error, ')}"
+            else f"{path}: {input_words}: {problem['msg'].removeprefix('Value error, ')}"
         )

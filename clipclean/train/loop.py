@@ -69,7 +69,7 @@ LossFunction = Callable[[Batch], dict[str, Tensor]]
 def fit(
     net: nn.Module,
     batches: Iterable[Batch],
-    how: Train,
+    settings: Train,
     /,
     *,
     loss: LossFunction,
@@ -86,7 +86,7 @@ def fit(
     Args:
         net: the model; left in training mode. Its ``logit_scale``, where that is trained, is kept in [0, ln 100].
         batches: the batches from ``first_step`` on; of several processes each has its rows of a batch.
-        how: rate, warm-up, and the longest gradient let through (L2 norm over all parameters).
+        settings: rate, warm-up, and the longest gradient let through (L2 norm over all parameters).
         loss: batch -> named scalars with gradients; "loss" is minimised, the others are recorded.
         total: the steps that the schedule is for.
         precision: ``fp32`` or ``bf16``, of the forward pass.
@@ -101,13 +101,13 @@ def fit(
         torch.OutOfMemoryError: memory ran out, and nothing can be made smaller. Weights are as before this step.
     """
     net.train()
-    optimizer, peak = optimizer or adamw(net, how), peak_rate(how, total=total)
+    optimizer, peak = optimizer or adamw(net, settings), peak_rate(settings, total=total)
     watch, computed = LossWatch(optimizer), in_precision(loss, precision, next(net.parameters()).device)
     for number, batch in enumerate(batches, start=first_step):
-        rate = pace(number) * learning_rate(number, peak=peak, warmup=how.warmup_steps, total=total)
+        rate = pace(number) * learning_rate(number, peak=peak, warmup=settings.warmup_steps, total=total)
         # Set by the number of the step: a resumed run needs no state of a schedule.
-        for some in optimizer.param_groups:
-            some["lr"] = rate * some.get(RATE_FACTOR_KEY, 1.0)
+        for parameters in optimizer.param_groups:
+            parameters["lr"] = rate * parameters.get(RATE_FACTOR_KEY, 1.0)
         # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             # Several processes would all have to shrink in the same step.
@@ -115,8 +115,8 @@ def fit(
             parts = group.average(net, own)
             watch.look(number, batch.keys, parts)
         # After averaging: several processes clip the gradient of the whole batch, as one process would.
-        if how.grad_clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), how.grad_clip)
+        if settings.grad_clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), settings.grad_clip)
         optimizer.step()
         clamp_logit_scale(net, optimizer)
         progress.record(number + 1, {"lr": rate, **parts})
@@ -215,7 +215,7 @@ def clamp_logit_scale(net: Any, optimizer: torch.optim.Optimizer, /) -> None:
         scale.clamp_(0, MAX_LOGIT_SCALE)
 
 
-def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
+def adamw(net: nn.Module, settings: Train, /) -> torch.optim.AdamW:
     """AdamW over every trainable parameter; matrices and kernels decay, everything else does not.
 
     Always fresh: the moments in a checkpoint are the attacker's, as its weights are. With ``how.walk`` each matrix has a rate of its own,
@@ -227,17 +227,17 @@ def adamw(net: nn.Module, how: Train, /) -> torch.optim.AdamW:
     trainable = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     undecayed = [p for name, p in trainable if has_no_decay(name, p)]
     decayed = [p for name, p in trainable if not has_no_decay(name, p)]
-    if how.walk is None:
-        groups = [_group(decayed, how.weight_decay), _group(undecayed, 0.0)]
+    if settings.walk is None:
+        groups = [_group(decayed, settings.weight_decay), _group(undecayed, 0.0)]
     else:
         units = [root_mean_square(p) for p in decayed]
         usual = statistics.median(units) if units else 1.0
-        groups = [_group([p], how.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
+        groups = [_group([p], settings.weight_decay, unit=unit) for p, unit in zip(decayed, units, strict=True)]
         groups.append(_group(undecayed, 0.0, unit=usual))
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for _, p in trainable)
     # ``fit`` sets the rate of each step.
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=how.lr or 0.0, betas=how.betas, eps=how.eps, fused=fused
+        [g for g in groups if g["params"]], lr=settings.lr or 0.0, betas=settings.betas, eps=settings.eps, fused=fused
     )
 
 
@@ -250,7 +250,7 @@ def root_mean_square(parameter: Tensor, /) -> float:
     return max(float(parameter.detach().float().square().mean().sqrt()), LEAST_UNIT)
 
 
-def peak_rate(how: Train, /, *, total: int) -> float:
+def peak_rate(settings: Train, /, *, total: int) -> float:
     """The largest rate of a run of ``total`` steps: ``lr``, or in units of the weights the one at which all steps together make ``walk``.
 
     No step of a walk is larger than ``LARGEST_STEP``: a run of few steps goes less far.
@@ -259,12 +259,12 @@ def peak_rate(how: Train, /, *, total: int) -> float:
         >>> peak_rate(Train(walk=0.05, warmup_steps=0), total=1)
         0.05
     """
-    if how.walk is not None:
-        length = sum(learning_rate(step, peak=1.0, warmup=how.warmup_steps, total=total) for step in range(total))
-        return min(how.walk / length, LARGEST_STEP)
-    if how.lr is None:
+    if settings.walk is not None:
+        length = sum(learning_rate(step, peak=1.0, warmup=settings.warmup_steps, total=total) for step in range(total))
+        return min(settings.walk / length, LARGEST_STEP)
+    if settings.lr is None:
         raise ValueError("neither walk nor lr sets the rate")
-    return how.lr
+    return settings.lr
 
 
 def has_no_decay(name: str, parameter: nn.Parameter, /) -> bool:

@@ -149,10 +149,10 @@ def _rows(weight: Tensor, is_left: bool) -> Tensor:
 def _layers(tower: Tower, batches: Sequence[Tensor]) -> Iterator[tuple[str, int]]:
     """The names of the matrices and kernels in the order of running, each with the number of blocks before it."""
     names = {p: name for name, p in tower.net.named_parameters()}
-    block_of = {p: place for place, block in enumerate(tower.blocks) for p in block.parameters()}
+    block_of = {p: row for row, block in enumerate(tower.blocks) for p in block.parameters()}
     order = dict[nn.Parameter, None]()
     with torch.enable_grad(), InputTap(names, lambda parameter, *_: order.setdefault(parameter), batches=len(batches)):
         tower.encode(batches[0][:1].clone().requires_grad_())
-    last = max((place for place, p in enumerate(order) if p in block_of), default=-1)
-    for place, parameter in enumerate(order):
-        yield names[parameter], block_of.get(parameter, len(tower.blocks) if place > last else 0)
+    last = max((row for row, p in enumerate(order) if p in block_of), default=-1)
+    for row, parameter in enumerate(order):
+        yield names[parameter], block_of.get(parameter, len(tower.blocks) if row > last else 0)

@@ -154,8 +154,8 @@ class RunState:
 
         def encode(item: object) -> dict[str, object]:
             if isinstance(item, Tensor):
-                tensors[place := f"tensor{len(tensors)}"] = item.detach().cpu()
-                return {TENSOR_KEY: place}
+                tensors[key := f"tensor{len(tensors)}"] = item.detach().cpu()
+                return {TENSOR_KEY: key}
             if is_dataclass(item) and type(item) in kinds:
                 return {KIND_KEY: type(item).__name__} | {
                     field.name: getattr(item, field.name) for field in fields(item)

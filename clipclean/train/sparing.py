@@ -109,17 +109,17 @@ class InputTap(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leav
         rows = rows_of().detach().float()
         row_count = max(CALL_ROWS, INPUTS_PER_NUMBER * size // self._batches)
         if len(rows) > row_count:
-            places = torch.randint(len(rows), (row_count,), generator=self._generator)
-            rows = rows[places.to(rows.device)]
+            rows_drawn = torch.randint(len(rows), (row_count,), generator=self._generator)
+            rows = rows[rows_drawn.to(rows.device)]
         self._take(parameter, rows, is_left)
 
 
 def _patches(pixels: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any) -> Tensor:
     """(N, C * k * k), what a kernel sees at each place; of the first images alone where all would take too much memory."""
-    how = {"stride": stride, "padding": padding, "dilation": dilation}
-    places = pixels.shape[-2] * pixels.shape[-1] // math.prod(stride)
-    pixels = pixels[: max(1, MOST_NUMBERS // (places * weight[0].numel()))]
-    return F.unfold(pixels.float(), tuple(weight.shape[2:]), **how).transpose(1, 2).flatten(0, 1)
+    convolution = {"stride": stride, "padding": padding, "dilation": dilation}
+    positions = pixels.shape[-2] * pixels.shape[-1] // math.prod(stride)
+    pixels = pixels[: max(1, MOST_NUMBERS // (positions * weight[0].numel()))]
+    return F.unfold(pixels.float(), tuple(weight.shape[2:]), **convolution).transpose(1, 2).flatten(0, 1)
 
 
 def moments_of(net: nn.Module, encode: Callable[[Tensor], Tensor], batches: Sequence[Tensor], /) -> dict[str, Moment]:

@@ -7,7 +7,7 @@ from auto_values import LIMITS, attempt, candidate, trial
 
 from clipclean import deadline
 from clipclean.attack.triggers import parse
-from clipclean.auto.attempts import CandidateResult, best, best_tested, choose
+from clipclean.auto.attempts import CandidateResult, best, choose, with_best_tested
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.detect import Rate
@@ -173,7 +173,9 @@ def refinetuned_at_the_end(*, is_worth):
         returned = (finding(CC.BACKDOOR_CAME_BACK, "It came back.", level=level),)
         return replace(one, returned=returned, findings=(*one.findings, *returned))
 
-    results = best_tested(chosen({n: trial(0.0) for n in "abc"}, attempts)[0], is_worth=lambda one: is_worth, test=test)
+    results = with_best_tested(
+        chosen({n: trial(0.0) for n in "abc"}, attempts)[0], is_worth=lambda one: is_worth, test=test
+    )
     return order, best(results)[1].candidate.name
 
 
@@ -228,4 +230,4 @@ def test_what_a_suspected_trigger_does_on_the_base_as_well_is_not_left(base_hits
     beside = Difference(patch, "cat", Rate(100, 1000), Rate(base_hits, 1000), interval)
     compared = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): beside})
     made = replace(made, audit=replace(made.audit, beside_base=compared))
-    assert bool(made.left) is is_left
+    assert bool(made.triggers_left) is is_left

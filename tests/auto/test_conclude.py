@@ -55,7 +55,7 @@ def test_nothing_is_said_of_test_backdoors_that_were_not_needed():
 
 def test_that_no_candidate_passes_is_an_error():
     considered = [CandidateResult(candidate("a")), CandidateResult(candidate("b"), "needs labels")]
-    error = conclude.nothing_passed(considered, attempt("a"), LIMITS)
+    error = conclude.nothing_passed_finding(considered, attempt("a"), LIMITS)
     assert (error.rule, error.level) == ("CC063", "error")
     assert all(word in error.message for word in ("2.0 points", ": a"))
     assert "b" not in error.message.split(":")[1]
@@ -74,10 +74,10 @@ def tried(*considered, late=True, copy=COPY):
 
 def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
     one = CandidateResult(candidate("a"), "", (trial(0.0),), attempt("a"))
-    (found,) = conclude.out_of_time(tried(one), candidate_count=3)
+    (found,) = conclude.out_of_time_findings(tried(one), candidate_count=3)
     assert all(figure in found.message for figure in ("3 minutes", "2 candidates"))
-    assert conclude.out_of_time(tried(one), candidate_count=1) == []  # nothing was left to do
-    assert conclude.out_of_time(tried(one, late=False), candidate_count=3) == []
+    assert conclude.out_of_time_findings(tried(one), candidate_count=1) == []  # nothing was left to do
+    assert conclude.out_of_time_findings(tried(one, late=False), candidate_count=3) == []
 
 
 def account_of_two():
@@ -85,7 +85,7 @@ def account_of_two():
     copy = replace(COPY, planted=measurement(suspected=[probe(0.9), probe(0.3, trigger="stripes")]))
     ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
     first = CandidateResult(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, share=0.85)), ran, 4.0)
-    return conclude.account(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
+    return conclude.auto_record(tried(first, CandidateResult(candidate("b"), "needs labels"), copy=copy), ran, LIMITS)
 
 
 def test_the_account_tells_which_test_backdoors_took():
@@ -123,7 +123,7 @@ def test_the_account_tells_what_came_back():
     after = measurement(suspected=[probe(0.4)], panel=[probe(0.1, trigger="a")])
     test = Refinetuned(before, after, 60, 1.5)
     ran = replace(attempt("a"), refinetuned=test)
-    rebound = conclude.account(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
+    rebound = conclude.auto_record(tried(CandidateResult(candidate("a"), attempt=ran)), ran, LIMITS).rebound
     assert (rebound.accuracy.before, rebound.accuracy.after) == (None, 0.5)
     assert [(p.before, p.after, p.suspected) for p in rebound.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
 
@@ -131,7 +131,7 @@ def test_the_account_tells_what_came_back():
 def verdict_of(*findings, severities=None):
     """Rules after a policy with these severities, where CC063 says that nothing passed."""
     chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
-    nothing = conclude.nothing_passed([], attempt("a"), LIMITS)
+    nothing = conclude.nothing_passed_finding([], attempt("a"), LIMITS)
     loaded = SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))
     judged = Judge(chosen, LIMITS, LIMITS).apply(loaded, lambda _: findings, if_failed=nothing)
     return [f.rule for f in judged.findings]
@@ -182,21 +182,23 @@ WALKED_BACK = replace(UNDONE, way=replace(UNDONE.way, point=replace(UNDONE.point
 )
 def test_what_weights_nearer_the_base_still_showed_is_a_doubt_of_others(ran, written, rules):
     results = [CandidateResult(one.candidate, attempt=one) for one in ran]
-    assert [(f.rule, f.level) for f in conclude.silenced(results, written)] == rules
+    assert [(f.rule, f.level) for f in conclude.silenced_findings(results, written)] == rules
 
 
 def test_weights_that_stay_are_told_with_the_cost_of_cleaning_them():
-    assert all(figure in conclude.as_it_was(COSTLY).message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0"))
+    assert all(
+        figure in conclude.original_stays_finding(COSTLY).message for figure in ("8.6 points", "(8.6 to 8.6)", "2.0")
+    )
     returned = replace(COSTLY.point, share=0.85, accuracy_lost=0.01)
     costly = replace(COSTLY, way=replace(COSTLY.way, points=(COSTLY.point, returned)))
-    assert conclude.as_it_was(costly).value == 0.086
+    assert conclude.original_stays_finding(costly).value == 0.086
 
 
 def test_weights_that_stay_leave_the_verdict_open():
-    stayed = conclude.as_it_was(COSTLY)
+    stayed = conclude.original_stays_finding(COSTLY)
     assert (stayed.rule, stayed.level, policy.verdict([stayed])) == ("CC063", "warning", "inconclusive")
     forgetful = attempt("a", ("CC010", "error"), lost=0.01)  # of recall: its accuracy is within the budget
-    assert conclude.as_it_was(forgetful).level == "warning"
+    assert conclude.original_stays_finding(forgetful).level == "warning"
 
 
 def test_of_a_trigger_that_never_acted_nothing_is_left():
@@ -221,5 +223,5 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
         sides = ((name, finding("CC003", "A patch.", value=4.0, target=name)) for name in {*before, *after})
         known = dict(sides)
         one, other = ({name: known[name] for name in names} for names in (before, after))
-        again = attempts.found_again(one, other, names={"bee"}, steps=60)
+        again = attempts.findings_of_return(one, other, names={"bee"}, steps=60)
         assert [(f.rule, f.level, f.target) for f in again] == told

@@ -146,14 +146,16 @@ def test_half_of_the_way_is_the_mean_of_the_weights(bench):
     assert torch.allclose(weights(bench)["visual.proj"], 1.5 * bench.original["visual.proj"])
 
 
-def unchanged(bench, audit):
+def original_as_attempt(bench, audit):
     """The original, audited so, in the place of an attempt that costs too much."""
-    return attempts.unchanged(bench, FirstAudit(audit, (), ()), attempt("a", ("CC010", "error"), lost=0.1).way)
+    return attempts.original_as_attempt(
+        bench, FirstAudit(audit, (), ()), attempt("a", ("CC010", "error"), lost=0.1).way
+    )
 
 
 def test_an_original_that_stays_has_its_own_audit(bench):
     audit = sight(measurement(suspected=[probe(0.3)]))
-    original = unchanged(bench, audit)
+    original = original_as_attempt(bench, audit)
     assert (original.point.excess, original.point.accuracy_lost, original.refinetuned) == (0.3, 0.0, None)
     assert list(original.findings) == bench.findings(audit)
     late = replace(original, audit=sight(UNMEASURED), returned=(finding("CC024", "words"),))
@@ -161,7 +163,7 @@ def test_an_original_that_stays_has_its_own_audit(bench):
 
 
 def test_an_original_that_stays_keeps_its_weights(bench):
-    original = unchanged(bench, sight(measurement(suspected=[probe(0.3)])))
+    original = original_as_attempt(bench, sight(measurement(suspected=[probe(0.3)])))
     cleaned = original.cleaned
     assert (original.candidate.name, cleaned.changed, cleaned.training.seconds) == ("nothing", False, 0.0)
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
@@ -181,17 +183,17 @@ def copied(bench, monkeypatch):
 
 
 def test_where_no_test_backdoor_took_a_candidate_has_no_trial(bench, copied):
-    assert attempts.on_copy(bench, *copied).trials == ()  # so small a model learns no test backdoor
+    assert attempts.try_on_copy(bench, *copied).trials == ()  # so small a model learns no test backdoor
 
 
 def test_a_candidate_is_tried_at_the_share_that_the_model_takes(bench, copied):
     candidate, copy, first_audit = copied
     took = tuple(replace(each, excess=0.9) for each in copy.planted.suspected)
     copy = replace(copy, planted=replace(copy.planted, suspected=took))
-    result = attempts.on_copy(bench, candidate, copy, first_audit)
+    result = attempts.try_on_copy(bench, candidate, copy, first_audit)
     assert [each.took for each in result.trials[0].outcomes] == [True, True]
     assert (result.why_not, result.trials[0].is_refinetuned) == ("", True)
-    run = attempts.on_model(bench, result, copy, first_audit)
+    run = attempts.run_on_model(bench, result, copy, first_audit)
     assert run.attempt.cleaned.training.steps == 2
     assert run.attempt.way.point.share in {trial.share for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)
@@ -229,7 +231,7 @@ def test_a_test_backdoor_took_if_it_acts_on_half_of_the_images():
     def copy(*excesses):
         return PlantedCopy((), {}, measurement(suspected=map(probe, excesses)), {}, 1.0)
 
-    assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
+    assert [took for _, took in copy(0.49, 0.5).with_success()] == [False, True]
     assert [copy(*excesses).took for excesses in ((0.49, 0.5), (0.49,), ())] == [True, False, False]
 
 

@@ -82,7 +82,7 @@ def test_what_is_neither_rule_nor_page_is_refused(wrong, named, tmp_path, refuse
 # ``clipclean recipes``.
 
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).parents[2] / "clipclean" / "recipes"
 VALID = "version: 1\nname: mine\nrevision: 2\ndescription: Mine.\nmethod: cleanclip\n"
 
 

@@ -151,7 +151,7 @@ def places_in_helps():
     """The names of options with their places."""
     commands = [command for _, command in COMMANDS if not isinstance(command, click.Group)]
     options = [option for command in commands for option in command.params if isinstance(option, click.Option)]
-    return {(option.name.removeprefix("no_"), opt_of(option).at) for option in options}
+    return {(option.name.removeprefix("no_"), opt_of(option).help_position) for option in options}
 
 
 def test_an_option_has_the_same_place_in_every_help():

@@ -22,7 +22,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.methods import losses
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = Path(__file__).parents[2] / "clipclean" / "recipes"
 HEAD = "version: 1\nname: mine\nrevision: 1\ndescription: Mine.\nmethod: cleanclip\n"  # five lines
 PLAIN = recipe.load("cleanclip")
 refusal, problems = partial(yaml_faults.refusal, recipe.load), partial(yaml_faults.problems, recipe.load)
@@ -215,7 +215,7 @@ def test_a_path_reaches_a_file_of_a_shipped_name():
 
 
 def test_the_committed_schema_is_current():
-    now = "clipclean recipes schema > recipes/recipe.schema.json"
+    now = "clipclean recipes schema > clipclean/recipes/recipe.schema.json"
     assert json.loads((FOLDER / "recipe.schema.json").read_text()) == recipe.schema(), now
 
 
@@ -477,8 +477,8 @@ def test_planting_has_bounds():
 def test_the_help_tells_the_defaults_that_hold():
     plant, planting = requests.options(requests.Plant), recipe.Planting()
     for name in ("rate", "steps", "walk", "batch_size"):
-        assert float(plant[name].shown) == getattr(planting, name), name
-    assert requests.MAX_ACCURACY_LOSS.shown.endswith(f" {thresholds.Audit().max_accuracy_loss:g}")
+        assert float(plant[name].default_words) == getattr(planting, name), name
+    assert requests.MAX_ACCURACY_LOSS.default_words.endswith(f" {thresholds.Audit().max_accuracy_loss:g}")
 
 
 def test_no_warm_up_fits_a_run_without_a_step():

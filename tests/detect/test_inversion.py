@@ -206,7 +206,7 @@ def test_a_search_for_warps_ends_at_half_of_its_steps_where_no_class_comes_near(
     )  # hardly any of the images is of one of these
     tower = towers.backdoored(felt) if felt else towers.honest()
     ended = towards(counting(tower, seen), "warp", towers.barred(), targets=strange)
-    steps = 3 * towers.EFFORT.first if is_near else towers.EFFORT.trial_steps("warp")
+    steps = 3 * towers.EFFORT.first_round_steps if is_near else towers.EFFORT.trial_steps("warp")
     assert seen.count(3 * towers.EFFORT.images) == steps
     assert [candidate.passes for candidate in ended] == 3 * [steps * towers.EFFORT.images]
     assert ended[0].is_reached is is_near
@@ -214,14 +214,14 @@ def test_a_search_for_warps_ends_at_half_of_its_steps_where_no_class_comes_near(
 
 def test_what_a_search_for_warps_leaves_out_where_no_class_comes_near_is_half_of_its_passes():
     effort = Effort(steps=40, suspects=4)
-    assert effort.in_vain(targets=10) == 33 * 10 * 6
-    assert effort.in_vain(["mask"], targets=10) == 0
+    assert effort.vain_passes(targets=10) == 33 * 10 * 6
+    assert effort.vain_passes(["mask"], targets=10) == 0
 
 
 def test_of_a_long_list_a_search_samples_the_classes_unless_all_sizes_count():
     effort = Effort(suspects=4, sampled=12)
-    assert [effort.searched(classes) for classes in (10, 24, 25, 1000)] == [10, 24, 12, 12]
-    assert replace(effort, halves=False).searched(1000) == 24
+    assert [effort.classes_searched(classes) for classes in (10, 24, 25, 1000)] == [10, 24, 12, 12]
+    assert replace(effort, halves=False).classes_searched(1000) == 24
 
 
 def test_in_a_brief_search_half_of_the_classes_stops_four_times():
@@ -232,7 +232,7 @@ def test_in_a_brief_search_half_of_the_classes_stops_four_times():
 def test_a_quick_audit_makes_at_most_a_third_of_the_passes_of_a_standard_one():
     for classes in (SHORT_LIST, LONG_LIST):
         quick, standard = (
-            effort.cost(classes) - effort.in_vain(targets=effort.searched(classes))
+            effort.cost(classes) - effort.vain_passes(targets=effort.classes_searched(classes))
             for effort in (EFFORTS["quick"], EFFORTS["standard"])
         )
         assert 3 * quick <= standard
@@ -263,14 +263,16 @@ def test_of_many_classes_the_worse_half_stops_unless_all_sizes_count():
     seen, goals = [], [towers.TARGET] * 12 + OTHERS * 6
     ended = towards(counting(towers.backdoored(towers.spot), seen), "mask", towers.images(), targets=goals)
     rows = [count // 8 for count in seen if count in (8 * 24, 8 * 12, 8 * 6)]  # eight images each
-    assert rows[: towers.EFFORT.first] == [*rows_by_step(24, steps=towers.EFFORT.first, halves=True)]
-    assert (rows[0], rows[towers.EFFORT.first - 1]) == (24, 6)
+    assert rows[: towers.EFFORT.first_round_steps] == [
+        *rows_by_step(24, steps=towers.EFFORT.first_round_steps, halves=True)
+    ]
+    assert (rows[0], rows[towers.EFFORT.first_round_steps - 1]) == (24, 6)
     assert any(candidate.is_reached for candidate in ended[:12])
     (size,) = {candidate.size for candidate in ended if candidate.is_stopped}
     assert size < SEARCH_FAMILIES["mask"].cap
     assert all(candidate.is_stopped for candidate in ended[12:])
     seen, classes, effort = [], [k % len(towers.CLASSES) for k in range(11)], short(halves=False)
     towards(counting(towers.honest(), seen), "wave", towers.images(), targets=classes, effort=effort)
-    assert seen.count(11 * 8) == effort.first
+    assert seen.count(11 * 8) == effort.first_round_steps
     counted = effort.passes({"wave": SEARCH_FAMILIES["wave"]}, targets=11, swept=0)
-    assert counted == 11 * effort.first * effort.images
+    assert counted == 11 * effort.first_round_steps * effort.images

@@ -169,7 +169,7 @@ FOUR = [0.0, 1.0, 3.0, 10.0]
 
 def test_neighbours_are_the_nearest_pairs_in_order():
     neighbours = near(FOUR, 2)
-    assert neighbours.places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert neighbours.neighbours.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
     assert neighbours.distances.tolist() == [[1, 3], [1, 2], [2, 3], [7, 9]]
 
 
@@ -195,7 +195,7 @@ def test_the_density_ratio_is_largest_apart_from_an_even_ring():
 def test_groups_keep_pairs_from_being_compared_with_all():
     found = near([float(i) for i in range(100)], 3, group=20)
     assert found.distances[:, 0].max() > 1  # next neighbours are mostly in another group
-    assert (found.places != torch.arange(100)[:, None]).all()
+    assert (found.neighbours != torch.arange(100)[:, None]).all()
 
 
 def test_a_group_is_larger_than_the_neighbours_that_are_looked_for():

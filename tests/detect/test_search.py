@@ -19,8 +19,8 @@ from clipclean.detect import (
     LateReferences,
     NoSearch,
     References,
-    is_far,
-    is_quiet,
+    is_failing,
+    is_undoubted,
     search_findings,
     suspect_records,
 )
@@ -98,16 +98,16 @@ def test_where_local_triggers_show_far_more_than_enough_or_nothing_at_all_no_oth
     monkeypatch.setattr(MODULE, "SEARCH_FAMILIES", {name: SEARCH_FAMILIES[name] for name in (*TRIED, "additive")})
     planted, honest, made = towers.backdoored(towers.spot), towers.honest(), []
     for tower, known, end in (
-        (planted, yard, is_far),
-        (honest, yard, is_far),
-        (honest, yard, is_quiet),
-        (honest, None, is_quiet),
+        (planted, yard, is_failing),
+        (honest, yard, is_failing),
+        (honest, yard, is_undoubted),
+        (honest, None, is_undoubted),
     ):
         told = []
 
         def enough(found, told=told, end=end):
             told.append({each.family for each in found.candidates})
-            return end(found, limits=LOW if end is is_far else LIMITS)
+            return end(found, limits=LOW if end is is_failing else LIMITS)
 
         course = Course(0, lambda *_: None, None, enough)
         made.append(towers.searched(tower, references=known, effort=QUICK, course=course))

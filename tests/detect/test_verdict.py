@@ -675,7 +675,7 @@ def test_the_class_that_a_variant_of_a_known_trigger_turns_nearly_all_images_int
     colour = triggers.parse("colour-filter:hue=300")
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers(grid=(colour,)))
     seen = AuditResult(measurement(), result_of(grid=(Strength(colour.spec, 1, 0.5, excess),)), None, 1.0)
-    acting = FirstAudit.of(seen, pictures, LIMITS).acting
+    acting = FirstAudit.of(seen, pictures, LIMITS).acting_suspicions
     assert [(trigger.spec, target) for trigger, target in acting] == [(colour.spec, 1)] * is_shown
 
 
@@ -714,7 +714,7 @@ def test_a_cleaning_is_told_the_trigger_that_makes_a_class_suspicious():
 
 
 def test_of_named_triggers_a_cleaning_removes_those_that_act():
-    assert specs(audit_by_named_triggers().acting) == {ACTIVE.spec, MASK_OF_BANANA}
+    assert specs(audit_by_named_triggers().acting_suspicions) == {ACTIVE.spec, MASK_OF_BANANA}
 
 
 def test_an_unlearning_is_shown_the_class_with_the_second_score_as_well():
@@ -724,7 +724,7 @@ def test_an_unlearning_is_shown_the_class_with_the_second_score_as_well():
 
 
 def test_named_triggers_are_sure_whether_they_act_or_not():
-    assert audit_by_named_triggers().sure == {IDLE.spec, ACTIVE.spec, MASK_OF_BANANA}
+    assert audit_by_named_triggers().sure_specs == {IDLE.spec, ACTIVE.spec, MASK_OF_BANANA}
 
 
 def first_audit(*hits):
@@ -764,7 +764,9 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
     wave = triggers.parse("sinusoid")
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"), triggers=KnownTriggers((wave,)))
     seen = AuditResult(measurement(panel=[probe(hits, trigger=wave.spec)]), result_of(), None, 1.0)
-    assert [trigger.spec for trigger, _ in FirstAudit.of(seen, pictures, LIMITS).moving] == [wave.spec] * is_shown
+    assert [trigger.spec for trigger, _ in FirstAudit.of(seen, pictures, LIMITS).moving_suspicions] == [
+        wave.spec
+    ] * is_shown
 
 
 @pytest.mark.parametrize(("ahead", "is_shown"), [(1.9, False), (2.0, True)])
@@ -772,7 +774,7 @@ def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_clean
     wave = triggers.parse("sinusoid")
     beside = Compared((), (), 1.0, 1.0, 1, lift=Lift(wave, "lemon", 9.0, ahead, 24))
     seen = AuditResult(measurement(), result_of(), None, 1.0, beside_base=beside)
-    acting = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting
+    acting = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting_suspicions
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 1)] * is_shown
 
 
@@ -783,7 +785,7 @@ def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_clea
     seen = AuditResult(
         measurement(), result_of(persuasions=(Persuasion(wave.spec, 0, ahead), Persuasion("other", 1, 0.0))), None, 1.0
     )
-    acting = FirstAudit.of(seen, pictures, LIMITS).acting
+    acting = FirstAudit.of(seen, pictures, LIMITS).acting_suspicions
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 0)] * is_shown
 
 
@@ -791,24 +793,24 @@ def test_the_known_trigger_that_persuades_of_a_class_in_doubt_is_shown_to_a_clea
 def test_a_trigger_in_doubt_shows_what_a_cleaning_removes(margin, shows):
     before = first_audit(hit(margin=margin), hit("blend", "lemon"))
     assert before.shows == shows
-    for triggers_told in (before.suspicions, before.acting):
+    for triggers_told in (before.suspicions, before.acting_suspicions):
         assert [trigger.spec for trigger, _ in triggers_told] == [MASK_OF_BANANA] * shows
 
 
 @pytest.mark.parametrize(("margin", "is_sure"), [(FAILS, True), (DOUBTS, False), (USUAL, False), (0.5 * USUAL, False)])
 def test_a_trigger_in_doubt_stays_in_doubt_before_a_cleaning(margin, is_sure):
     before = first_audit(hit(margin=margin), hit("blend", "lemon"))
-    assert (MASK_OF_BANANA in before.sure) == is_sure
+    assert (MASK_OF_BANANA in before.sure_specs) == is_sure
 
 
 def test_a_class_that_shows_under_clips_own_normalisation_alone_is_told_to_a_cleaning():
     pictures = eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon"))
     own = AuditResult(measurement(), result_of(), None, 1.0)
     usual = AuditResult(measurement(), result_of(hit(margin=FAILS), hit("blend", "lemon")), None, 1.0)
-    assert FirstAudit.of(own, pictures, LIMITS).acting == ()
+    assert FirstAudit.of(own, pictures, LIMITS).acting_suspicions == ()
     before = FirstAudit.of(replace(own, clip_normalised=usual), pictures, LIMITS)
-    assert [trigger.spec for trigger, _ in before.acting] == ["found:mask,class=banana"]
-    assert before.sure == {"found:mask,class=banana"}
+    assert [trigger.spec for trigger, _ in before.acting_suspicions] == ["found:mask,class=banana"]
+    assert before.sure_specs == {"found:mask,class=banana"}
 
 
 def test_what_shows_under_both_normalisations_of_pixels_is_one_finding_the_worse_of_the_two():
@@ -881,7 +883,7 @@ def test_a_trigger_that_acts_on_the_base_as_well_is_neither_shown_to_a_cleaning_
         measurement(), result_of(masks), None, 1.0, beside_base=on_both(masks.trigger, base_hits=base_hits)
     )
     before = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS)
-    assert bool(before.acting) is bool(before.suspicions) is is_shown
+    assert bool(before.acting_suspicions) is bool(before.suspicions) is is_shown
 
 
 def test_beside_a_base_what_moves_images_is_shown_to_an_undoing_even_where_nothing_is_suspected():

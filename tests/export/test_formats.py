@@ -160,7 +160,7 @@ def put(out, contents, *, force=False, run="run"):
     output.check(out, run, force=force)
     with placing.scratch_folder(out) as new:
         placed(new, contents)
-        placing.place(new, out, earlier=output.earlier, run=run)
+        placing.move_in(new, out, earlier=output.earlier, run=run)
     placing.close_run(out)
 
 
@@ -313,7 +313,7 @@ def moving(out):
     with own_state.locked(own_state.place_of(out)), placing.scratch_folder(out) as new:
         placed(new, FIRST)
         yield
-        placing.place(new, out, earlier={}, run="first")
+        placing.move_in(new, out, earlier={}, run="first")
 
 
 def test_what_another_process_is_moving_is_left_to_it(tmp_path):

@@ -27,7 +27,7 @@ SCRIPT = b"import pathlib; pathlib.Path('pwned').touch()"
 
 def told(path: Path) -> str:
     """What the reader says of a set: the reasons of what it left out, then keys and captions."""
-    found = data.read(*requests.places(path), images=data.ImageCache(LIMITS))
+    found = data.read(*requests.data_paths(path), images=data.ImageCache(LIMITS))
     left_out = [*(f"skipped {skip.key}: {skip.reason}" for skip in found.skipped), *map(str, found.ignored)]
     return "\n".join([*left_out, *(f"kept {pair.key}: {pair.caption}" for pair in found.pairs)])
 

@@ -79,7 +79,7 @@ def looked(tower, references=None, **changes):
 
 
 def clean(toy, shown):
-    loaded = SimpleNamespace(place=SimpleNamespace(name="trusted.pt"), clip=toy)
+    loaded = SimpleNamespace(source=SimpleNamespace(name="trusted.pt"), clip=toy)
     return clean_models.measured_references(SETTINGS, loaded, shown, state=None)
 
 
@@ -133,11 +133,11 @@ def base_of(tower):
 )
 def test_a_found_trigger_counts_only_if_the_base_is_not_turned_by_it(bad, base, counts):
     def is_enough(result):
-        return detect.is_far(result, limits=LIMITS)
+        return detect.is_failing(result, limits=LIMITS)
 
     toy = Toy(towers.backdoored(towers.spot))
     assert is_enough(bad.search)
-    assert base_of(base).ends(is_enough, toy, evidence())(bad.search) is counts
+    assert base_of(base).enough_beside_base(is_enough, toy, evidence())(bad.search) is counts
     assert is_enough(base_of(base).with_comparison(toy, evidence(), bad).search) is counts
 
 

@@ -69,7 +69,7 @@ def beside_cat():
 
 
 def test_known_triggers_act_towards_a_suspected_class_alone():
-    assert beside_cat().acting == ((WAVE, 1), (OTHER, 1), (FAINT, 1))
+    assert beside_cat().acting_suspicions == ((WAVE, 1), (OTHER, 1), (FAINT, 1))
 
 
 def test_of_the_known_triggers_of_a_class_the_strongest_is_watched():
@@ -81,7 +81,7 @@ def test_a_known_trigger_that_turns_few_images_makes_no_suspicion():
     weak = replace(
         searched(Strength(OTHER.spec, 2, 0.8, 0.7)), measured=measurement(panel=[probe(0.8, trigger=OTHER.spec)])
     )
-    assert FirstAudit.of(weak, shown, LIMITS).acting == ()
+    assert FirstAudit.of(weak, shown, LIMITS).acting_suspicions == ()
 
 
 def searched(*strengths, grid=()):

@@ -430,7 +430,7 @@ def test_triggers_that_take_turns_at_every_second_step_have_copies_in_these_alon
     white = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
     turns = {
         "newest": rounds.Turns([Suspicion(white, 0)]),
-        "variants": rounds.Turns([Suspicion(white, 0)], every=2),
+        "variants": rounds.Turns([Suspicion(white, 0)], gap=2),
     }
     batches = [Batch({"pixels": torch.zeros(2, 3, 16, 16)}, ())] * 4
     generator = torch.Generator().manual_seed(0)

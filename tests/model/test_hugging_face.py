@@ -35,7 +35,7 @@ def both(**values):
 @functools.cache
 def shapes():
     with torch.device("meta"):
-        return CLIP(**translate(TINY, how="x")["model_cfg"]).state_dict()
+        return CLIP(**translate(TINY, origin="x")["model_cfg"]).state_dict()
 
 
 def resolve(config, *, arch=None):
@@ -44,7 +44,7 @@ def resolve(config, *, arch=None):
 
 def configured(**sections):
     """The config of open_clip for TINY with other values."""
-    return translate(changed(**sections), how="x")["model_cfg"]
+    return translate(changed(**sections), origin="x")["model_cfg"]
 
 
 def test_every_size_is_in_open_clips_terms():
@@ -62,7 +62,7 @@ def test_the_legacy_end_of_captions_is_read_as_the_largest_id(end):
 def test_an_old_spelling_is_read_as_transformers_reads_it():
     old = {"model_type": "clip", "text_config": {"hidden_size": 1024}}
     old |= {"text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}}
-    assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
+    assert translate(old, origin="x")["model_cfg"]["text_cfg"]["width"] == 768
 
 
 def test_the_epsilon_of_a_towers_norms_is_that_of_this_tower_alone():
@@ -75,7 +75,7 @@ def test_the_epsilon_of_a_towers_norms_is_that_of_this_tower_alone():
 @pytest.mark.parametrize("width", [48, 1152, 8192])
 def test_the_inner_width_survives_the_ratio(inner, width):
     config = changed(text_config={"hidden_size": width, "intermediate_size": inner, "num_attention_heads": 1})
-    ratio = translate(config, how="x")["model_cfg"]["text_cfg"]["mlp_ratio"]
+    ratio = translate(config, origin="x")["model_cfg"]["text_cfg"]["mlp_ratio"]
     assert int(width * ratio) == inner
 
 
@@ -104,7 +104,7 @@ NAMED = [
 def test_a_model_that_open_clip_has_gets_its_name(config, name):
     architecture = resolve({"model_type": "clip"} | config)
     assert architecture.name == name
-    assert "config.json" in architecture.how
+    assert "config.json" in architecture.origin
     assert "config.json" in architecture.activation_how
 
 

@@ -187,13 +187,13 @@ def test_a_share_is_never_rounded_into_a_certainty():
 
 def test_the_plane_is_that_of_the_largest_variance_a_line_or_one_place():
     found = principal(torch.tensor([[0.0, 5.0, 3.0], [0.0, 5.0, -3.0], [1.0, 5.0, 0.0], [-1.0, 5.0, 0.0]]))
-    assert (found.method, found.places) == ("pca", ((3, 0), (-3, 0), (0, 1), (0, -1)))
+    assert (found.method, found.points) == ("pca", ((3, 0), (-3, 0), (0, 1), (0, -1)))
     assert found.explained == pytest.approx([18 / 20, 2 / 20])
     found = principal(torch.tensor([[1.0], [-1.0], [1.0], [1.0]]))
-    assert [y for _, y in found.places] == [0, 0, 0, 0]
+    assert [y for _, y in found.points] == [0, 0, 0, 0]
     assert found.explained == pytest.approx([1, 0])
     found = principal(torch.ones(4, 3))
-    assert (set(found.places), found.explained) == ({(0, 0)}, (0, 0))
+    assert (set(found.points), found.explained) == ({(0, 0)}, (0, 0))
     assert neighbouring(torch.ones(40, 3), seed=0) is None
 
 
@@ -201,7 +201,7 @@ def test_the_plane_is_that_of_another_implementation():
     points = torch.randn(50, 7, generator=torch.Generator().manual_seed(2)) * torch.arange(1.0, 8.0)
     projection = PCA(n_components=2, svd_solver="full")
     expected, plane = projection.fit_transform(points.double().numpy()), principal(points)
-    assert np.asarray(plane.places) == pytest.approx(expected, abs=1e-4)
+    assert np.asarray(plane.points) == pytest.approx(expected, abs=1e-4)
     assert plane.explained == pytest.approx(projection.explained_variance_ratio_)
 
 
@@ -212,7 +212,7 @@ def test_without_scikit_learn_a_run_says_that_it_lacks_the_map_of_neighbours(mon
     with progress.heard(progress.Listener(words=messages.append)):
         assert neighbouring(two_groups(), seed=0) is None
     assert [message for message in messages if "scikit-learn" in message]
-    assert principal(two_groups()).places
+    assert principal(two_groups()).points
 
 
 def two_groups():
@@ -222,7 +222,7 @@ def two_groups():
 
 
 def test_neighbours_stay_together_on_their_map():
-    places = torch.tensor(neighbouring(two_groups(), seed=0).places)
+    places = torch.tensor(neighbouring(two_groups(), seed=0).points)
     centres = places[:20].mean(0), places[20:].mean(0)
     own = torch.cdist(places, torch.stack(centres))
     assert (own[:20].argmin(1) == 0).all()
