@@ -14,9 +14,10 @@
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 from clipclean import deadline, detect, progress
 from clipclean.attack import poison
@@ -189,27 +190,35 @@ class CandidateResult:
         return is_over, len(first.counted) - first.removed(limits), first.accuracy_lost
 
 
-def choose(
-    offered: Sequence[Candidate],
-    /,
-    *,
-    limits: AuditLimits,
-    is_sure: bool,
-    is_late: Callable[[], bool],
-    is_worth: Callable[[Attempt], bool],
-    try_out: Callable[[Candidate], CandidateResult],
-    run: Callable[[CandidateResult], CandidateResult],
-) -> list[CandidateResult]:
-    """Try candidates and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
+class CandidateRunner(Protocol):
+    """What a run can do with a candidate, and what it decides by."""
 
-    Args:
-        offered: in the order of trying.
-        limits: of the run.
-        is_sure: whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one.
-        is_late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
-        is_worth: whether an attempt is worth its price, so that its weights are written rather than the original.
-        try_out: a candidate -> the same with its trials on the test backdoors.
-        run: one that was tried -> the same with its attempt on the model.
+    @property
+    def limits(self) -> AuditLimits:
+        """The limits in force."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the audit of the original is sure of a trigger; of a clean model in doubt each candidate leaves a natural one."""
+
+    def is_late(self) -> bool:
+        """Whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case."""
+
+    def is_worth(self, attempt: Attempt, /) -> bool:
+        """Whether an attempt is worth its price, so that its weights are written rather than the original."""
+
+    def try_out(self, candidate: Candidate, /) -> CandidateResult:
+        """A candidate with its trials on the test backdoors."""
+
+    def run(self, result: CandidateResult, /) -> CandidateResult:
+        """One that was tried, with its attempt on the model; raises Inconclusive or NonFiniteLoss where it cannot be run."""
+
+    def test(self, attempt: Attempt, /) -> Attempt:
+        """An attempt with its refinetune test."""
+
+
+def choose(offered: Sequence[Candidate], runner: CandidateRunner, /) -> list[CandidateResult]:
+    """Try candidates, in this order, and run those that pass, until one leaves no error and no doubt, none is left, or the time is over.
 
     Raises:
         Inconclusive: no candidate can be run at all.
@@ -218,34 +227,34 @@ def choose(
     candidate_results: list[CandidateResult] = []
     try:
         for row, candidate in enumerate(offered):
-            if candidate_results and is_late():
+            if candidate_results and runner.is_late():
                 break
-            if not candidate.is_gentle and _are_too_dear(candidate_results, is_worth):
+            if not candidate.is_gentle and _are_too_dear(candidate_results, runner):
                 candidate_results.append(CandidateResult(candidate, "gentler ones cost too much already"))
                 continue
             progress.say(f"{candidate.position_words}: {candidate.name}".removeprefix(": "))
-            result = try_out(candidate)
+            result = runner.try_out(candidate)
             candidate_results.append(result)  # its trials count, even if the time ends before its run
             # Without a test backdoor the model itself shows what a candidate leaves.
-            if not result.trials or result.trials[0].passes(limits):
-                candidate_results[-1] = result = _run_or_refused(result, run)
+            if not result.trials or result.trials[0].passes(runner.limits):
+                candidate_results[-1] = result = _run_or_refused(result, runner)
             # A doubt is what a search finds in the result. Where the audit of the original was not sure either, the answer to it is a
             # surgery that searches again, and no harsher candidate: of triangles the first surgery left 0.139.
-            counts_doubts = is_sure or any(follower.searches_again for follower in offered[row + 1 :])
-            progress.say(f"{candidate.name}: {result.in_words(limits, counts_doubts=counts_doubts)}")
+            counts_doubts = runner.is_sure or any(follower.searches_again for follower in offered[row + 1 :])
+            progress.say(f"{candidate.name}: {result.in_words(runner.limits, counts_doubts=counts_doubts)}")
             attempt = result.attempt
-            if attempt and is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
+            if attempt and runner.is_worth(attempt) and not attempt.is_open(counts_doubts=counts_doubts):
                 why = f"{candidate.name} leaves nothing open"
                 return [*candidate_results, *(CandidateResult(follower, why) for follower in offered[row + 1 :])]
         waiting = [row for row, entry in enumerate(candidate_results) if not entry.why_not and not entry.attempt]
-        waiting.sort(key=lambda row: candidate_results[row].shortfall(limits))
+        waiting.sort(key=lambda row: candidate_results[row].shortfall(runner.limits))
         # The report of one shows how much is left. One over the budget is not written where nothing is suspected: a warp stayed that the
         # gentlest candidate takes from 0.70 to 0.07 for half a point, since the nearest on the copy cost five points on the model.
         for row in waiting:
             ran = [entry.attempt for entry in candidate_results if entry.attempt]
-            if any(attempt.way.is_within for attempt in ran) or (ran and is_late()):
+            if any(attempt.way.is_within for attempt in ran) or (ran and runner.is_late()):
                 break
-            candidate_results[row] = _run_or_refused(candidate_results[row], run)
+            candidate_results[row] = _run_or_refused(candidate_results[row], runner)
     except deadline.OutOfTime:
         if not any(entry.attempt for entry in candidate_results):
             raise
@@ -255,23 +264,21 @@ def choose(
     return candidate_results
 
 
-def _are_too_dear(candidate_results: Sequence[CandidateResult], is_worth: Callable[[Attempt], bool], /) -> bool:
+def _are_too_dear(candidate_results: Sequence[CandidateResult], runner: CandidateRunner, /) -> bool:
     """Whether gentle candidates were run, and none that was run is worth its price: harsher ones cost no less.
 
     Of a warp in a model of 58 million parameters three gentle candidates were too dear, and the harsher ones would have taken an hour.
     """
     ran = [(entry.candidate, entry.attempt) for entry in candidate_results if entry.attempt]
-    return any(candidate.is_gentle for candidate, _ in ran) and not any(is_worth(attempt) for _, attempt in ran)
+    return any(candidate.is_gentle for candidate, _ in ran) and not any(runner.is_worth(attempt) for _, attempt in ran)
 
 
-def _run_or_refused(
-    candidate_result: CandidateResult, run: Callable[[CandidateResult], CandidateResult], /
-) -> CandidateResult:
+def _run_or_refused(candidate_result: CandidateResult, runner: CandidateRunner, /) -> CandidateResult:
     """The candidate with its run, or why it cannot be run: nothing can be searched, for one, or the training diverges."""
     if candidate_result.why_not:
         return candidate_result
     try:
-        return run(candidate_result)
+        return runner.run(candidate_result)
     except (Inconclusive, NonFiniteLoss) as error:
         return replace(candidate_result, why_not=str(error), trials=())
 
@@ -441,26 +448,14 @@ def run_on_model(
     return replace(result, attempt=attempt)
 
 
-def with_best_tested(
-    candidate_results: Sequence[CandidateResult],
-    /,
-    *,
-    is_worth: Callable[[Attempt], bool],
-    test: Callable[[Attempt], Attempt],
-) -> list[CandidateResult]:
-    """The same candidates, of which the one whose weights are written has had its refinetune test.
-
-    Args:
-        candidate_results: after :func:`choose`.
-        is_worth: whether the weights of an attempt are written rather than those of the original.
-        test: an attempt -> the same with its refinetune test.
-    """
+def with_best_tested(candidate_results: Sequence[CandidateResult], runner: CandidateRunner, /) -> list[CandidateResult]:
+    """The same candidates, after :func:`choose`, of which the one whose weights are written has had its refinetune test."""
     results = list(candidate_results)
     for _ in candidate_results:  # each may turn out worse than the next one when it is tested
         winner, attempt = best(results)
-        if attempt.is_tested or not (attempt.cleaned.changed and is_worth(attempt)):
+        if attempt.is_tested or not (attempt.cleaned.changed and runner.is_worth(attempt)):
             break
-        results = [replace(entry, attempt=test(attempt)) if entry is winner else entry for entry in results]
+        results = [replace(entry, attempt=runner.test(attempt)) if entry is winner else entry for entry in results]
     return results
 
 

@@ -1,15 +1,13 @@
 """Cleaning by a choice: test backdoors are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import deadline, progress
 from clipclean.auto import attempts, candidates, conclude, trials
-from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
-from clipclean.auto.left_out import Occasion
+from clipclean.auto.runner import ModelRunner
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
 from clipclean.jobs.first_audit import FirstAudit
@@ -80,41 +78,6 @@ def tried_all(
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    group, findings = bench.run.group, bench.findings(first_audit.audit)
-    trial_seconds = [0.0]  # the first candidate has none before it
-    occasion = Occasion.of(bench, first_audit, offered, findings)
-    # What acts shows on the model itself whether a candidate removes it, in a third of the time of trying it on a copy before. Where nothing is
-    # suspected test backdoors would double the time, and no verdict hangs on them.
-    is_copy_needed = occasion.is_suspected and not first_audit.shows
-    copy = trials.plant_beside(bench, first_audit) if is_copy_needed else None
-
-    def is_late() -> bool:
-        # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
-        return limit.minutes is not None and group.any(time.monotonic() + auditing + 2 * max(trial_seconds) > limit.end)
-
-    def try_out(candidate: Candidate) -> CandidateResult:
-        why_not = candidate.unfit(bench.samples) or occasion.why_not(candidate)
-        if why_not or occasion.is_run_at_once(candidate):
-            return CandidateResult(candidate, why_not)
-        candidate_result = attempts.try_on_copy(bench, candidate, copy, first_audit)
-        trial_seconds.append(candidate_result.seconds)
-        return candidate_result
-
-    def is_worth(attempt: Attempt) -> bool:
-        return not attempts.is_better_as_it_was(findings, attempt, patterns=first_audit.acting_patterns)
-
-    candidate_results = attempts.choose(
-        offered,
-        limits=bench.limits,
-        is_sure=bool(first_audit.sure_specs),
-        is_late=is_late,
-        is_worth=is_worth,
-        try_out=try_out,
-        run=lambda result: attempts.run_on_model(bench, result, copy, first_audit),
-    )
-    results = attempts.with_best_tested(
-        candidate_results,
-        is_worth=is_worth,
-        test=lambda attempt: attempts.with_refinetune_test(bench, attempt, first_audit),
-    )
-    return Choice(first_audit, copy, results, limit.minutes, is_late(), limit.started)
+    runner = ModelRunner.of(bench, first_audit, offered, limit, auditing=auditing)
+    results = attempts.with_best_tested(attempts.choose(offered, runner), runner)
+    return Choice(first_audit, runner.copy, results, limit.minutes, runner.is_late(), limit.started)

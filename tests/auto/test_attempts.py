@@ -1,6 +1,6 @@
 """Choosing, on values alone: no model, no file, nothing patched."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from auto_values import LIMITS, attempt, candidate, trial
@@ -19,25 +19,39 @@ from clipclean.train import NonFiniteLoss
 OPEN = ("CC001", "error")
 
 
-def chosen(trials, attempts, *, copy=True, late=(), is_sure=True):
-    """The candidates after a whole choice, and those that were run, given what each trial and each run would show."""
-    ran = []
+@dataclass
+class Runner:
+    """What each trial and each run would show, by the names of candidates; ``ran`` are those that were run."""
 
-    def tried(each):
-        return CandidateResult(each, trials=(trials[each.name],) if copy else ())
+    trials: dict
+    attempts: dict
+    copy: bool = True
+    late: tuple = ()
+    is_sure: bool = True
+    limits = LIMITS
+    ran: list[str] = field(default_factory=list)
 
-    def run(considered):
-        ran.append(considered.candidate.name)
-        result = attempts[ran[-1]]
-        if isinstance(result, Exception):
-            raise result
-        return replace(considered, attempt=result)
+    def is_late(self):
+        return len(self.ran) in self.late
 
-    def is_worth(attempt):
-        return is_sure or attempt.way.is_within
+    def is_worth(self, attempt):
+        return self.is_sure or attempt.way.is_within
 
-    asked = {"limits": LIMITS, "is_sure": is_sure, "is_late": lambda: len(ran) in late, "is_worth": is_worth}
-    return choose([candidate(name) for name in attempts], try_out=tried, run=run, **asked), ran
+    def try_out(self, candidate):
+        return CandidateResult(candidate, trials=(self.trials[candidate.name],) if self.copy else ())
+
+    def run(self, result):
+        self.ran.append(result.candidate.name)
+        outcome = self.attempts[result.candidate.name]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return replace(result, attempt=outcome)
+
+
+def chosen(trials, attempts, **changes):
+    """The candidates after a whole choice, and those that were run."""
+    runner = Runner(trials, attempts, **changes)
+    return choose([candidate(name) for name in attempts], runner), runner.ran
 
 
 def test_the_gentlest_that_passes_is_the_last_to_be_tried():
@@ -167,15 +181,15 @@ def refinetuned_at_the_end(*, is_worth):
     }
     order: list[str] = []
 
-    def test(one):
+    def test(_self, one):
         order.append(one.candidate.name)
         level = "error" if order == ["a"] else "note"
         returned = (finding(CC.BACKDOOR_CAME_BACK, "It came back.", level=level),)
         return replace(one, returned=returned, findings=(*one.findings, *returned))
 
-    results = with_best_tested(
-        chosen({n: trial(0.0) for n in "abc"}, attempts)[0], is_worth=lambda one: is_worth, test=test
-    )
+    trials = {name: trial(0.0) for name in attempts}
+    tester = type("Tester", (Runner,), {"test": test, "is_worth": lambda _self, _one: is_worth})(trials, attempts)
+    results = with_best_tested(chosen(trials, attempts)[0], tester)
     return order, best(results)[1].candidate.name
 
 
