@@ -1274,6 +1274,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "scope-photographs": lambda: models_named(PHOTOGRAPHS),
     "scope-drawn": lambda: models_named(DRAWN),
     "scope-sealed": sealed_models,
+    "scope-finetunes": lambda: str(sum(row["kind"] != "base" for row in finetunes.read())),
+    "finetune-sizes": lambda: f"{FIGURES['tiny-sizes']()}, and {million('large')}",
     "wide-cleanclip": wide,
     "paper-scale": lambda: f"{PAPER_MILLIONS} million, {PAPER_POISON}",
     "paper-victims": lambda: str(len({cell["entry"]["name"] for cell in photographs("`cleanclip")})),

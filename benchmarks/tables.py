@@ -172,10 +172,13 @@ COMPARED = {"none": "alone", "reference": "beside a clean model"}
 def scope() -> str:
     """The models of the evidence: how many, of which size, and what for."""
     rows = [["models", "number", "millions of parameters", "used for"]]
-    rows += [[kind, *(claims.FIGURES[of]() if of else "few" for of in figures), use] for kind, *figures, use in SCOPE]
+    rows += [
+        [kind, *(SCOPE_COUNTS.get(of) or claims.FIGURES[of]() for of in figures), use] for kind, *figures, use in SCOPE
+    ]
     return common.table(rows)
 
 
+SCOPE_COUNTS = {"": "few", "one": "1"}
 SCOPE = (  # models, the figures of their number and size, and what they are used for
     ("ResNets and ViTs, of photographs", "scope-photographs", "tiny-sizes", "audit, cleaning, `auto`, screening"),
     ("ResNets, of classes drawn at random", "scope-drawn", "small-size", "audit, `auto`"),
@@ -183,6 +186,13 @@ SCOPE = (  # models, the figures of their number and size, and what they are use
     ("ResNets and ViTs, of drawings", "", "tiny-sizes", "audit, cleaning, `auto`"),
     ("ResNets of 64 px", "", "usual-size", "cleaning"),
     ("ResNets of 32 px", "", "now-large-size", "cleaning"),
+    ("a model of 64 px, in a single run", "one", "wide-size", "cleaning at the paper's learning rate"),
+    (
+        "finetunes of a base, ResNets and ViTs",
+        "scope-finetunes",
+        "finetune-sizes",
+        "audit and cleaning beside the base",
+    ),
 )
 
 

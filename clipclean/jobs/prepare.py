@@ -67,7 +67,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     clean, labelled = clean_pairs.read(request, requested_recipe, vocabulary, cache)
     hold_out = labelled is None
     to_train, held_out = clean_pairs.divide(clean, requested_recipe, vocabulary, hold_out=hold_out)
-    recipe = with_fitting_warmup(requested_recipe, request.set, pairs=len(to_train.pairs))
+    recipe = fitting_recipe(requested_recipe, request.set, pairs=len(to_train.pairs))
     recipes.check(recipe, pairs=len(to_train.pairs))
     with stage("building the model"):
         loaded = opening.build(checkpoint, clean, device=shared.device)
@@ -105,7 +105,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
 # The recipe.
 
 
-def with_fitting_warmup(recipe: Recipe, changes: Sequence[str], /, *, pairs: int) -> Recipe:
+def fitting_recipe(recipe: Recipe, changes: Sequence[str], /, *, pairs: int) -> Recipe:
     """The recipe with a warm-up that leaves room for training, and a message about it; unchanged if the user set the warm-up."""
     is_chosen = any(change.partition("=")[0].strip() == "train.warmup_steps" for change in changes)
     fitting = recipe if is_chosen else recipes.with_fitting_warmup(recipe, pairs=pairs)
