@@ -1,6 +1,6 @@
 """Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
-from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement
+from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_losses, agreement, worst_loss
 from clipclean.detect.families import SEARCH_FAMILIES, InvertedTrigger
 from clipclean.detect.finetune_base import EXCESS_OVER_BASE, are_kin, are_same, kinship
 from clipclean.detect.finetune_base import findings as base_findings

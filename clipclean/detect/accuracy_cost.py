@@ -54,6 +54,14 @@ def accuracy_losses(before: Measurement, after: Measurement, /) -> list[Measured
     return [*filter(None, losses), *([_lost(old, new, by="recall")] if old and new and old.rate.n else ())]
 
 
+def worst_loss(before: Measurement, after: Measurement, /) -> float:
+    """The largest loss of all measures, the bare count of right answers among them; nan if nothing was measured."""
+    values = [loss.value for loss in accuracy_losses(before, after)]
+    if before.accuracy.rate.n and after.accuracy.rate.n:
+        values.append(before.accuracy.rate.value - after.accuracy.rate.value)
+    return max(values, default=math.nan)
+
+
 def _by_labels(before: Measurement, after: Measurement) -> MeasuredLoss:
     """Accuracy lost, where each changed answer counts by how likely it was right and is right, to both models and the labels.
 

@@ -69,6 +69,6 @@ def plant(request: requests.Plant, /) -> PlantedModel:
         seed=request.seed,
         before=before.record(),
         after=after.record(),
-        accuracy_lost=finite(detect.accuracy_loss(before, after)[0]),
+        accuracy_lost=finite(detect.worst_loss(before, after)),
         sha256=files.sha256(request.out),
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clipclean.config import policy, thresholds
 from clipclean.detect import Measurement, Rate, accuracy_findings, accuracy_loss, agreement
-from clipclean.detect.accuracy_cost import accuracy_losses, chances, estimated_loss
+from clipclean.detect.accuracy_cost import accuracy_losses, chances, estimated_loss, worst_loss
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
 LIMITS = policy.resolved(policy.DEFAULT_POLICY, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50
@@ -90,6 +90,39 @@ def test_where_labels_tell_an_accuracy_no_loss_is_estimated():
     before = measured([[1.0, 0.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 90, 100))
     after = measured([[0.0, 1.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 89, 100))
     assert [loss.value for loss in accuracy_losses(before, after)] == [0.01]
+
+
+@pytest.mark.parametrize(
+    ("lost_by_answers", "recalls", "worst"),
+    [
+        (50, (60, 64), 0.3),  # recall gains: the answers lose most
+        (50, (90, 50), 0.4),  # recall loses most
+        (0, (60, 64), 0.0),
+    ],
+)
+def test_the_worst_loss_is_that_of_the_measure_that_lost_most(lost_by_answers, recalls, worst):
+    sure, other = [1.0, 0.0], [0.2, 0.8]  # a changed answer costs 0.6, as above
+    before = measured([sure] * 100, shown=by(RECALL, recalls[0], 100))
+    after = measured([sure] * (100 - lost_by_answers) + [other] * lost_by_answers, shown=by(RECALL, recalls[1], 100))
+    assert worst_loss(before, after) == pytest.approx(worst)
+
+
+def test_the_worst_loss_is_no_less_than_that_of_the_counted_answers():
+    """Where changed answers count by how likely they were right, less may be lost than the counts show."""
+    labels = torch.arange(40) % 2
+    sure, near = torch.eye(2)[labels], torch.tensor([[0.51, 0.49], [0.49, 0.51]])[labels]
+    rows = torch.cat([sure[:30], near[30:]]), torch.cat([sure[:30], near[30:].flip(1)])
+    before, after = (
+        measured(row.tolist(), shown=replace(by("zero-shot top-1", hits, 40), labels=labels))
+        for row, hits in zip(rows, (40, 30), strict=True)
+    )
+    assert accuracy_losses(before, after)[0].value < 0.25
+    assert worst_loss(before, after) == pytest.approx(0.25)
+
+
+def test_the_worst_loss_of_what_was_not_measured_is_no_number():
+    without = replace(measured([[0.9, 0.1]]), confidence=None)
+    assert math.isnan(worst_loss(without, without))
 
 
 def test_the_cost_on_images_without_labels_or_captions_is_always_a_warning():
