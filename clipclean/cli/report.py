@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from clipclean.report.verdicts import Comparison
 
 
-@click.group(cls=CommandGroup)
+class ReportGroup(CommandGroup):
+    """The commands of a report; one named by a format or by a file is a conversion."""
+
+    def advice(self, ctx: click.Context, name: str, /) -> str:
+        """How to convert, where the name is that of a format or of a file."""
+        if name in REPORT_FORMS:
+            return f"Did you mean 'clipclean report convert REPORT.JSON --to {name}'?"
+        if Path(name).suffix:
+            return f"Did you mean 'clipclean report convert {printable(name)} --to FORMAT'?"
+        return super().advice(ctx, name)
+
+
+@click.group(cls=ReportGroup)
 def report() -> None:
     """Turn a report.json into HTML, SARIF, JUnit or Markdown."""
 

@@ -96,6 +96,8 @@ def test_a_failure_has_a_traceback_on_request_alone(command, capsys, monkeypatch
     [
         ("recipe", "'recipes'"),
         ("zzz", "zzz"),
+        ("recipes shwo", "'show'"),
+        ("triggers zzz", "list, show"),
         ("--zzz", "--zzz"),
         ("recipes list --zzz", "--zzz"),
         ("", "sanitize"),

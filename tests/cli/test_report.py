@@ -51,6 +51,19 @@ def test_what_cannot_be_converted_is_refused(saved, refused, arguments, code, na
     refused(["report", "convert", *arguments.split()], saved, code, named)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("html", "report convert REPORT.JSON --to html"),
+        ("report.json", "report convert report.json --to"),
+        ("conver", "'convert'"),
+        ("zzz", "convert"),
+    ],
+)
+def test_what_is_no_command_of_a_report_is_answered_with_how_to_convert(saved, refused, wrong, named):
+    refused(["report", wrong], saved, 2, named)
+
+
 @pytest.mark.parametrize("on_stdout", [True, False])
 def test_exit_0_by_a_suppression_is_said_on_the_last_line(capsys, on_stdout):
     """On stderr where a report for programs went to stdout."""
