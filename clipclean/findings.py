@@ -309,7 +309,7 @@ RULES: Mapping[str, Rule] = {
         action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
         "images with labels or captions.",
         severity=4.0,
-        doubt_audit="A search shows little: the model hardly knows these classes, or its accuracy is unknown.",
+        doubt_audit="The model hardly knows these classes, or its accuracy is unknown. Then even a search shows little.",
         urgent=90,
         needs="audit or search",
         tells="unsearched",
@@ -367,7 +367,7 @@ RULES: Mapping[str, Rule] = {
         means="There are too few images: the interval reaches to both sides of the limit, or nothing could be "
         "measured. Or nearly all are of one class, so that no trigger can be seen to lead there.",
         does_not_show="That the model is clean, or that it is not.",
-        action="Give more images to measure on, by --eval-data; four times as many halve the interval.",
+        action="Give more images to measure on, by --data of an audit or --eval-data of a cleaning; four times as many halve the interval.",
         severity=4.0,
     ),
     CC.NOT_SEARCHED: Rule(

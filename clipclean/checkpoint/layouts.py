@@ -167,7 +167,12 @@ DERIVED_NAMES = ("input_resolution", "context_length", "vocab_size", "attn_mask"
 MAX_STRAYS = 8  # tensors beside a wrapper, such as a step or a temperature, that are no set of weights
 MAX_TENSORS = 20_000
 MAX_NAME = 512
-OBJECT_WORDS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
+OBJECT_WORDS = {
+    "optimizer": "optimizer state",
+    "scaler": "loss-scaler state",
+    "args": "settings",
+    "epoch": "the number of an epoch of training",
+}
 CONVERSION_ADVICE = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
 FOREIGN_MODELS = {
     "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {CONVERSION_ADVICE}",
@@ -361,7 +366,7 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
     kinds: dict[str, list[object]] = {}
     for key, value in items:
         kinds.setdefault(_kind_words(key, value), []).append(key)
-    notes.extend(f"skipped {some(keys)}: {kind}" for kind, keys in kinds.items())
+    notes.extend(f"left out {some(keys)}: {kind}" for kind, keys in kinds.items())
 
 
 def _tensors(mapping: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
@@ -414,6 +419,6 @@ def _kind_words(key: object, value: object, /) -> str:
     if isinstance(value, DroppedObject):
         return value.kind
     if isinstance(value, str | int | float | None):
-        return "a plain value"
+        return "a single value, no weights"
     kinds = {Pairs: "a mapping", list: "a list", tuple: "a tuple", TensorRef: "a tensor", Module: "a module"}
     return kinds.get(type(value), "another value")

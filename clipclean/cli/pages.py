@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import textwrap
 from pathlib import Path
 
 import click
@@ -32,7 +31,7 @@ def text(name: str, /) -> str:
 
 # The command.
 
-EXPLAIN_WIDTH = 100  # columns
+EXPLAIN_WIDTH = 100  # columns of a paragraph in a terminal, at most
 
 
 @click.command(cls=Command, examples=("explain CC003", "explain methods"))
@@ -46,10 +45,10 @@ def explain(code: str | None, as_json: bool) -> None:
     if code is None:
         rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
         wide = max(len(level) for _, level, _ in rows)
-        rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
-        return printing.show(
-            as_json, [_entry(rule_code) for rule_code in RULES], f"{rules}\n\nPages: {', '.join(names())}"
-        )
+        lines = [f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows]
+        rules = "\n".join(printing.fitted(line, indent=wide + 9) for line in lines)
+        pages = printing.fitted(f"Pages: {', '.join(names())}", indent=2)
+        return printing.show(as_json, [_entry(rule_code) for rule_code in RULES], f"{rules}\n\n{pages}")
     if code in names():
         page_text = text(code)
         return printing.show(as_json, {"page": code, "text": page_text}, page_text.removesuffix("\n"))
@@ -68,22 +67,14 @@ def _entry(code: str, /) -> dict[str, str]:
 
 
 def _rule_text(code: str, rule: Rule, /) -> str:
-    """One rule in paragraphs."""
+    """One rule in paragraphs, as wide as the terminal."""
     parts = [
         ("What it means", rule.means),
         ("What it does not show", rule.does_not_show),
         ("What to do", rule.action),
         ("Documentation", f"clipclean explain measures, or {page(code)}"),
     ]
-    paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
-    for title, words in parts:
-        lines = textwrap.fill(
-            words,
-            EXPLAIN_WIDTH,
-            initial_indent="  ",
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        paragraphs.append(f"{title}\n{lines}")
+    head = (f"{code}: {rule.title}", f"Usual level: {rule.level}. Part of the run: {rule.stage}.")
+    paragraphs = ["\n".join(printing.fitted(line, indent=2, most=EXPLAIN_WIDTH) for line in head)]
+    paragraphs += [f"{title}\n{printing.fitted(f'  {words}', indent=2, most=EXPLAIN_WIDTH)}" for title, words in parts]
     return "\n\n".join(paragraphs)

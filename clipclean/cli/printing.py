@@ -172,6 +172,18 @@ def terminal_width() -> int | None:
     return columns or None
 
 
+def fitted(line: str, /, *, indent: int, most: int | None = None) -> str:
+    """A line as wide as the terminal, or ``most``: what is wider goes on below, behind so many spaces. Nobody says how wide a file is,
+    so there a line is as long as its words.
+    """
+    width = terminal_width()
+    if width is None:
+        return line
+    from clipclean import report  # half a second, which a file need not wait for
+
+    return "\n".join(report.wrapped(line, min(width, most or width), indent=" " * indent))
+
+
 def show(as_json: bool, value: object, words: str, /) -> None:
     """Print a result: as JSON where that is asked for, else in words."""
     if as_json:
@@ -188,8 +200,6 @@ def refusal_json(error: ClipcleanError, /) -> dict[str, str]:
 
 def plan_text(plan: "Plan", /) -> str:
     """A line for each fact and each step; in a terminal as wide as that, with what goes on below its own words."""
-    from clipclean import report
-
     rows = [
         *plan.facts.items(),
         *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
@@ -198,9 +208,7 @@ def plan_text(plan: "Plan", /) -> str:
         *([("faster", ", ".join(plan.estimate.faster))] if plan.estimate.faster else []),
         ("dry run", "nothing was measured or written"),
     ]
-    lines = [f"{name:{LABEL_COLUMNS}}{printable(words)}" for name, words in rows]
-    width = terminal_width()
-    return "\n".join(part for line in lines for part in report.wrapped(line, width, indent=" " * LABEL_COLUMNS))
+    return "\n".join(fitted(f"{name:{LABEL_COLUMNS}}{printable(words)}", indent=LABEL_COLUMNS) for name, words in rows)
 
 
 def plan_json(plan: "Plan", /) -> dict[str, object]:

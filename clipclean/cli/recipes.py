@@ -1,7 +1,7 @@
 """``clipclean recipes`` lists, shows, validates and measures recipes; ``clipclean triggers`` shows their families."""
 
 import json
-import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, 
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
+from clipclean.config.thresholds import Audit
 from clipclean.errors import UsageError
 from clipclean.requests import Opt
 
@@ -35,8 +36,8 @@ def list_recipes(as_json: bool) -> None:
     wide = max(len(loaded.name) for loaded in recipes)
     lines = []
     for loaded in recipes:
-        lines.append(f"{loaded.name:<{wide}}  {loaded.description}")
-        lines += [f"{'':<{wide}}  - {line}" for line in _measurements(loaded)]
+        lines.append(printing.fitted(f"{loaded.name:<{wide}}  {loaded.description}", indent=wide + 2))
+        lines += [printing.fitted(f"{'':<{wide}}  - {line}", indent=wide + 4) for line in _measurements(loaded)]
     rows = [
         loaded.model_dump(include={"name", "revision", "method", "description"})
         | {"sha256": recipe.digest(loaded), "measured": _measurements(loaded)}
@@ -50,14 +51,20 @@ def _measurements(loaded: recipe.Recipe) -> list[str]:
     evidence_by_model: dict[str, list[recipe.Evidence]] = {}
     for block in recipe.own_evidence(loaded):
         evidence_by_model.setdefault(evidence.model_words(block), []).append(block)
-    budget = loaded.audit.max_accuracy_loss
     lines = [
-        f"{evidence.worst(blocks, budget)} on {model_words}: {evidence.results(evidence.expected(blocks))}"
+        f"{_outcome(blocks, loaded.audit)} on {model_words}: {evidence.results(evidence.expected(blocks))}"
         for model_words, blocks in evidence_by_model.items()
     ]
     return lines or [
         "measures its candidates in each run" if METHODS[loaded.method].chooses else "no measurements in its file"
     ]
+
+
+def _outcome(blocks: Sequence[recipe.Evidence], limits: Audit) -> str:
+    """The worst result of some measurements, in words: what leaves more of the attack than a cleaning may removes most of it alone."""
+    words = evidence.worst(blocks, limits.max_accuracy_loss)
+    most_left = evidence.expected(blocks).left[-1]
+    return words.replace("removes it", "removes most of it") if most_left > limits.max_excess else words
 
 
 RESOLVED = Opt("Print every value, with defaults, as JSON.", help_position=("Output", 150))
@@ -156,7 +163,7 @@ def _destination(name: str, loaded: recipe.Recipe, request: requests.Bench) -> P
 
 # ``clipclean triggers``.
 
-FAMILY_WIDTH = 100  # columns
+FAMILY_WIDTH = 100  # columns of a paragraph in a terminal, at most
 
 
 @click.group(cls=CommandGroup)
@@ -175,7 +182,10 @@ def list_triggers(as_json: bool) -> None:
 
     wide = max(map(len, KNOWN_FAMILIES))
     lines = [
-        f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}"
+        printing.fitted(
+            f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}",
+            indent=wide + 2,
+        )
         for name, family in KNOWN_FAMILIES.items()
     ]
     printing.show(as_json, [family_json(*item) for item in KNOWN_FAMILIES.items()], "\n".join(lines))
@@ -192,15 +202,15 @@ def show_family(family: str, as_json: bool) -> None:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(KNOWN_FAMILIES)}.")
     trigger_family = KNOWN_FAMILIES[family]
     lines = [
-        f"{family}: {textwrap.fill(trigger_family.description, FAMILY_WIDTH)}",
+        printing.fitted(f"{family}: {trigger_family.description}", indent=2, most=FAMILY_WIDTH),
         "",
-        f"Source: {trigger_family.source}",
+        printing.fitted(f"Source: {trigger_family.source}", indent=2, most=FAMILY_WIDTH),
         "",
         "Parameters:",
     ]
     for key, value in trigger_family.parameters.items():
         words = f"{value.meaning.rstrip('.')}. Default {value.default}; allowed: {value.allowed}."
-        lines.append(textwrap.fill(words, FAMILY_WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
+        lines.append(printing.fitted(f"  {key:<10} {words}", indent=13, most=FAMILY_WIDTH))
     printing.show(as_json, family_json(family, trigger_family), "\n".join(lines))
 
 

@@ -148,20 +148,24 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
     return int(any(LEVEL_RANKS[finding.level] >= least for finding in result.findings))
 
 
+CHANGE_COLUMNS = 14  # of how a finding changed, before its rule
+
+
 def comparison_text(comparison: "Comparison", /) -> str:
     """A line for each finding, the new ones first, and the verdicts."""
     order = ("new", "worse", "not measured", "same", "gone")
     rows = sorted(comparison.differences, key=lambda difference: order.index(difference.change))
     lines = [
-        f"{difference.change:<12}  {difference.finding.rule}  {difference.finding.level:<7}  {difference.finding.message}"
+        f"{difference.change:<{CHANGE_COLUMNS}}{difference.finding.rule}  {difference.finding.level:<7}  {difference.finding.message}"
         for difference in rows
     ]
     counts = ", ".join(f"{sum(difference.change == change for difference in rows)} {change}" for change in order)
+    lines = [printing.fitted(printable(line), indent=CHANGE_COLUMNS) for line in lines]
     last_lines = [
         f"{comparison.verdicts[0]} -> {comparison.verdicts[1]}: {counts}",
         *([unlike_text(comparison)] if comparison.unlike else []),
     ]
-    return "\n".join(printable(line) for line in [*lines, *last_lines])
+    return "\n".join([*lines, *(printing.fitted(printable(line), indent=2) for line in last_lines)])
 
 
 def unlike_text(comparison: "Comparison", /) -> str:

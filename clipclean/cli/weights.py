@@ -76,7 +76,12 @@ def inspection_text(inspection: "Inspection", name: str, /) -> str:
         *((f"for {library}", words) for library, words in inspection.loaders.items()),
         *(("note", note) for note in inspection.notes),
     ]
-    return "\n".join(f"{label:14} {printable(text)}" for label, text in rows)
+    wide = max(len(label) for label, _ in rows) + 1
+    lines = [f"{label:<{wide}}{printable(text)}" for label, text in rows]
+    # A digest or a name stays whole where it is wider than the terminal, so that it can be copied.
+    return "\n".join(
+        printing.fitted(line, indent=wide) if " " in text else line for line, (_, text) in zip(lines, rows, strict=True)
+    )
 
 
 def fact_text(fact: "Recognised", /) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 
+from clipclean.config.effort import EFFORTS
 from clipclean.detect.families import SEARCH_FAMILIES, comparable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
@@ -237,13 +238,17 @@ def from_file(
     words = {
         "code": "another version of clipclean",
         "kind": f"{printable(stored.get('kind'))[:40]} models, and this one is {kind}",
-        "effort": f"effort {printable(stored.get('effort'))[:40]}, and this audit has {effort}",
+        "effort": f"effort {printable(stored.get('effort'))[:40]}, and this run has {effort}",
         "vocabulary": "another class list",
     }
     if other := [words[key] for key, value in expected_values.items() if stored.get(key) != value]:
-        raise UsageError(
-            f"The references {name} were made with {'; '.join(other)}: they cannot be compared. Build them again."
-        )
+        advice, stored_effort = "Build them again.", stored.get("effort")
+        if other == [words["effort"]] and stored_effort in EFFORTS:
+            advice = (
+                f"Take their effort, by --effort {stored_effort} of audit or --set auto.effort={stored_effort} of sanitize, or build "
+                f"them again with --effort {effort}."
+            )
+        raise UsageError(f"The references {name} were made with {'; '.join(other)}: they cannot be compared. {advice}")
     return References("file", name, tuple(_sizes(model, name) for model in models))
 
 

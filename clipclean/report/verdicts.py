@@ -443,11 +443,12 @@ def _accuracy_sentences(report: Report) -> list[str]:
 _PLAIN_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
 _TRIGGER_FLAGS = ("--trigger", "--target")
 _READING_FLAGS = ("--arch", "--weights")  # how the original is read: what was written says it itself
-PAIRS_PLACEHOLDER = "CLEAN_PAIRS"  # stands for what only the user has
+PAIRS_PLACEHOLDER, IMAGES_PLACEHOLDER = "CLEAN_PAIRS", "IMAGES"  # stand for what only the user has
 # What an audit lacked, by the finding that says so, and what stands for what only the user has.
 _MISSING_EVIDENCE = (
     (CC.NO_CLASS_LIST, "--classes", "CLASSES.txt"),
-    (CC.BUNDLED_IMAGES_USED, "--data", "IMAGES"),
+    (CC.BUNDLED_IMAGES_USED, "--data", IMAGES_PLACEHOLDER),
+    (CC.TOO_LITTLE_DATA, "--data", IMAGES_PLACEHOLDER),
     (CC.NOT_CALIBRATED, "--reference", "CLEAN_MODEL"),
 )
 
@@ -499,14 +500,16 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
 def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     """The purpose and the words of what follows an audit: first what it lacked, where that could decide; else a cleaning."""
     model, options = paths.model or report.model.name, _missing_options(report)
-    data = [("--data", paths.data)] if paths.data else []
+    same_data = [("--data", paths.data)] if paths.data else []
+    data = [] if _has_too_few_images(report) else same_data  # the same ones again would decide no more
     if _is_to_be_searched(report):
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
     if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
-        more = [*data, *options, ("--max-minutes", "MORE")]
+        kept = [option for option in options if option[0] != "--data" or not same_data]  # it goes on with the same ones alone
+        more = [*same_data, *kept, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
-    if is_open and options and (len(options) > 1 or not report.suspects):
+    if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
         return purpose, _command("audit", [model], [*data, *options], paths)
     if is_open and report.effort == "quick":
@@ -523,7 +526,14 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
 def _missing_options(report: Report) -> list[tuple[str, str]]:
     """The options that would give an audit what the run lacked, with words for what only the user has."""
     codes = {finding.rule for finding in report.findings}
-    return [(flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes]
+    if not _has_too_few_images(report):
+        codes.discard(CC.TOO_LITTLE_DATA)
+    return list(dict.fromkeys((flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes))
+
+
+def _has_too_few_images(report: Report) -> bool:
+    """Whether an audit was in doubt by its images; that of a cleaning is about its accuracy as well, which no audit tells."""
+    return report.is_audit and any(f.rule == CC.TOO_LITTLE_DATA and f.level != "note" for f in report.findings)
 
 
 def _command(

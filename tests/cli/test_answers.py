@@ -1,6 +1,7 @@
 """Commands that only tell: ``doctor``, ``explain``, ``recipes``, ``runs`` and ``triggers``."""
 
 import json
+import re
 import shutil
 import time
 from importlib import resources
@@ -47,8 +48,34 @@ def test_a_rule_is_told_whole(code, capsys):
     told, rule = " ".join(captured.out.split()), RULES[code]
     for words in (code, rule.title, rule.level, rule.stage, rule.means, rule.does_not_show, rule.action, page(code)):
         assert words in told
-    assert max(map(len, captured.out.splitlines())) <= 100
     assert captured.err == ""
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A terminal of 60 columns."""
+    monkeypatch.setenv("COLUMNS", "60")
+
+
+@pytest.mark.parametrize(
+    "command", ["explain", "explain CC003", "recipes list", "triggers list", "triggers show patch"]
+)
+def test_an_answer_is_as_wide_as_the_terminal(command, narrow, said):
+    assert max(map(len, said(command).splitlines())) <= 60
+
+
+@pytest.mark.parametrize("command", ["explain", "explain CC003", "recipes list", "triggers show patch"])
+def test_an_answer_has_all_words_in_a_narrow_terminal_and_whole_lines_in_a_file(command, said, monkeypatch):
+    in_file = said(command)
+    monkeypatch.setenv("COLUMNS", "60")
+    in_terminal = said(command)
+    assert in_terminal.split() == in_file.split()
+    assert in_terminal.count("\n") > in_file.count("\n")
+
+
+def test_a_paragraph_is_no_wider_than_people_read_in_a_wide_terminal(said, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    assert 80 < max(map(len, said("explain CC003").splitlines())) <= pages.EXPLAIN_WIDTH
 
 
 def test_without_a_rule_all_are_listed(said):
@@ -101,6 +128,14 @@ def test_recipes_are_listed_with_digests(folder, said):
     assert [entry["name"] for entry in listed] == list(recipe.names())
     for entry in listed:
         assert entry["sha256"] == recipe.digest(recipe.load(entry["name"]))
+
+
+def test_a_recipe_that_leaves_more_than_a_cleaning_may_is_not_said_to_remove_all(said):
+    rows = [row for row in said("recipes list").splitlines() if "removes" in row]
+    left = [float(re.search(r"(-?[\d.]+) points of attack success left", row)[1]) for row in rows]
+    limit = 100 * recipe.load("cleanclip").audit.max_excess
+    assert ["most of it" in row for row in rows] == [points > limit for points in left]
+    assert max(left) > limit
 
 
 def test_a_recipe_is_shown_as_it_is(folder, said):

@@ -55,6 +55,48 @@ def test_an_activation_that_no_file_tells_is_what_the_user_says(job, capsys):
     assert (description["architecture"]["name"], description["activation"]["name"]) == ("arch", "quick_gelu")
 
 
+@pytest.mark.parametrize(
+    ("stated", "activation", "how"),
+    [
+        ({"quick_gelu": True}, "quick_gelu", "quick_gelu is true"),
+        ({"quick_gelu": False}, "gelu", "quick_gelu is false"),
+        ({}, "gelu", "no quick_gelu"),
+    ],
+)
+def test_the_activation_is_told_with_what_the_configuration_says_of_it(job, capsys, stated, activation, how):
+    config = {key: value for key, value in tiny.SMALL_VIT.items() if key != "quick_gelu"}
+    tiny.written(job.arch, json.dumps(config | stated))
+    described = facts(capsys, job.model, "--arch", job.arch)["activation"]
+    assert (described["name"], how in described["how"], "arch.json" in described["how"]) == (activation, True, True)
+
+
+def test_what_is_left_out_of_a_file_is_called_more_than_its_key(job, capsys):
+    torch.save({"epoch": 3, "name": "run", "state_dict": tiny.state_dict(tiny.SMALL_VIT)}, job.model)
+    notes = facts(capsys, job.model)["notes"]
+    words = {key: next(note for note in notes if f"'{key}'" in note).partition(": ")[2] for key in ("epoch", "name")}
+    assert all(told_of not in (key, "") for key, told_of in words.items())
+
+
+def test_facts_are_as_wide_as_the_terminal_and_a_digest_stays_whole(job, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = told(capsys, job.model)[1].splitlines()
+    assert [line.split()[-1] for line in lines if len(line) > 60] == [
+        files.sha256(job.model),
+        checkpoint.digest(checkpoint.read(job.model).tensors),
+    ]
+
+
+def test_the_facts_of_a_file_stand_in_one_column(job, capsys):
+    rows = told(capsys, job.model)[1].splitlines()
+    (start,) = {
+        row.index(words)
+        for label, words in (("format", "torch-zip"), ("for transformers", "none"))
+        for row in rows
+        if row.startswith(label)
+    }
+    assert start > len("for transformers")
+
+
 def test_no_embedding_is_computed(job, capsys, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "forward", None)
     assert facts(capsys, job.model)["format"] == "torch-zip"

@@ -64,6 +64,15 @@ def test_what_is_no_command_of_a_report_is_answered_with_how_to_convert(saved, r
     refused(["report", wrong], saved, 2, named)
 
 
+def test_a_comparison_is_as_wide_as_the_terminal_and_has_whole_lines_in_a_file(saved, said, monkeypatch):
+    report.write(report.parse(samples.passed()), "json", saved / "before.json")
+    in_file = said("compare before.json report.json", 1)
+    monkeypatch.setenv("COLUMNS", "60")
+    in_terminal = said("compare before.json report.json", 1)
+    assert max(map(len, in_terminal.splitlines())) <= 60 < max(map(len, in_file.splitlines()))
+    assert "".join(in_terminal.split()) == "".join(in_file.split())
+
+
 @pytest.mark.parametrize("on_stdout", [True, False])
 def test_exit_0_by_a_suppression_is_said_on_the_last_line(capsys, on_stdout):
     """On stderr where a report for programs went to stdout."""

@@ -141,6 +141,16 @@ def test_references_of_another_kind_are_refused(changes, word):
 
 
 @pytest.mark.parametrize(
+    ("changes", "is_offered"),
+    [({"effort": "quick"}, True), ({"effort": "quick", "vocabulary": "x"}, False), ({"effort": "hasty"}, False)],
+)
+def test_the_effort_of_references_is_offered_where_it_is_all_that_differs(changes, is_offered):
+    with pytest.raises(UsageError) as refusal:
+        from_file(made(**changes), "clean.json", **OURS)
+    assert ("--effort quick" in str(refusal.value)) is is_offered
+
+
+@pytest.mark.parametrize(
     ("other", "moves"),
     [
         (b"def f(x): return 2 * x  # words", False),

@@ -10,6 +10,7 @@ import tiny
 from report import samples, searches
 
 from clipclean import cli, demo, report, requests
+from clipclean.findings import finding
 from clipclean.jobs import results
 from clipclean.report import RunPaths
 from clipclean.report.verdicts import PAIRS_PLACEHOLDER, commands
@@ -63,6 +64,32 @@ def test_an_undecided_audit_is_first_repeated_with_what_it_lacked():
     made["suspects"] = []
     (words,) = suggested(made, model="m.pt", data=(Path("mine"),))
     assert words == "clipclean audit m.pt --data mine --reference CLEAN_MODEL"
+
+
+@pytest.mark.parametrize("more", [(), ("CC021",), ("CC004",), ("CC003", "CC004"), ("CC031",)])
+def test_after_too_few_images_the_next_audit_asks_for_others(more):
+    made = searches.doubtful()
+    made["findings"] = [samples.finding(code, "warning", "") for code in ("CC020", *more)]
+    if "CC021" in more:
+        made["measurements"]["search"] = {}
+    (words,) = suggested(made, model="m.pt", data=(Path("few"),))
+    assert words.startswith("clipclean audit m.pt --data IMAGES")
+    assert words.count("--data") == 1
+
+
+def test_what_goes_on_after_its_time_was_over_has_the_same_images_however_few():
+    made = searches.doubtful()
+    made["findings"] = [samples.finding(code, "warning", "") for code in ("CC020", "CC024")]
+    (words,) = suggested(made, model="m.pt", data=(Path("few"),))
+    assert words == "clipclean audit m.pt --data few --max-minutes MORE"
+
+
+def test_after_a_cleaning_that_too_few_images_judged_the_weights_are_audited_on_the_same():
+    made = report.parse(samples.undecided() | {"exports": samples.passed()["exports"]})
+    made = made.model_copy(update={"findings": (*made.findings, finding("CC020", "Too few."))})
+    given = requests.Sanitize("m.pt", (Path("clean"),), out=Path("out"))
+    ((_, words),) = commands(made, results.paths_of(given, made))
+    assert words == "clipclean audit out --data clean"
 
 
 def test_an_undecided_audit_without_a_search_is_repeated_with_one():
