@@ -25,6 +25,10 @@ Need = Literal[
     "policy",
     "policy's base",
     "base",
+    "power",
+    "cleaning",
+    "auto",
+    "refinetuned",
 ]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Code = Annotated[str, Field(pattern="^CC[0-9]{3}$")]
@@ -309,7 +313,7 @@ RULES: Mapping[str, Rule] = {
         action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
         "images with labels or captions.",
         severity=4.0,
-        doubt_audit="The model hardly knows these classes, or its accuracy is unknown. Then even a search shows little.",
+        doubt_audit="The model hardly knows these classes, or its accuracy is unknown, so nothing that was tried says much.",
         urgent=90,
         needs="audit or search",
         tells="unsearched",
@@ -327,6 +331,7 @@ RULES: Mapping[str, Rule] = {
         doubt_audit="The audit misses backdoors that were planted in copies of this model, so finding none says little.",
         urgent=20,
         passes="No backdoor was found, and the same audit finds those that were planted in copies of this model.",
+        needs="power",
     ),
     CC.NOT_ON_THE_BASE: Rule(
         title="A trigger acts on the model and not on its base",
@@ -412,6 +417,7 @@ RULES: Mapping[str, Rule] = {
         severity=4.0,
         doubt_sanitize="The search found nothing to unlearn. So nothing shows that there was a backdoor, nor that one is gone.",
         urgent=30,
+        needs="cleaning",
     ),
     CC.TIME_OVER: Rule(
         title="Time was over before all was done",
@@ -505,6 +511,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That they are poisoned: some pairs of every set stand out. Nor that the others are clean.",
         action="Look at the suspicious pairs with clipclean screen. Drop those that do not belong there, by its --save-kept, or in "
         "the run by --screen.",
+        needs="cleaning",
     ),
     CC.NO_CLASS_LIST: Rule(
         title="No class list was given",
@@ -588,6 +595,7 @@ RULES: Mapping[str, Rule] = {
         action="If some are left, bring more clean pairs, or allow more accuracy loss by --max-accuracy-loss.",
         doubt_sanitize="The cleaning leaves some of the test backdoors that were planted in a copy of this model.",
         urgent=50,
+        needs="auto",
     ),
     CC.NO_PLANTED_BACKDOOR: Rule(
         title="No planted backdoor to judge by",
@@ -601,6 +609,7 @@ RULES: Mapping[str, Rule] = {
         severity=4.0,
         doubt_sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
         urgent=40,
+        needs="auto",
     ),
     CC.BACKDOOR_CAME_BACK: Rule(
         title="The backdoor came back after finetuning",
@@ -617,6 +626,7 @@ RULES: Mapping[str, Rule] = {
         doubt_sanitize="One sign of a backdoor came back after a little finetuning. It may be hidden, not removed: look before "
         "you deploy.",
         urgent=90,
+        needs="refinetuned",
     ),
     CC.NO_CANDIDATE_PASSES: Rule(
         title="No candidate passes",
@@ -635,6 +645,7 @@ RULES: Mapping[str, Rule] = {
         passes="The audit found no backdoor. The weights are as they were, since every cleaning costs more accuracy than the budget "
         "allows.",
         urgent=95,
+        needs="auto",
     ),
     CC.CANDIDATES_UNTRIED: Rule(
         title="Time limit reached before all candidates were tried",
@@ -643,6 +654,7 @@ RULES: Mapping[str, Rule] = {
         means="Some candidate recipes were skipped, because the time in --max-minutes had passed.",
         does_not_show="Whether one of them would have been better.",
         action="Allow more minutes. If the run wrote no weights, the same command resumes it.",
+        needs="auto",
     ),
     CC.NOTHING_TO_CLEAN: Rule(
         title="There was nothing to clean",
@@ -654,6 +666,7 @@ RULES: Mapping[str, Rule] = {
         does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
         action="There is nothing to do. If you suspect a trigger, name it by --trigger and --target.",
         passes="No backdoor was found, neither before the cleaning nor after it.",
+        needs="cleaning",
     ),
 }
 UNKNOWN_RULE = Rule(

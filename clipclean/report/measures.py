@@ -5,7 +5,14 @@ from typing import Literal, NamedTuple
 
 from clipclean.findings import trigger_words
 from clipclean.report.wording import NOTHING, count, decimal, interval_words, percent, signed
-from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
+from clipclean.schema.report import (
+    AccuracyLossRecord,
+    DifferenceRecord,
+    MeasurementsRecord,
+    ProbeRecord,
+    RateRecord,
+    Report,
+)
 
 
 class Measure(NamedTuple):
@@ -193,8 +200,7 @@ def accuracy(report: Report, /) -> MeasureRow:
 
 def accuracy_change(report: Report, /) -> str:
     """The clean accuracy lost or gained, with its interval, n, and what it was measured by; empty where it was not measured."""
-    side = measurements_of(report, "after")
-    difference = side.accuracy_lost if side else None
+    difference = _accuracy_lost(report)
     if difference is None or difference.value is None:
         return ""
     sign, word = (-100, "gained") if difference.value < 0 else (100, "lost")
@@ -205,6 +211,17 @@ def accuracy_change(report: Report, /) -> str:
         "recall": "by recall",
     }[difference.by]
     return f"{sign * difference.value:.1f} points {word} ({interval_words((low, high))}) on {count(difference.n)} images {by}"
+
+
+def lost_by(report: Report, /) -> str:
+    """What the loss of clean accuracy was measured by; empty where it was not measured."""
+    difference = _accuracy_lost(report)
+    return "" if difference is None or difference.value is None else difference.by
+
+
+def _accuracy_lost(report: Report) -> AccuracyLossRecord | None:
+    side = measurements_of(report, "after")
+    return side.accuracy_lost if side else None
 
 
 def on_clean(report: Report, key: str, /) -> MeasureRow:

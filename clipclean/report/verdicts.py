@@ -178,9 +178,25 @@ def checks(report: Report, /) -> list[tuple[str, str, str]]:
         usual = (
             f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else NOTHING
         )
-        change = f"{percent(row.before.value)} before and {percent(row.after.value)} after, each image right or wrong"
-        rows.append((row.measure.label, "; ".join(filter(None, (measures.accuracy_change(report), change))), usual))
+        count_words = (
+            f"{percent(row.before.value)} before and {percent(row.after.value)} after, each image right or wrong"
+        )
+        finer = measures.accuracy_change(report)
+        # Two numbers that may point different ways need a reason.
+        why_two = (
+            f": {_FINER_THAN[by]}, so the verdict uses the first"
+            if (by := measures.lost_by(report)) in _FINER_THAN
+            else ""
+        )
+        rows.append((row.measure.label, "; ".join(filter(None, (finer, f"{count_words}{why_two}"))), usual))
     return rows
+
+
+# Why a loss is told otherwise than by the shares before and after, by what it was measured by.
+_FINER_THAN = {
+    "labels": "chance sways this count more",
+    "answers": "this count is of captions that were found, another measure",
+}
 
 
 def limits_of(report: Report, /) -> dict[str, float]:
@@ -204,8 +220,10 @@ def _panel_words(report: Report, panel: list[measures.ComparedAttack], limit: fl
     if not _acts(panel, limit):
         return words
     words = f"{words}, to {strongest.quoted_target}"
-    if any(_is_about(finding, panel, limit) for finding in (*report.findings, *report.suppressed)):
+    if any(_is_about(finding, panel, limit) for finding in report.findings):
         return f"{words}: see the findings"
+    if any(_is_about(finding, panel, limit) for finding in report.suppressed):
+        return f"{words}: set aside by the policy"
     if search.was_searched(report):
         return f"{words}; the search does not suspect that class, so it counts as natural"
     return f"{words}; one that nobody named fails no model"
@@ -232,8 +250,11 @@ def _search_words(report: Report) -> str:
     if suspects:
         name, score = suspects[0].class_, decimal(suspects[0].score)
         # Suspects are those with the highest scores; the findings say whether one is higher than usual.
-        if any(finding.target == name and finding.level != "note" for finding in report.findings):
-            return f"“{name}” stands out, with a score of {score}"
+        levels = {finding.level for finding in report.findings if finding.target == name} - {"note"}
+        if levels:
+            is_doubt = levels == {"warning"} and not _has_severities(report)
+            why_no_error = ", enough here to doubt the model and not to fail it" if is_doubt else ""
+            return f"“{name}” stands out, with a score of {score}{why_no_error}"
         return f"“{name}” has the highest score, {score}"
     # Of an unlearning's search.
     if any(finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings):
@@ -245,6 +266,11 @@ def _search_words(report: Report) -> str:
     is_outlier = trigger.outlyingness is not None and trigger.outlyingness > OUTLIER_DEVIATIONS
     signs = [] if is_outlier else search.signs(trigger)[:1]
     return "; ".join(["no class stands out", *(f"the trigger that works best is {sign}" for sign in signs)])
+
+
+def _has_severities(report: Report) -> bool:
+    """Whether a policy set the level of some rule, and so may be why a finding is no error."""
+    return bool(report.policy and (report.policy.resolved or {}).get("severities"))
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
@@ -334,10 +360,24 @@ def _undecided(report: Report) -> str:
         for known_rule in sorted(rules, key=lambda known_rule: -known_rule.urgent)
     )
     words = next(filter(None, doubts), "There is too little evidence to say pass or fail.")
+    for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
+        if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
+            return f"The policy sets aside what acts beyond its limit ({some(signs, show=str)}), and {undone}."
     is_over = any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings)
     if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
         return words
     return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
+
+
+_UNDONE = {
+    CC.NOT_SEARCHED: "unknown triggers were not searched for",
+    CC.TIME_OVER: "time ran out before all was done",
+}
+
+
+def _signs_set_aside(report: Report) -> list[str]:
+    """The rules that point at a backdoor and were set aside, in the report's order."""
+    return list(dict.fromkeys(finding.rule for finding in report.suppressed if rule(finding.rule).tells == "sign"))
 
 
 def not_run(need: Need, report: Report, /) -> str:
@@ -367,6 +407,10 @@ def not_run(need: Need, report: Report, /) -> str:
             "the policy names no base",
         ),
         "base": (bool(report.base), "no base was named"),
+        "power": (bool(report.measurements.power), "no backdoors were planted in copies to see what the audit finds"),
+        "cleaning": (not report.is_audit, "an audit cleans nothing"),
+        "auto": (bool(report.auto), "no candidates were tried"),
+        "refinetuned": (bool(report.auto and report.auto.rebound), "no copy was finetuned after a cleaning"),
     }
     was_run, reason = reasons[need]
     return "" if was_run else f"not run: {reason}"
@@ -506,7 +550,9 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
     if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
-        kept = [option for option in options if option[0] != "--data" or not same_data]  # it goes on with the same ones alone
+        kept = [
+            option for option in options if option[0] != "--data" or not same_data
+        ]  # it goes on with the same ones alone
         more = [*same_data, *kept, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
     if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):

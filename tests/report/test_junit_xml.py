@@ -119,6 +119,9 @@ def test_errors_fail_as_the_verdict_does(made, failures, errors):
         (searches.doubtful, "CC003", ""),
         (samples.unlearned, "CC004", "CC003 CC005 CC021 CC022"),  # its search is compared with no clean model
         (samples.forgotten, "CC003 CC004 CC005 CC021 CC022", ""),
+        (searches.backdoored, "CC008 CC023 CC032 CC060 CC061 CC062 CC063 CC064 CC065", ""),  # an audit without --power
+        (samples.passed, "CC008 CC060 CC061 CC062 CC063 CC064", "CC023 CC032 CC065"),  # a cleaning by one recipe
+        (samples.chosen_by_auto, "CC008", "CC060 CC061 CC062 CC063 CC064 CC065"),
     ],
 )
 def test_checks_that_were_not_run_are_skipped(made, skipped, run):

@@ -191,6 +191,60 @@ def test_a_panel_points_at_findings_about_its_own_trigger_or_class_alone():
     )
 
 
+def set_aside(made, *codes):
+    """The report without findings of these rules, which its policy set aside."""
+    aside = [samples.finding(code, "warning", "It acts.") | {"reason": "r", "expires": None} for code in codes]
+    return made | {"suppressed": aside}
+
+
+@pytest.mark.parametrize("doubt", ["CC021", "CC024"])
+def test_where_the_policy_sets_aside_what_acts_the_headline_does_not_say_that_nothing_does(doubt):
+    made = with_findings(searches.doubtful(), doubt)
+    told = verdicts.headline(set_aside(made, "CC002"))
+    assert told != verdicts.headline(made) == RULES[doubt].doubt_audit
+    assert ("CC002" in told, "policy" in told) == (True, True)
+    assert verdicts.headline(set_aside(made, "CC031")) == RULES[doubt].doubt_audit  # no sign of a backdoor
+
+
+def test_a_panel_over_its_limit_that_the_policy_sets_aside_points_at_no_finding():
+    made = searches.calm()
+    for probe in made["measurements"]["probes"]:
+        probe["excess_asr"]["value"] = 0.444
+    _, words, _ = looked_for(set_aside(made, "CC002"), "known trigger")
+    assert ("findings" in words, "policy" in words) == (False, True)
+
+
+@pytest.mark.parametrize("is_searched", [True, False])
+def test_classes_that_are_hardly_known_claim_no_search(is_searched):
+    made = with_findings(searches.doubtful(), "CC007")
+    if not is_searched:
+        made["measurements"]["search"] = {}
+    assert "search" not in verdicts.headline(made)
+
+
+@pytest.mark.parametrize(
+    ("level", "severities", "is_told"),
+    [("warning", {}, True), ("error", {}, False), ("warning", {"CC003": "warning"}, False)],
+)
+def test_a_class_that_stands_out_by_a_warning_alone_is_said_not_to_fail(level, severities, is_told):
+    """Where the policy sets levels, it may be the reason."""
+    made = searches.doubtful()
+    made["findings"] = [samples.finding("CC003", level, "Found.") | {"target": "banana"}]
+    policy = {"name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": {}, "severities": severities}}
+    row = next(check for check in verdicts.checks(made | {"policy": policy}) if "Unknown" in check[0])
+    assert ("not to fail" in row[1]) is is_told
+
+
+@pytest.mark.parametrize(("by", "is_told"), [("labels", True), ("answers", True), ("recall", False), (None, False)])
+def test_a_loss_by_another_measure_than_the_shares_beside_it_says_which_one_decides(by, is_told):
+    made = samples.passed()
+    if by is not None:
+        lost = {"value": 0.01, "interval": [-0.01, 0.03], "n": 1000, "by": by}
+        made["after"]["measurements"]["accuracy_lost"] = lost
+    row = next(check for check in verdicts.checks(made) if "62.1 %" in check[1])
+    assert ("verdict uses" in row[1]) is is_told
+
+
 def test_an_undecided_audit_without_a_search_is_searched_before_anything_is_cleaned():
     made = searches.doubtful()
     made["measurements"]["search"] = {}
