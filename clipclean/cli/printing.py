@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from clipclean.report import Report
 
 
+# What the estimate of a plan leaves out: its rates are those of half a second.
+NOT_ESTIMATED = "loading comes on top, and up to half as much again where other programs use the machine"
 LABEL_COLUMNS = 10  # of the name before each line of a plan
 CODE_OF_VERDICT = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -204,7 +206,7 @@ def plan_text(plan: "Plan", /) -> str:
         *plan.facts.items(),
         *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
         ("writes", ", ".join(plan.writes) or "nothing but what --report names"),
-        ("estimate", str(plan.estimate)),
+        ("estimate", f"{plan.estimate}; {NOT_ESTIMATED}"),
         *([("faster", ", ".join(plan.estimate.faster))] if plan.estimate.faster else []),
         ("dry run", "nothing was measured or written"),
     ]

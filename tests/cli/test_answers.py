@@ -65,7 +65,7 @@ def test_an_answer_is_as_wide_as_the_terminal(command, narrow, said):
 
 
 @pytest.mark.parametrize("command", ["explain", "explain CC003", "recipes list", "triggers show patch"])
-def test_an_answer_has_all_words_in_a_narrow_terminal_and_whole_lines_in_a_file(command, said, monkeypatch):
+def test_a_narrow_terminal_breaks_lines_that_a_file_has_whole(command, said, monkeypatch):
     in_file = said(command)
     monkeypatch.setenv("COLUMNS", "60")
     in_terminal = said(command)

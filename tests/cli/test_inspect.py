@@ -70,14 +70,14 @@ def test_the_activation_is_told_with_what_the_configuration_says_of_it(job, caps
     assert (described["name"], how in described["how"], "arch.json" in described["how"]) == (activation, True, True)
 
 
-def test_what_is_left_out_of_a_file_is_called_more_than_its_key(job, capsys):
+def test_what_is_left_out_of_a_file_is_explained(job, capsys):
     torch.save({"epoch": 3, "name": "run", "state_dict": tiny.state_dict(tiny.SMALL_VIT)}, job.model)
     notes = facts(capsys, job.model)["notes"]
     words = {key: next(note for note in notes if f"'{key}'" in note).partition(": ")[2] for key in ("epoch", "name")}
     assert all(told_of not in (key, "") for key, told_of in words.items())
 
 
-def test_facts_are_as_wide_as_the_terminal_and_a_digest_stays_whole(job, capsys, monkeypatch):
+def test_facts_are_as_wide_as_the_terminal_but_for_a_digest(job, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     lines = told(capsys, job.model)[1].splitlines()
     assert [line.split()[-1] for line in lines if len(line) > 60] == [

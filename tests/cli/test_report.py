@@ -64,7 +64,7 @@ def test_what_is_no_command_of_a_report_is_answered_with_how_to_convert(saved, r
     refused(["report", wrong], saved, 2, named)
 
 
-def test_a_comparison_is_as_wide_as_the_terminal_and_has_whole_lines_in_a_file(saved, said, monkeypatch):
+def test_a_narrow_terminal_breaks_lines_of_a_comparison_that_a_file_has_whole(saved, said, monkeypatch):
     report.write(report.parse(samples.passed()), "json", saved / "before.json")
     in_file = said("compare before.json report.json", 1)
     monkeypatch.setenv("COLUMNS", "60")

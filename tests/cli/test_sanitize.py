@@ -569,6 +569,7 @@ def test_a_dry_run_tells_what_the_run_would_do(job, untouched, capsys):
     assert re.search(r"classes +\d+, yours; \d+ templates", plan.out)
     assert str(job.out) in plan.out
     assert (plan.out + plan.err).count("about ") == 1
+    assert "loading" in next(line for line in plan.out.splitlines() if "about " in line)  # what the estimate leaves out
 
 
 def test_a_dry_run_names_its_recipe(job, untouched, capsys):
