@@ -184,8 +184,12 @@ def _from_config(raw: Config, *, name: str, origin: str) -> Architecture:
     quick = config.get("quick_gelu") or False
     if not isinstance(quick, bool):
         raise RefusedInput(f"{origin}: quick_gelu is {brief(quick)}. Write true or false.")
-    stated = f"quick_gelu is {str(quick).lower()} in {origin}" if "quick_gelu" in config else f"{origin} has no quick_gelu"
-    return Architecture(name, config, _preprocess(config, raw.get("preprocess_cfg"), origin=origin), origin, quick, stated)
+    stated = (
+        f"quick_gelu is {str(quick).lower()} in {origin}" if "quick_gelu" in config else f"{origin} has no quick_gelu"
+    )
+    return Architecture(
+        name, config, _preprocess(config, raw.get("preprocess_cfg"), origin=origin), origin, quick, stated
+    )
 
 
 def _in_full(config: Config) -> Config:
