@@ -437,7 +437,7 @@ def embeddings(
         Inconclusive: no images.
     """
     if not len(pixels):
-        raise Inconclusive("There are no images to probe the model with. Give it some with --eval-data.")
+        raise Inconclusive("There are no images to probe the model with. Give some.")
     batches = torch.split(pixels, batch_size)
     if trigger is None:
         return torch.cat([embed(batch) for batch in batches])

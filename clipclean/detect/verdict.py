@@ -126,7 +126,7 @@ def _finding_over_base(sign: Finding, comparison: finetune_base.Compared, limits
     return finding(
         CC.TOO_LITTLE_DATA,
         f"Too few images to decide: {trigger_words(difference.trigger)} turns {own} of other images into '{difference.target}', and {on_base} on the "
-        f"base, {difference.own.n} images. Give more by --eval-data.",
+        f"base, {difference.own.n} images. Give more images.",
         measure=finetune_base.EXCESS_OVER_BASE,
         value=difference.excess,
         interval=difference.interval,
@@ -302,7 +302,7 @@ def _suspected_trigger_finding(probe: Probe, limits: AuditLimits, *, is_sure: bo
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return finding(
             CC.TOO_LITTLE_DATA,
-            f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.",
+            f"Too few images to decide: {what}, {probe.asr.n} images. Give more images.",
             **numbers,
         )
     return None

@@ -109,7 +109,7 @@ def eval_set(
     pairs, labels = samples.pairs, samples.labels
     if len(pairs) < 2:
         raise Inconclusive(
-            f"{len(pairs)} image(s) to measure on: too few to say anything. Give labelled images by --eval-data, or more pairs."
+            f"{len(pairs)} image(s) to measure on: too few to say anything. Give more images, best with labels."
         )
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
