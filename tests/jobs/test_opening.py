@@ -1,7 +1,6 @@
-"""What every job reads before its work: devices, models, words, suspicions, and what is measured on."""
+"""From a file to a model on a device."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import tiny
@@ -9,21 +8,12 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from clipclean import data, model, requests
-from clipclean.attack import triggers
+from clipclean import model, requests
 from clipclean.config import recipe
-from clipclean.data import Samples
-from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import clean_pairs, measured_images, naming, opening
+from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+from clipclean.jobs import measured_images, opening
 
 RECIPE = recipe.load("cleanclip")
-
-
-@pytest.fixture(scope="module")
-def read(tmp_path_factory):
-    """A job that no test changes, with its model and its clean set."""
-    job = tiny.job(tmp_path_factory.mktemp("read") / "job")
-    return job, *tiny.loaded(job)
 
 
 @pytest.fixture
@@ -212,117 +202,3 @@ def written_folder(path, changes):
     (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     save_file(tiny.state_dict(tiny.SMALL_VIT), path / "open_clip_model.safetensors")
     return path
-
-
-# Words and suspicions.
-
-
-def test_words_that_nobody_names_are_those_of_imagenet():
-    words = naming.read_vocabulary(None, None)
-    assert (len(words.classes), len(words.templates)) == (1000, 7)
-    assert words.classes[:2] == ("tench", "goldfish")
-    assert all(template.count("{}") == 1 for template in words.templates)
-    assert "a photo of the small {}." in words.templates  # open_clip's
-
-
-def test_words_that_the_user_names_are_taken(read):
-    assert naming.read_vocabulary(read[0].classes, read[0].templates) == data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-
-
-def test_classes_that_are_one_to_the_tokenizer_are_refused():
-    with pytest.raises(UsageError, match="'salt & pepper', 'salt &amp; pepper'"):
-        naming.read_vocabulary(["lemon", "salt & pepper", "salt &amp; pepper", "salt pepper"], None)
-
-
-# What is held out, and what is measured on.
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "pairs", "kept"),
-    [
-        ("cleanclip", [], 50, 5),
-        *(("cleanclip", [], pairs, kept) for pairs, kept in ((400, 100), (1000, 250), (2000, 500), (9000, 900))),
-        *(("auto", [], pairs, kept) for pairs, kept in ((96, 19), (1200, 300), (2000, 500), (9000, 900))),
-        ("auto", ["data.held_out_share=0.3"], 1000, 300),
-    ],
-)
-def test_the_split_of_a_number_of_pairs_is_fixed_by_the_recipe(name, changes, pairs, kept):
-    chosen = recipe.override(recipe.load(name), changes)
-    training, held_out = clean_pairs.split(pairs, chosen)
-    assert (len(held_out), sorted(training + held_out)) == (kept, list(range(pairs)))
-    assert clean_pairs.split(pairs, chosen) == (training, held_out)
-
-
-def evidence(read, shown=None, *changes, panel=False):
-    """What is measured on: these samples, or the pairs of the job."""
-    job, tested, clean = read
-    given = {"vocabulary": naming.read_vocabulary(job.classes, job.templates), "suspicions": (), "panel": panel}
-    return measured_images.eval_set(
-        tested.clip, recipe.override(RECIPE, changes), shown or Samples(clean.pairs, None), **given
-    )
-
-
-def test_captions_measure_where_there_are_no_labels(read, whole_panel):
-    shown = evidence(read, panel=True)
-    captions = tuple(pair.caption for pair in read[2].pairs)
-    assert (shown.images.labels, shown.images.captions, shown.images.pixels.shape) == (None, captions, (48, 3, 16, 16))
-    assert (shown.images.knn, len(shown.plan.triggers.panel), len(shown.plan.triggers.grid)) == (
-        RECIPE.audit.knn,
-        len(triggers.PANEL),
-        len(triggers.GRID),
-    )
-
-
-def test_labels_measure_where_there_are_any(read, whole_panel, tmp_path):
-    images = measured_images.image_cache(RECIPE, read[1].clip.architecture)
-    labelled = data.read_labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
-    measured_on = evidence(read, labelled)
-    assert measured_on.images.captions is None
-    assert torch.equal(measured_on.images.labels, labelled.labels)
-    assert (measured_on.images.knn, measured_on.plan.triggers.panel) == (
-        2,
-        (),
-    )  # two images a class: ten votes could never agree on one
-
-
-@pytest.mark.parametrize(
-    ("labels", "most", "votes"), [([0] * 3 + [1] * 3, 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([5, 5, 9, 9], 1, 1)]
-)
-def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
-    assert measured_images.neighbours(torch.tensor(labels), most) == votes
-
-
-def test_no_more_images_are_taken_than_the_recipe_says(read):
-    few, every = evidence(read, None, "audit.images=7").images, evidence(read).images
-    assert len(few.pixels) == len(few.captions) == 7
-    shown = list(zip(every.pixels, every.captions, strict=True))
-    for pixels, caption in zip(few.pixels, few.captions, strict=True):
-        assert any(torch.equal(pixels, other) and caption == words for other, words in shown)
-
-
-def test_of_more_images_the_same_are_always_taken(read):
-    first, again = (evidence(read, None, "audit.images=7").images for _ in range(2))
-    assert first.captions == again.captions
-
-
-def test_a_copy_of_a_pair_is_no_more_evidence(read):
-    pairs = read[2].pairs
-    images = evidence(read, Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None)).images
-    assert images.pixels.shape[0] == 3
-    assert images.captions == tuple(pair.caption for pair in pairs[:3])
-
-
-@pytest.mark.parametrize("times", [1, 200])
-def test_fewer_than_two_images_decide_nothing(read, times):
-    with pytest.raises(Inconclusive):
-        evidence(read, Samples(list(read[2].pairs[:1]) * times, None))
-
-
-@pytest.mark.parametrize(("unnamed", "is_labelled", "n"), [(0, True, 48), (2, True, 46), (8, False, 48)])
-def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read, unnamed, is_labelled, n):
-    _, tested, clean = read
-    drawings = [replace(pair, caption="a drawing") for pair in clean.pairs[:unnamed]]
-    images = replace(clean, pairs=(*drawings, *clean.pairs[unnamed:]))
-    words = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    shown = measured_images.audit_set(tested.clip, RECIPE, images, vocabulary=words).images
-    assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)
