@@ -84,7 +84,6 @@ REFERENCES = Opt(
     reads="path",
     needs=A_SEARCH,
     help_position=("Model", 30),
-    in_brief=True,
 )
 BASE = replace(
     A_MODEL,

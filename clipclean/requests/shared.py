@@ -96,7 +96,6 @@ TEMPLATES = Opt(
     reads="path",
     default_words="open_clip's seven",
     help_position=("Data", 60),
-    in_brief=True,
 )
 TRIGGER = replace(
     A_TRIGGER,
@@ -173,8 +172,8 @@ DEVICE = Opt(
     help_position=("Running", 20),
 )
 MAX_MINUTES = Opt(
-    "End after N minutes with the results so far, or with nothing where there are none yet; the verdict is "
-    "inconclusive if the rest could change it.",
+    "End after N minutes. The report has the results so far, if there are any; the verdict is inconclusive if the rest could "
+    "change it.",
     "N",
     value_type=Finite(min=0, min_open=True),
     default_words="none",
