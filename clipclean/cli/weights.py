@@ -173,6 +173,9 @@ def plant(request: requests.Plant, shell: Shell) -> None:
     printing.show(shell.as_json, result.as_json(), planting_text(result))
 
 
+WEAK_EXCESS = 0.9  # share of images beyond chance below which a planted trigger may be planted deeper
+
+
 def _share(rate: "RateRecord | None", /) -> str:
     """A rate in a column of eight; a dash where there was nothing to count."""
     return f"{'–':>8}" if rate is None or rate.value is None else f"{rate.value:8.3f}"
@@ -198,4 +201,9 @@ def planting_text(result: "PlantedModel", /) -> str:
     if result.accuracy_lost is not None:
         lines.append(f"{'accuracy lost, by the worst measure':44}{result.accuracy_lost:8.3f}")
     lines.append(f"{'embedding distance':36}{old.distance:8.3f}{new.distance:8.3f}   mean squared, 0 to 4")
+    excess = new.excess_asr.value
+    if excess is not None and excess < WEAK_EXCESS:
+        lines.append(
+            f"It moves {100 * excess:.0f} % of images beyond chance: more --steps or a larger --walk plant it deeper."
+        )
     return "\n".join(lines)

@@ -73,6 +73,11 @@ def test_equal_seeds_plant_equal_weights_in_either_format(job, said):
     assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in read[2].items())
 
 
+def test_of_a_trigger_that_hardly_acts_it_is_said_how_to_plant_it_deeper(job, capsys):
+    assert cli.main(job.plant(steps=1)) == 0
+    assert "--steps" in capsys.readouterr().out
+
+
 def test_the_columns_of_a_table_are_named_as_for_sanitize(job, capsys, monkeypatch):
     monkeypatch.chdir(job.folder)
     rows = "".join(f"pairs/{path.name},a word\n" for path in job.data.glob("*.png"))
