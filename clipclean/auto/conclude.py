@@ -60,8 +60,11 @@ class Choice:
         return self.is_late and not self.candidate_results
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
-        """The report and its images; afterwards the model has the reported weights."""
-        return Cleaning(*report_of(bench, inputs, self), is_whole=not self.is_cut)
+        """The cleaned model, its report and the images."""
+        attempt = attempt_to_write(bench, self)
+        cleaned_model = cleaned_model_of(bench, self, attempt)
+        report, images = report_of(bench, inputs, self, attempt, cleaned_model)
+        return Cleaning(cleaned_model, report, images, is_whole=not self.is_cut)
 
 
 def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
@@ -69,10 +72,10 @@ def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) 
     return policy.verdict(inputs.shared.judge.apply(inputs.loaded, lambda _: bench.findings(audit)).findings)
 
 
-def report_of(bench: Workbench, inputs: CleaningInputs, choice: Choice, /) -> tuple[Report, PageImages]:
-    """The report and its images; afterwards the model has the reported weights."""
-    attempt = attempt_to_write(bench, choice)
-    cleaned_model = cleaned_model_of(bench, choice, attempt)
+def report_of(
+    bench: Workbench, inputs: CleaningInputs, choice: Choice, attempt: Attempt, cleaned_model: CleanedModel, /
+) -> tuple[Report, PageImages]:
+    """The report of the attempt that is written, and its images."""
     of_choice = [
         *findings_of_choice(choice, attempt, cleaned_model.before.measured, limits=bench.limits),
         *cleaning.notes(inputs),

@@ -60,6 +60,10 @@ class CleanedModel:
     training: TrainingRecord
     way: WalkBack  # from these weights to those that are reported
 
+    def put_in(self, bench: Workbench, /) -> None:
+        """Give the model the weights that are reported, and written."""
+        bench.put_between(bench.original, self.weights, share=self.way.point.share)
+
 
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
@@ -79,7 +83,7 @@ def report_of(
     if_failed: Finding | None = None,
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
-    """The report of a cleaning and its images; afterwards the model has the reported weights.
+    """The report of a cleaning and its images.
 
     Args:
         bench: of the run.
@@ -92,7 +96,7 @@ def report_of(
     before, after, eval_set = cleaned_model.before, cleaned_model.after, cleaned_model.eval_set
     bench.put(bench.original)
     first = side(inputs, bench, before, eval_set)
-    bench.put_between(bench.original, cleaned_model.weights, share=cleaned_model.way.point.share)
+    cleaned_model.put_in(bench)
     last = side(inputs, bench, after, eval_set)
     applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
     report, images = compose(inputs, first, last, cleaned_model.training, cleaned_model.way, applied, auto=auto)

@@ -57,7 +57,7 @@ class RecipeRun:
         return not (self.trained.cut or any(audit.is_cut or audit.measured.untried for audit in audits))
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
-        """The report and its images; afterwards the model has the reported weights."""
+        """The cleaned model, its report and the images."""
         cleaned_model = CleanedModel(
             replace(self.first_audit.audit, measured=self.original),
             self.audit,
@@ -69,7 +69,7 @@ class RecipeRun:
         report, images = cleaning.report_of(
             bench, inputs, cleaned_model, lambda limits: findings(bench, inputs, self, limits)
         )
-        return Cleaning(report, images, self.is_whole)
+        return Cleaning(cleaned_model, report, images, self.is_whole)
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:

@@ -1,18 +1,19 @@
 """The outputs of a cleaning: report, weights and their records, written whole or not at all."""
 
-from clipclean import detect, report
+from clipclean import report
 from clipclean.export import formats, placing, records
 from clipclean.jobs import results
 from clipclean.jobs.destination import Destination
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.strategy import Cleaning
+from clipclean.jobs.workbench import Workbench
 from clipclean.report import verdicts
 from clipclean.requests import Sanitize
 
 
 def publish(
-    request: Sanitize, output: Destination, inputs: CleaningInputs, cleaning: Cleaning, measured_on: detect.EvalSet, /
+    request: Sanitize, output: Destination, inputs: CleaningInputs, bench: Workbench, cleaning: Cleaning, /
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
@@ -27,6 +28,8 @@ def publish(
     exported = not verdicts.why_withheld(result) or (request.keep_failed and result.is_changed)
     with placing.scratch_folder(request.out) as new:
         if exported:
+            cleaning.cleaned_model.put_in(bench)
+            measured_on = bench.eval_set
             # Labelled images have no captions: the names of the classes are embedded instead.
             entries = formats.write(
                 new,

@@ -54,7 +54,7 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
         with limit.within(1.0):
             bench, first_audit, seconds = audit_original.audit_original(bench, limit)
         cleaning = strategy.clean(bench, inputs, first_audit, limit, auditing=seconds)
-        return outputs.publish(job.request, output, inputs, cleaning, bench.eval_set) if cleaning else None
+        return outputs.publish(job.request, output, inputs, bench, cleaning) if cleaning else None
 
 
 def run_of(job: Job[Sanitize], /) -> Run:

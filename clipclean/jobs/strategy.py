@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol, Self
 
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
+from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
@@ -13,8 +14,9 @@ from clipclean.train import Run
 
 
 class Cleaning(NamedTuple):
-    """What a strategy has done: the report of the model before and after, and its images. The model has the reported weights."""
+    """What a strategy has done: the cleaned model, and the report of it before and after with its images."""
 
+    cleaned_model: CleanedModel
     report: Report
     images: PageImages
     is_whole: bool  # whether nothing was left out at a deadline, so that no run has to go on from here
