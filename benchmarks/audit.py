@@ -173,7 +173,7 @@ def audited(job: Job) -> str:
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
     began, given = time.process_time(), options_of(job)
-    made = audit.audit(audit.Job.of(requests.Audit(job.model.path, **given | beside)).here())
+    made = audit.audit(audit.Job.of(requests.Audit(job.model.path, **given | beside)).on_this_machine())
     report = made.report.model_dump(mode="json", by_alias=True)
     files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
     return f"{job.column} {job.model.name} {report['verdict']} {score(report):.2f} {time.process_time() - began:.0f} s"

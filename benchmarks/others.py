@@ -224,7 +224,7 @@ def released(tested, pairs: list, implants: list, *, rate: float, seed: int) -> 
 
     def ran(made, *, weight: float, rate_of) -> None:
         weights = losses.LossWeights(self_supervised_weight=weight)
-        loss = losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, weights))
+        loss = losses.cleanclip(losses.LossInputs(clip.encode_images, clip.encode_tokens, clip.logit_scale, weights))
         for step, batch in enumerate(made):  # each by itself: the rates are those of the released code
             how = Train().model_copy(update={"lr": rate_of(step), "warmup_steps": 0})
             list(train.fit(clip.net, [batch], how, loss=loss, optimizer=optimizer, total=1, precision="fp32"))

@@ -272,7 +272,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     aims = training.aims_of(
         clip, samples, chosen, text_classifier=classifier, classes=classes, triggers=ShownTriggers(), run=run
     )
-    done = training.clean(clip, samples, chosen, aims=aims, run=run)
+    done = training.train_by_method(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
         caught = sorted({f"{c.inverted.family} to {c.inverted.target}" for c in state.recovered})

@@ -377,7 +377,7 @@ def audit_once(entry: Entry, column: str, out: Path, beside: Mapping[str, Any], 
         with searched() as results:
             options = audit_options(out, entry) | beside | {"device": "cpu"}
             request = requests.Audit(out / f"{entry.name}.pt", **options)
-            report = audits.audit(audits.Job.of(request).here()).report
+            report = audits.audit(audits.Job.of(request).on_this_machine()).report
         told = report.model_dump(mode="json", by_alias=True)
         spent = {"core_seconds": time.process_time() - began, "revision": revision(), "highest": highest(results)}
         files.write_text(place, json.dumps(told | spent))

@@ -207,7 +207,7 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
 def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
     loss = losses.cleanclip(
-        losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.LossWeights())
+        losses.LossInputs(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.LossWeights())
     )
     how = Train().model_copy(update={"lr": LR, "warmup_steps": 0})
     # Of so many steps that the rate hardly falls.

@@ -76,7 +76,7 @@ def remove(folder: Path, name: str, /) -> None:
             (folder / parent).rmdir()
 
 
-def together(paths: Sequence[Path], /) -> str:
+def joined_words(paths: Sequence[Path], /) -> str:
     """Several places in one word, as an option takes them."""
     return "::".join(map(str, paths))
 

@@ -45,7 +45,7 @@ def returning(made, *, share=0.3):
 
 
 def probe(excess, *, trigger="patch", reach=0.02):
-    told = {"asr": Rate(round(1000 * max(excess, 0)), 1000), "base": Rate(0, 1000), "excess": excess}
+    told = {"asr": Rate(round(1000 * max(excess, 0)), 1000), "base_rate": Rate(0, 1000), "excess": excess}
     told |= {"excess_interval": (excess - reach, excess + reach), "accuracy_under_trigger": None, "knn_asr": None}
     moved = {"distance": 0.1, "spread": 0.5, "clean_spread": 0.6}
     return Probe(trigger=trigger, target="cat", n=1000, **told, **moved)

@@ -61,7 +61,7 @@ def audit(
     with requested(requests.Audit, locals()) as request:
         from clipclean.jobs import audit as auditing
 
-        return auditing.audit(auditing.Job.of(request).here()).report
+        return auditing.audit(auditing.Job.of(request).on_this_machine()).report
 
 
 @explained(requests.Sanitize)
@@ -113,7 +113,7 @@ def sanitize(
         from clipclean import auto
         from clipclean.jobs import sanitize as sanitizing
 
-        job = sanitizing.Job.of(request).here()
+        job = sanitizing.Job.of(request).on_this_machine()
         outcome = sanitizing.sanitize(job, auto.strategy_of(job), sanitizing.run_of(job))
         assert outcome is not None  # noqa: S101 # one process has the result
         return outcome.report

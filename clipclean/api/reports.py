@@ -12,7 +12,7 @@ from clipclean.schema.report_forms import FORM_BY_SUFFIX, form_of
 
 if TYPE_CHECKING:
     from clipclean.api import Names, StrPaths, Texts
-    from clipclean.report import Comparison, Report
+    from clipclean.report import Report, ReportComparison
     from clipclean.schema.results import ComparedModels
 
 
@@ -41,12 +41,12 @@ def _with_base(
 
 
 @overload
-def compare(earlier: "StrPath | Report", later: "StrPath | Report", /) -> "Comparison": ...
+def compare(earlier: "StrPath | Report", later: "StrPath | Report", /) -> "ReportComparison": ...
 @overload
 def compare(model: "Model", /, *, base: "Model", **options: object) -> "ComparedModels": ...
 def compare(
     earlier: "Model | Report", later: "StrPath | Report | None" = None, /, **options: object
-) -> "Comparison | ComparedModels":
+) -> "ReportComparison | ComparedModels":
     """Put two reports beside each other: which findings are new, worse, gone or as before. Or, with ``base``, a model and its base.
 
     ``compare(before, after).blocking("error")`` are those that a gate fails by. ``compare(model, base=..., data=..., classes=...)`` measures

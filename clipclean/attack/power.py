@@ -88,7 +88,7 @@ def planting_of(*, pairs: int) -> Planting:
     return recipes.planting(rate=0.2, steps=120, batch_size=min(128, pairs), walk=PLANTED_WALK, warmup_steps=20)
 
 
-def drawn(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[TestBackdoor, ...]:
+def test_backdoors_of(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[TestBackdoor, ...]:
     """The test backdoors by which the power is measured; none towards a class to ``avoid``."""
     return poison.draw(TEST_BACKDOORS, classes=classes, avoid=avoid, seed=seed)
 

@@ -207,10 +207,10 @@ class TriggerFamily:
     description: str
     source: str
     parameters: Mapping[str, Parameter]
-    paint: Callable[..., Tensor]  # (images, pattern, places, **parameters): each family has its own parameters
+    paint: Callable[..., Tensor]  # (images, pattern, draws, **parameters): each family has its own parameters
 
 
-# Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `places` what moves.
+# Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `draws` what moves.
 
 
 def _patch(images: Tensor, pattern: Generator, draws: Generator, *, size: float, place: str, fill: str) -> Tensor:

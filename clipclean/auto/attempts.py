@@ -353,7 +353,9 @@ class CleanedCopy:
     def cleaned(self) -> Cleaned:
         """The copy after the candidate; the weights of an earlier run are read from its folder."""
         self.bench.put(self.copy.weights)
-        return candidates.clean(self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin)
+        return candidates.clean_by_candidate(
+            self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin
+        )
 
     @property
     def watched(self) -> list[WatchedTrigger]:
@@ -371,7 +373,7 @@ class CleanedCopy:
             bench.put_between(self.copy.weights, cleaning.weights, share=share)
             eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
             measurement, seconds = bench.measure(eval_set, what="walking back"), cleaning.training.seconds
-            self.trials[share] = trials.trial(
+            self.trials[share] = trials.trial_of(
                 self.candidate.name, self.copy.planted, measurement, share=share, seconds=seconds
             )
         return self.trials[share]
@@ -380,7 +382,7 @@ class CleanedCopy:
         """The same with what returns after a benign finetuning."""
         trial, bench = self.at(share), self.bench
         # Where a test backdoor is left, what returns decides nothing.
-        is_asked = bench.settings.refinetune_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
+        is_asked = bench.auto_settings.refinetune_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
         if is_asked and self.cleaned.changed:
             bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
             eval_set = poison.measured_on(bench.eval_set, self.copy.test_backdoors)
@@ -409,7 +411,7 @@ def run_on_model(
     bench.put(bench.original)
     triggers = first_audit.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
-    cleaning = candidates.clean(
+    cleaning = candidates.clean_by_candidate(
         bench, candidate, triggers, where="model", origin={}, base=base, original=first_audit.audit.measured
     )
     new_suspicions = new_among(cleaning.suspicions, first_audit.suspicions)
@@ -478,7 +480,7 @@ def with_findings(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /
 
 def with_refinetune_test(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) -> Attempt:
     """The attempt with its refinetune test, and what a search finds again; as it is where the recipe has no such test."""
-    if not bench.settings.refinetune_steps:
+    if not bench.auto_settings.refinetune_steps:
         return attempt
     bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
     return with_findings(bench, _with_refinetuning(bench, attempt, first_audit.audit.measured), first_audit)
@@ -516,7 +518,7 @@ def _with_refinetuning(bench: Workbench, attempt: Attempt, original: detect.Meas
     by_audit = (judging.findings_of_searches(result, images=images, limits=bench.limits) for result in (audit, later))
     by_class = ({finding.target: finding for finding in findings} for findings in by_audit)
     return replace(
-        attempt, returned=tuple(findings_of_return(*by_class, names=names, steps=bench.settings.refinetune_steps))
+        attempt, returned=tuple(findings_of_return(*by_class, names=names, steps=bench.auto_settings.refinetune_steps))
     )
 
 

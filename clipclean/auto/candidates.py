@@ -176,7 +176,7 @@ def check_beginning(bench: Workbench, original: detect.Measurement, /) -> None:
         )
 
 
-def clean(
+def clean_by_candidate(
     bench: Workbench,
     candidate: Candidate,
     triggers: unlearning.ShownTriggers,
@@ -226,7 +226,7 @@ def clean(
         state = bench.state.part(f"{where}-{beginning.folder_name}", decided)
         recipe, run = beginning.recipes[-1], replace(bench.run, state=state, progress=progress)
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
-        aims = bench.begin(recipe, triggers, base=base, run=run, check=check)
+        aims = bench.aims_where_it_begins(recipe, triggers, base=base, run=run, check=check)
         aims = replace(aims, rehearsed=rehearsed, teacher=aims.teacher if aims.searched else teacher)
         trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
@@ -249,7 +249,7 @@ def _cleaned(
         model.put_weights(clip, weights)
         remaining = tuple(Finding.model_validate(finding) for finding in finding_records)
         return training.Training(TrainingRecord.model_validate(record), searched), remaining
-    trained = training.clean(clip, samples, recipe, aims=aims, run=run)
+    trained = training.train_by_method(clip, samples, recipe, aims=aims, run=run)
     if trained.cut:  # half a cleaning shows nothing; its state is kept
         raise deadline.OutOfTime
     unlearned, least = trained.unlearned, recipe.unlearn.anomaly_index

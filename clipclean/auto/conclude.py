@@ -79,7 +79,7 @@ def report_of(
     of_choice = [
         *findings_of_choice(choice, attempt, cleaned_model.before.measured, limits=bench.limits),
         *cleaning.notes(inputs),
-        *out_of_time_findings(choice, candidate_count=len(bench.settings.candidates)),
+        *out_of_time_findings(choice, candidate_count=len(bench.auto_settings.candidates)),
         *silenced_findings(choice.candidate_results, attempt),
     ]
 
@@ -100,7 +100,7 @@ def report_of(
 def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.candidate_results:
-        nothing = WalkBack.none(choice.first_audit.audit.measured, bench.limits)
+        nothing = WalkBack.of_uncleaned(choice.first_audit.audit.measured, bench.limits)
         return attempts.original_as_attempt(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.candidate_results)
     original = attempts.original_as_attempt(bench, choice.first_audit, best.way)

@@ -50,7 +50,7 @@ def measure(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> 
     }
     options = {name: getattr(request, name) for name in (*MEASURED_ON, "device")}
     options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
-    inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).here())
+    inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).on_this_machine())
     for recipe in loaded:
         recipes.check(recipe, pairs=len(inputs.to_train.pairs))
     state = RunState.of(out, {"bench": [recipes.digest(recipe) for recipe in loaded]})
@@ -78,7 +78,7 @@ def _blocks(
         remark = ", the trigger shown to the recipe" if recipe.is_surgery else ""
         return Evidence(
             recipe_sha256=recipes.digest(recipe),
-            attack=f"{family} planted in {workbench.settings.plant_steps} steps, target drawn by the seed{remark}",
+            attack=f"{family} planted in {workbench.auto_settings.plant_steps} steps, target drawn by the seed{remark}",
             architecture=workbench.clip.architecture.name,
             kind=model.kind_of(workbench.clip.architecture),
             parameters=model.parameter_count(workbench.clip.net),
@@ -119,7 +119,7 @@ def _cleaned(
             workbench.put(copy.weights)
             triggers = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
             own = _named(workbench, f"{recipe.name}, ")
-            candidates.clean(
+            candidates.clean_by_candidate(
                 own, Candidate((recipe.name,), (recipe,)), triggers, where="copy", origin=copy.origin, base=base
             )
             afters.append(
@@ -146,7 +146,7 @@ def pooled(measurements: Sequence[Measurement], /) -> Measured:
     return Measured(
         clean_accuracy=_added([measurement.accuracy.rate for measurement in measurements]),
         attack_success=_added([probe.asr for probe in probes]),
-        base_rate=_added([probe.base for probe in probes]),
+        base_rate=_added([probe.base_rate for probe in probes]),
         accuracy_under_trigger=_added(
             [probe.accuracy_under_trigger for probe in probes if probe.accuracy_under_trigger]
         ),

@@ -25,8 +25,8 @@ class ModelRunner:
     findings: Sequence[Finding]  # of the original's audit
     occasion: Occasion
     copy: PlantedCopy | None  # with test backdoors; None where none are planted
-    limit: Limit
-    auditing: float  # seconds that an audit takes
+    time_limit: Limit
+    audit_seconds: float  # seconds that an audit takes
     trial_seconds: list[float] = field(
         default_factory=lambda: [0.0]
     )  # of each trial so far; the first candidate has none before it
@@ -37,10 +37,10 @@ class ModelRunner:
         bench: Workbench,
         first_audit: FirstAudit,
         offered: Sequence[Candidate],
-        limit: Limit,
+        time_limit: Limit,
         /,
         *,
-        auditing: float,
+        audit_seconds: float,
     ) -> "ModelRunner":
         """With test backdoors planted in a copy where candidates are tried there first.
 
@@ -53,7 +53,7 @@ class ModelRunner:
         # suspected test backdoors would double the time, and no verdict hangs on them.
         is_copy_needed = occasion.is_suspected and not first_audit.shows
         copy = trials.plant_beside(bench, first_audit) if is_copy_needed else None
-        return cls(bench, first_audit, findings, occasion, copy, limit, auditing)
+        return cls(bench, first_audit, findings, occasion, copy, time_limit, audit_seconds)
 
     @property
     def limits(self) -> AuditLimits:
@@ -70,8 +70,8 @@ class ModelRunner:
 
         It may take as long as the longest so far, and what is run on the model that long and an audit.
         """
-        end = time.monotonic() + self.auditing + 2 * max(self.trial_seconds)
-        return self.limit.minutes is not None and self.bench.run.group.any(end > self.limit.end)
+        end = time.monotonic() + self.audit_seconds + 2 * max(self.trial_seconds)
+        return self.time_limit.minutes is not None and self.bench.run.group.any(end > self.time_limit.end)
 
     def is_worth(self, attempt: Attempt, /) -> bool:
         """Whether the weights of an attempt are written rather than the original's."""

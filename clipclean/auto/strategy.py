@@ -20,25 +20,25 @@ from clipclean.train import Run
 
 
 @dataclass(frozen=True)
-class Auto:
+class ChoosingStrategy:
     """The strategy of a recipe that chooses: its candidates, from gentle to harsh."""
 
     candidates: tuple[Candidate, ...]
     least_done_words = "the model was audited"
 
     @classmethod
-    def of(cls, job: Job[Sanitize], /) -> "Auto":
+    def of(cls, job: Job[Sanitize], /) -> "ChoosingStrategy":
         """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
         return cls(candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search))
 
-    def fitted(self, inputs: CleaningInputs, run: Run, /) -> "Auto":
+    def fitted(self, inputs: CleaningInputs, run: Run, /) -> "ChoosingStrategy":
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
         recipe, pairs = inputs.recipe, len(inputs.to_train.pairs)
         fitted = tuple(candidate.fitted(recipe, pairs=pairs) for candidate in self.candidates)
         for step in (step for candidate in fitted for step in candidate.recipes):
             run.group.check(step.train.batch_size)
         run.group.check(trials.planting_batch(recipe.auto, pairs), name="auto.batch_size")
-        return Auto(fitted)
+        return ChoosingStrategy(fitted)
 
     @property
     def candidate_recipes(self) -> list[Sequence[Recipe]]:
@@ -46,38 +46,58 @@ class Auto:
         return [candidate.recipes for candidate in self.candidates]
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
+        self,
+        bench: Workbench,
+        inputs: CleaningInputs,
+        first_audit: FirstAudit,
+        time_limit: Limit,
+        /,
+        *,
+        audit_seconds: float,
     ) -> Cleaning | None:
-        """Try and run candidates in this time, unless the audit passes, then report; ``auditing`` seconds an audit takes.
+        """Try and run candidates in this time, unless the audit passes, then report; ``audit_seconds`` are what an audit takes.
 
         Of several processes the first one reports; the others return None.
         """
-        with limit.within(1.0):
-            choice = self.choice(bench, inputs, first_audit, limit, auditing=auditing)
+        with time_limit.within(1.0):
+            choice = self.choice(bench, inputs, first_audit, time_limit, audit_seconds=audit_seconds)
         return choice.concluded(bench, inputs) if bench.run.group.is_first else None
 
     def choice(
-        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
+        self,
+        bench: Workbench,
+        inputs: CleaningInputs,
+        first_audit: FirstAudit,
+        time_limit: Limit,
+        /,
+        *,
+        audit_seconds: float,
     ) -> Choice:
         """What was tried and run: nothing where the audit passes."""
         group = bench.run.group
         if group.of_first(lambda: conclude.verdict_of(bench, inputs, first_audit.audit) == "pass"):
             progress.say("The audit passes: there is nothing to clean.")
-            return Choice(first_audit, None, (), limit.minutes, False, limit.started)
+            return Choice(first_audit, None, (), time_limit.minutes, False, time_limit.started)
         try:
-            return tried_all(bench, first_audit, self.candidates, limit, auditing=auditing)
+            return tried_all(bench, first_audit, self.candidates, time_limit, audit_seconds=audit_seconds)
         except deadline.OutOfTime:  # what the audit shows is told all the same
-            return Choice(first_audit, None, (), limit.minutes, True, limit.started)
+            return Choice(first_audit, None, (), time_limit.minutes, True, time_limit.started)
 
 
 def tried_all(
-    bench: Workbench, first_audit: FirstAudit, offered: Sequence[Candidate], limit: Limit, /, *, auditing: float
+    bench: Workbench,
+    first_audit: FirstAudit,
+    offered: Sequence[Candidate],
+    time_limit: Limit,
+    /,
+    *,
+    audit_seconds: float,
 ) -> Choice:
-    """Plant test backdoors in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``auditing`` seconds an audit takes.
+    """Plant test backdoors in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``audit_seconds`` are what an audit takes.
 
     Raises:
         OutOfTime: the deadline came before a candidate was run.
     """
-    runner = ModelRunner.of(bench, first_audit, offered, limit, auditing=auditing)
+    runner = ModelRunner.of(bench, first_audit, offered, time_limit, audit_seconds=audit_seconds)
     results = attempts.with_best_tested(attempts.choose(offered, runner), runner)
-    return Choice(first_audit, runner.copy, results, limit.minutes, runner.is_late(), limit.started)
+    return Choice(first_audit, runner.copy, results, time_limit.minutes, runner.is_late(), time_limit.started)

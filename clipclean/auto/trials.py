@@ -18,7 +18,7 @@ from clipclean.attack.poison import PLANTED_EXCESS, TestBackdoor
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect.finetune_base import Compared
+from clipclean.detect.finetune_base import BaseComparison
 from clipclean.findings import CC, Finding, finding, trigger_words
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.workbench import Workbench
@@ -90,7 +90,7 @@ class Trial:
         return any(outcome.returned is not None for outcome in self.outcomes)
 
 
-def trial(
+def trial_of(
     candidate: str, planted: detect.Measurement, after_cleaning: detect.Measurement, /, *, share: float, seconds: float
 ) -> Trial:
     """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.poison.measured_on`."""
@@ -136,7 +136,7 @@ class Refinetuned:
     original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
     natural: frozenset[str] = frozenset()  # triggers of the panel that act on the clean models that were given
     suspects: frozenset[str] = frozenset()  # names of the classes that were suspected; where none was, each counts
-    beside_base: Compared | None = None  # the cleaned model beside its base
+    beside_base: BaseComparison | None = None  # the cleaned model beside its base
 
     def on_base(self, probe: detect.Probe, /) -> float:
         """The share of the images that a trigger turns on the base, 0 where it was not tried there."""
@@ -205,7 +205,7 @@ def _returned(probe: detect.Probe, limit: float, steps: int, /, *, is_sure: bool
     )
 
 
-def planting_batch(settings: recipes.Auto, pairs: int, /) -> int:
+def planting_batch(settings: recipes.AutoSettings, pairs: int, /) -> int:
     """How many of so many pairs are in a batch of the planting."""
     return min(settings.batch_size, pairs)
 
@@ -214,7 +214,7 @@ def planting_of(bench: Workbench, /) -> Planting:
     """The settings for planting test backdoors."""
     # All test backdoors in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
     # 1.00 in 17 processor seconds (commit a95ae354: benchmarks/results/notebook.md, "Several test backdoors in one planting").
-    settings = bench.settings
+    settings = bench.auto_settings
     size = planting_batch(settings, len(bench.samples.pairs))
     warmup = min(bench.control.train.warmup_steps, settings.plant_steps // 4)
     return recipes.planting(
@@ -229,7 +229,7 @@ def planting_of(bench: Workbench, /) -> Planting:
 def plant(bench: Workbench, /, *, avoid: Sequence[int]) -> PlantedCopy | None:
     """A copy with test backdoors; None if none are wanted, no class is free, or the planting diverges."""
     classes = len(bench.eval_set.vocabulary.classes)
-    test_backdoors = poison.draw(bench.settings.test_backdoors, classes=classes, avoid=avoid, seed=bench.run.seed)
+    test_backdoors = poison.draw(bench.auto_settings.test_backdoors, classes=classes, avoid=avoid, seed=bench.run.seed)
     return planted(bench, test_backdoors) if test_backdoors else None
 
 
@@ -267,10 +267,10 @@ def planted(bench: Workbench, test_backdoors: tuple[TestBackdoor, ...], /) -> Pl
 
 def refinetune(bench: Workbench, before: detect.Measurement, eval_set: detect.EvalSet, /) -> Refinetuned:
     """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
-    steps, started = bench.settings.refinetune_steps, time.monotonic()
+    steps, started = bench.auto_settings.refinetune_steps, time.monotonic()
     # A test of few steps would otherwise end before the rate is reached.
     warmup = min(planting_of(bench).warmup_steps, steps // 4)
-    values = {"steps": steps, "walk": bench.settings.refinetune_walk, "warmup_steps": warmup}
+    values = {"steps": steps, "walk": bench.auto_settings.refinetune_walk, "warmup_steps": warmup}
     benign = planting_of(bench).model_copy(update=values)
     _finetune(bench, benign, (), what="finetuning for the refinetune test")
     seconds = time.monotonic() - started

@@ -46,7 +46,7 @@ TOWER_PREFIXES = ("vision_model.", "text_model.")
 MAX_BLOCKS = 1000  # blocks of one tower; no CLIP has a tenth
 
 
-def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
+def transformers_to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
     """A CLIPModel's state dict under open_clip's names, contiguous.
 
     Query, key and value become one matrix (3 W, W), and the projections are transposed. What needs no change is passed
@@ -57,7 +57,7 @@ def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
 
     Example:
         >>> from clipclean.checkpoint import layouts
-        >>> ours = layouts.to_open_clip(clip_model.state_dict())  # doctest: +SKIP
+        >>> ours = layouts.transformers_to_open_clip(clip_model.state_dict())  # doctest: +SKIP
         >>> ours["visual.proj"].shape  # (width, embedding) # doctest: +SKIP
         torch.Size([768, 512])
     """
@@ -197,7 +197,7 @@ class Library(NamedTuple):
 LIBRARIES = {  # the first counts by whose names tensors are called
     "transformers": Library(
         lambda names: any(name.startswith(TOWER_PREFIXES) for name in names),
-        to_open_clip,
+        transformers_to_open_clip,
         _plan_of_theirs,
         "renamed from transformers' CLIPModel; query, key and value joined, projections transposed",
     ),

@@ -72,7 +72,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with near names for a misspelt one, and what to use instead of one that is gone."""
-        if args[0] not in COMMANDS and (instead := requests.instead(args[:1])) and not ctx.resilient_parsing:
+        if args[0] not in COMMANDS and (instead := requests.replacement_words(args[:1])) and not ctx.resilient_parsing:
             ctx.fail(instead)
         close = difflib.get_close_matches(args[0], COMMANDS, n=1)
         if args[0] not in COMMANDS and close and not ctx.resilient_parsing:

@@ -75,10 +75,10 @@ def outcome_of(job: "Job[requests.Audit]", shell: Shell, /) -> "Outcome | Plan":
     from clipclean.jobs import audit as auditing
 
     with progress.display(quiet=quiet):
-        return (auditing.planned if shell.dry_run else auditing.audit)(job.on(device))
+        return (auditing.planned if shell.dry_run else auditing.audit)(job.on_device(device))
 
 
-class Line(NamedTuple):
+class AuditedModelLine(NamedTuple):
     """The result for one of several models."""
 
     verdict: str  # pass, fail or inconclusive; refused where it could not be audited, planned where it was not to be
@@ -112,7 +112,7 @@ def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], 
             lines.append(line_of(job.of_model(model), shell, label))
         except (RefusedInput, UsageError, Inconclusive) as error:
             verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
-            lines.append(Line(verdict, str(error), error.exit_code, printing.refusal_json(error)))
+            lines.append(AuditedModelLine(verdict, str(error), error.exit_code, printing.refusal_json(error)))
     rows = [
         {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
     ]
@@ -120,17 +120,19 @@ def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], 
     return max((line.code for line in lines), key=EXIT_CODES_BY_HARM.index)
 
 
-def line_of(job: "Job[requests.Audit]", shell: Shell, label: str, /) -> Line:
+def line_of(job: "Job[requests.Audit]", shell: Shell, label: str, /) -> AuditedModelLine:
     """Audit one of several models, and write its reports."""
     outcome = outcome_of(job, shell)
     from clipclean import report
     from clipclean.jobs.audit import Plan
 
     if isinstance(outcome, Plan):
-        return Line("planned", str(outcome.estimate), 0, printing.plan_json(outcome))
+        return AuditedModelLine("planned", str(outcome.estimate), 0, printing.plan_json(outcome))
     write_reports(shell.report_dir, label, outcome)
     code = printing.exit_code(shell, outcome.report)
-    return Line(outcome.report.verdict, report.headline(outcome.report), code, {"report": outcome.report.as_json()})
+    return AuditedModelLine(
+        outcome.report.verdict, report.headline(outcome.report), code, {"report": outcome.report.as_json()}
+    )
 
 
 def write_reports(folder: Path | None, label: str, outcome: "Outcome", /) -> None:
@@ -157,7 +159,7 @@ def labels(models: Sequence[Path], /) -> list[str]:
     return names
 
 
-def summary(models: Sequence[Path], lines: Sequence[Line], folder: Path | None, /) -> str:
+def summary(models: Sequence[Path], lines: Sequence[AuditedModelLine], folder: Path | None, /) -> str:
     """A line for each model, then how many of each verdict there are."""
     names = [printable(model) for model in models]
     width = min(60, max(map(len, names)))

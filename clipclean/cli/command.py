@@ -56,7 +56,7 @@ class Command(click.Command):
             remaining = super().parse_args(ctx, args)
         except click.UsageError as error:
             flags = {name for parameter in self.params for name in parameter.opts}  # what is gone elsewhere
-            if instead := requests.instead([word for word in words if word not in flags]):
+            if instead := requests.replacement_words([word for word in words if word not in flags]):
                 raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
             raise
         if not ctx.resilient_parsing:

@@ -132,7 +132,7 @@ def _refuse_unknown(values: Values, options: Iterable[str], path: Path, what: st
         raise UsageError(
             f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {untrusted.some(close)}? ' if close else ''}Keys are "
             "long options without their dashes, as --help-all of a command lists them, or the name of a command with such keys below it. "
-            f"{requests.instead([f'--{key}' for key in unknown])}".rstrip()
+            f"{requests.replacement_words([f'--{key}' for key in unknown])}".rstrip()
         )
 
 

@@ -19,7 +19,7 @@ from clipclean.schema.report_forms import REPORT_FORMS, form_of
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.report.verdicts import Comparison
+    from clipclean.report import ReportComparison
 
 
 class ReportGroup(CommandGroup):
@@ -151,7 +151,7 @@ def compare_with_base(request: requests.Compare, shell: Shell, /) -> int:
 CHANGE_COLUMNS = 14  # of how a finding changed, before its rule
 
 
-def comparison_text(comparison: "Comparison", /) -> str:
+def comparison_text(comparison: "ReportComparison", /) -> str:
     """A line for each finding, the new ones first, and the verdicts."""
     order = ("new", "worse", "not measured", "same", "gone")
     rows = sorted(comparison.differences, key=lambda difference: order.index(difference.change))
@@ -168,6 +168,6 @@ def comparison_text(comparison: "Comparison", /) -> str:
     return "\n".join([*lines, *(printing.fitted(printable(line), indent=2) for line in last_lines)])
 
 
-def unlike_text(comparison: "Comparison", /) -> str:
+def unlike_text(comparison: "ReportComparison", /) -> str:
     """That the two runs were given other things, and what."""
     return printable(f"not the same in both, so changes may come from it: {'; '.join(comparison.unlike)}")

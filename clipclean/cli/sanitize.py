@@ -44,7 +44,7 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
     from clipclean import auto, train
     from clipclean.jobs import sanitize as sanitizing
 
-    job = job.on(device)
+    job = job.on_device(device)
     strategy = auto.strategy_of(job)
     if shell.dry_run:
         with progress.display(quiet=quiet):

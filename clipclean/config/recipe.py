@@ -37,7 +37,7 @@ class Train(Section):
     Either ``walk`` or ``lr`` sets the rate. Where ``lr`` alone is written, ``walk`` is null.
     """
 
-    LATER = ("moves", "recover_steps", "damping")
+    ADDED_LATER_KEYS = ("moves", "recover_steps", "damping")
     epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
     moves: Literal["model", "image tower"] = field("model", "What is trained; the text tower costs accuracy, too.")
     recover_steps: int = field(
@@ -116,7 +116,7 @@ class Train(Section):
 class Augment(Section):
     """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
-    LATER = ("least_part", "mirrored", "mixed")
+    ADDED_LATER_KEYS = ("least_part", "mirrored", "mixed")
     least_part: float = _share(
         1.0,
         "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
@@ -166,8 +166,8 @@ class Data(Section):
 class Unlearn(Section):
     """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    LATER = ("search", "towards", "base_share", "base_damping")
-    FORMER: ClassVar = {"outlyingness": "anomaly_index"}
+    ADDED_LATER_KEYS = ("search", "towards", "base_share", "base_damping")
+    FORMER_KEY_NAMES: ClassVar = {"outlyingness": "anomaly_index"}
     search: bool = field(
         True, "Search for triggers first; false unlearns those that are known: named, or found by the audit before."
     )
@@ -217,11 +217,11 @@ class Unlearn(Section):
         return bool(self.base_share or self.base_damping)
 
 
-class Auto(Section):
+class AutoSettings(Section):
     """How auto chooses; other methods ignore it."""
 
-    LATER = ("candidates_with_base",)
-    FORMER: ClassVar = {
+    ADDED_LATER_KEYS = ("candidates_with_base",)
+    FORMER_KEY_NAMES: ClassVar = {
         "ladder": "candidates",
         "canaries": "test_backdoors",
         "rebound_steps": "refinetune_steps",
@@ -327,7 +327,7 @@ class Recipe(Section):
     data: Data = field(Data(), "Which pairs are taken.")
     audit: Audit = field(Audit(), "What is measured before and after.")
     unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
-    auto: Auto = field(Auto(), "How auto chooses.")
+    auto: AutoSettings = field(AutoSettings(), "How auto chooses.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of exactly these values, written by `recipes bench`."
     )
@@ -554,8 +554,8 @@ def digest(recipe: Recipe, /) -> str:
     values = recipe.model_dump(mode="json", exclude=described | idle)
     for name in {*_SETTABLE} - idle:
         section: Section = getattr(recipe, name)
-        off = {key: type(section).model_fields[key].default for key in section.LATER}
-        former = {now: earlier for earlier, now in section.FORMER.items()}
+        off = {key: type(section).model_fields[key].default for key in section.ADDED_LATER_KEYS}
+        former = {now: earlier for earlier, now in section.FORMER_KEY_NAMES.items()}
         decisive_values = {key: value for key, value in values[name].items() if key not in off or off[key] != value}
         values[name] = {former.get(key, key): value for key, value in decisive_values.items()}
     return yaml_file.digest(values)

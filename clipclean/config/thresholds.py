@@ -63,7 +63,7 @@ _min_images = partial(field, description="With fewer images nothing is decided."
 class Audit(Section):
     """The measurements before and after, and the limits of the verdict."""
 
-    LATER = ("walk_back",)
+    ADDED_LATER_KEYS = ("walk_back",)
     panel_seed: int = field(0, "Seed of the patterns of the panel's triggers.", ge=0, lt=2**63)
     images: int = field(
         1000, "Largest number of images to measure on; intervals narrow with its square root.", "images", ge=1

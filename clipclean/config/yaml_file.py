@@ -53,8 +53,10 @@ def field(default: object, description: str, unit: str = "none", **bounds: Any) 
 class Section(BaseModel):
     """Frozen values under known keys; nothing is coerced, nothing unknown is let through."""
 
-    LATER: ClassVar[tuple[str, ...]] = ()  # keys that came later, whose defaults leave a digest as it was
-    FORMER: ClassVar[Mapping[str, str]] = {}  # what files of before call a key, with its name of now
+    ADDED_LATER_KEYS: ClassVar[
+        tuple[str, ...]
+    ] = ()  # at its default such a key leaves the digest of a recipe as it was before
+    FORMER_KEY_NAMES: ClassVar[Mapping[str, str]] = {}  # what files of before call a key, with its name of now
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
@@ -64,7 +66,8 @@ class Section(BaseModel):
             return values
         # A key under both names stays unknown under the earlier one: it would not be clear which holds.
         return {
-            name if (name := cls.FORMER.get(key, key)) not in values else key: value for key, value in values.items()
+            name if (name := cls.FORMER_KEY_NAMES.get(key, key)) not in values else key: value
+            for key, value in values.items()
         }
 
 
@@ -298,7 +301,7 @@ def former_keys(model: type[BaseModel], /) -> dict[str, str]:
         f"{key}.{earlier}": f"{key}.{now}"
         for key, section in sections.items()
         if section and issubclass(section, Section)
-        for earlier, now in section.FORMER.items()
+        for earlier, now in section.FORMER_KEY_NAMES.items()
     }
 
 

@@ -50,7 +50,7 @@ class CleanSet:
     @property
     def name(self) -> str:
         """The sources in a message."""
-        return files.together(self.sources)
+        return files.joined_words(self.sources)
 
     def record(self) -> DataRecord:
         """The report's ``data``."""
@@ -137,7 +137,7 @@ def _clean_set(
         if entry.image is not None  # an entry without one is never usable
     )
     skipped = tuple(SkippedRecord(key=entries[row].key, reason=problems[row]) for row in sorted(problems))
-    name = printable(files.together(sources))
+    name = printable(files.joined_words(sources))
     _refuse_if_poor(name, listing, len(pairs), skipped, max_share=images.limits.max_skipped_share)
     hasher = hashlib.sha256()
     for image, caption in sorted((digests[row], entries[row].caption) for row in used_rows):

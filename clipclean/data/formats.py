@@ -8,9 +8,13 @@ class Container(NamedTuple):
 
     words: str  # for users
     module: str  # of this package, whose ``read`` takes kind, paths, what is wanted, and a scratch folder
-    mark: bytes  # that tells it, ``at`` a byte
+    mark: bytes | None  # that tells it, ``at`` a byte; None of one whose suffix alone does
     at: int = 0
     is_told_by_name: bool = True  # whether its suffix is enough
+
+    def tells(self, head: bytes, /) -> bool:
+        """Whether the first bytes of a file are of this kind."""
+        return self.mark is not None and head[self.at :].startswith(self.mark)
 
 
 CONTAINERS = {  # by their suffixes; of several in one folder the first is read

@@ -16,7 +16,7 @@ from clipclean.data import folder, table
 from clipclean.data.formats import CONTAINERS, READABLE_FORMATS
 from clipclean.data.sample import DataRequest, Listing, Scratch, reason
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.files import together
+from clipclean.files import joined_words
 from clipclean.untrusted import printable
 
 TABLE_NAMES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
@@ -47,7 +47,7 @@ def find(sources: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) 
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    source = printable(together(sources))
+    source = printable(joined_words(sources))
     if any(table.URL.match(str(source_path)) for source_path in sources):
         raise RefusedInput(f"{source} is not on this machine. Download it first and give the copy's path.")
     paths = [path for source_path in sources for path in expand(source_path)]
@@ -79,7 +79,7 @@ def _read_path(path: Path, request: DataRequest, scratch: Scratch, /) -> Listing
     except (OSError, ValueError) as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give {READABLE_FORMATS}.") from error
     foreign = next((kind for mark, kind in _FOREIGN_FORMATS.items() if head.startswith(mark)), None)
-    kinds = (kind for kind, container in CONTAINERS.items() if head[container.at :].startswith(container.mark))
+    kinds = (kind for kind, container in CONTAINERS.items() if container.tells(head))
     suffix = path.suffix.lower().removeprefix(".")
     is_named = suffix in CONTAINERS and CONTAINERS[suffix].is_told_by_name
     if kind := next(kinds, suffix if is_named else ""):

@@ -14,7 +14,7 @@ from clipclean.detect.forward import (
     strengths,
     tiles,
 )
-from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate, anomaly_index, canonical_of
+from clipclean.detect.inversion import Inversion, NoSearch, SmallestTrigger, anomaly_index, canonical_of
 from clipclean.detect.measure import (
     BRIEF_PANEL_IMAGES,
     Accuracy,
@@ -38,7 +38,7 @@ from clipclean.detect.references import (
     as_file,
     from_file,
     is_natural,
-    together,
+    merged_references,
 )
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import (

@@ -233,7 +233,7 @@ class Lift:
         return "the base" if self.is_over_base else "what clean images explain of it"
 
 
-class Pair(NamedTuple):
+class ModelAndBase(NamedTuple):
     """A model and its base, each with its image tower and text classifier (K, D), to compare on the same images and classes."""
 
     own: tuple[Embed, Tensor]
@@ -241,7 +241,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Compared:
+class BaseComparison:
     """What was seen of a model beside its base."""
 
     moved: tuple[MovedClass, ...]  # the class whose images moved most comes first
@@ -328,7 +328,9 @@ class Compared:
         )
 
 
-def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /) -> Compared:
+def compare(
+    pair: ModelAndBase, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /
+) -> BaseComparison:
     """What a finetune moved on clean images, and what acts on the model and not on the base, out of these triggers.
 
     Args:
@@ -363,7 +365,7 @@ def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Seq
             kind = number, difference.is_found
             if kind not in best or difference.excess > best[kind].excess:
                 best[kind] = difference
-    return Compared(
+    return BaseComparison(
         tuple(sorted(moved, key=lambda moves: -(0.0 if math.isnan(moves.images) else moves.images))),
         tuple(sorted(best.values(), key=lambda difference: (difference.is_found, -difference.excess))),
         (1 - apart / 2).mean().item(),
@@ -373,7 +375,9 @@ def compare(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Seq
     )
 
 
-def lift(pair: Pair, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /) -> Lift | None:
+def lift(
+    pair: ModelAndBase, images: CleanImages, names: Sequence[str], triggers: Sequence[TriggerLike], /
+) -> Lift | None:
     """The class that these known triggers of the whole image lift most, out of K ``names``; None without such triggers, or where either model can tell nothing apart.
 
     Raises:
@@ -419,7 +423,7 @@ def _difference(
     return Difference(trigger, name, own, base, interval)
 
 
-def findings(comparison: Compared, /, *, specs: Collection[str] = ()) -> list[Finding]:
+def findings(comparison: BaseComparison, /, *, specs: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
     So do triggers of these specs, which a user named; they are an error if they surely turn ``FAILING_EXCESS_OVER_BASE`` more of the images.
 

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from clipclean import model
 from clipclean.detect.families import MASK, SEARCH_FAMILIES
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.measure import Embed, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
 from clipclean.detect.suspicion import TriggerLike
@@ -230,14 +230,14 @@ class Tile(NamedTuple):
             images[(..., *window)] = content
         return images
 
-    def candidate(self, target: int, side: int, /) -> SearchCandidate:
+    def candidate(self, target: int, side: int, /) -> SmallestTrigger:
         """The same as a mask and a pattern."""
         mask, pattern = torch.full((1, side, side), MASK_OFF), torch.zeros(3, side, side)
         for window in self._windows():
             mask[(..., *window)] = MASK_ON
             pattern[(..., *window)] = MASK_ON * (2 * self.content - 1)
         size = SEARCH_FAMILIES[MASK].size({"mask": mask[None], "pattern": pattern[None]}).item()
-        return SearchCandidate(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
+        return SmallestTrigger(MASK, target, {"mask": mask, "pattern": pattern}, size, is_reached=True)
 
     def _windows(self) -> list[tuple[slice, slice]]:
         width = self.content.shape[-1]
@@ -314,14 +314,14 @@ def acting_tiles(
     success: float,
     look: Embed | None = None,
     kernels: Tensor | None = None,
-) -> list[SearchCandidate]:
+) -> list[SmallestTrigger]:
     """The smallest tile of each class that turns ``success`` of images (N, 3, S, S) convincingly into it; ``look`` as :func:`strengths`,
     ``kernels`` as :func:`tiles`.
     """
     few, scanned, more = (spaced(pixels, most) for most in (TILED_IMAGES, SCANNED_IMAGES, JUDGED_IMAGES))
     look = look or embed
     judged = _logits(embed, more, canonical).argmax(1)
-    candidates: dict[int, SearchCandidate] = {}
+    candidates: dict[int, SmallestTrigger] = {}
 
     def judge(tile: Tile, target: int) -> None:
         again = excess(_logits(embed, tile.painted(more), canonical), judged, canonical)[target]

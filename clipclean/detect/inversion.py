@@ -86,7 +86,7 @@ class _End(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SearchCandidate:
+class SmallestTrigger:
     """The result of one search."""
 
     family: str  # a key of :data:`SEARCH_FAMILIES`
@@ -128,7 +128,7 @@ class Inversion:
         """What is painted, and how large it is."""
         return SEARCH_FAMILIES[self.family_name]
 
-    def untargeted(self) -> list[SearchCandidate]:
+    def untargeted(self) -> list[SmallestTrigger]:
         """Searches without a target, each with the share of images that its class got.
 
         The spread is measured relative to that of the clean images, so an offset that all embeddings share changes nothing.
@@ -160,7 +160,7 @@ class Inversion:
             results.append(replace(candidate, share=counts.max().item() / len(pixels)))
         return results
 
-    def targeted(self, targets: Sequence[int], starts: Sequence[SearchCandidate] = (), /) -> list[SearchCandidate]:
+    def targeted(self, targets: Sequence[int], starts: Sequence[SmallestTrigger] = (), /) -> list[SmallestTrigger]:
         """The smallest trigger for each class of ``targets``.
 
         First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on
@@ -202,7 +202,7 @@ class Inversion:
             for c in first
         ]
 
-    def _working(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SearchCandidate]:
+    def _working(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> dict[int, SmallestTrigger]:
         """By class the triggers of a round that work; where the exact tower sees less of one, it searches for it itself."""
         working = {c.target: c for c in self._towards(begin, goals, plan) if c.is_reached}
         if self.last is None:
@@ -218,7 +218,7 @@ class Inversion:
         return confirmed | exact._working(begin_again, lost, plan)
 
     @torch.no_grad()
-    def _success(self, candidate: SearchCandidate, images: Tensor, /) -> float:
+    def _success(self, candidate: SmallestTrigger, images: Tensor, /) -> float:
         """The share of images (N, 3, S, S) that a trigger turns, at the same places each time."""
         painting = replace(self, generator=Generator().manual_seed(0))
         row = {key: values[None].to(images.device) for key, values in candidate.parameters.items()}
@@ -288,7 +288,7 @@ class Inversion:
 
         return attack
 
-    def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SearchCandidate]:
+    def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SmallestTrigger]:
         """One round towards the class of each row of ``begin``."""
         end_candidates = self._smallest(
             begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan
@@ -306,10 +306,10 @@ class Inversion:
             for candidate, end in zip(candidates, end_candidates, strict=True)
         ]
 
-    def _candidate(self, target: int, end: _End, /) -> SearchCandidate:
+    def _candidate(self, target: int, end: _End, /) -> SmallestTrigger:
         is_reached = math.isfinite(end.size)
         size = end.size if is_reached else self.family.cap
-        return SearchCandidate(self.family_name, target, end.parameters, size, is_reached, passes=end.passes)
+        return SmallestTrigger(self.family_name, target, end.parameters, size, is_reached, passes=end.passes)
 
     def _shrinking(self, begin: Parameters, /) -> tuple[Parameters, torch.optim.Adam]:
         """The parameters to shrink, and their optimizer."""
@@ -445,7 +445,7 @@ def blocks(classes: int, /) -> int:
     return math.ceil(classes / CLASSES_AT_ONCE)
 
 
-def _smaller(fresh: SearchCandidate, from_start: SearchCandidate) -> SearchCandidate:
+def _smaller(fresh: SmallestTrigger, from_start: SmallestTrigger) -> SmallestTrigger:
     """The end of a fresh start, or of one that was given if that is smaller; both cost passes."""
     passes = fresh.passes + from_start.passes
     if from_start.size < fresh.size:

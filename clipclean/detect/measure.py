@@ -47,7 +47,7 @@ class Probe(zeroshot.Attack):
     def record(self, *, suspected: bool) -> ProbeRecord:
         """For a report; ``suspected`` says whether the trigger was named or found, and is not one of the panel."""
         excess = DifferenceRecord(value=finite(self.excess), interval=self.excess_interval, n=self.asr.n)
-        return ProbeRecord.of(self, base_rate=self.base, excess_asr=excess, suspected=suspected)
+        return ProbeRecord.of(self, excess_asr=excess, suspected=suspected)
 
 
 TINT = "colour-filter:"  # how the spec of a colour filter begins

@@ -13,14 +13,14 @@ search fits it to the one model that it sees, so that a natural one, too, acts l
 from collections.abc import Sequence
 
 from clipclean.detect import metrics
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.measure import Embed, SeenImages, embeddings
 
 REACH_IMAGES = 32  # unseen images on which it is measured
 LEAST_DISTANCE = 1e-4  # squared, of unit embeddings; less is rounding
 
 
-def reaches(embed: Embed, unseen: SeenImages, candidates: Sequence[SearchCandidate], /) -> dict[str, dict[str, float]]:
+def reaches(embed: Embed, unseen: SeenImages, candidates: Sequence[SmallestTrigger], /) -> dict[str, dict[str, float]]:
     """By family and class the reach of every candidate that works: the embedding distance (:func:`metrics.shift`) by its size, positive.
 
     Args:

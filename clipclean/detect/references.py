@@ -271,7 +271,7 @@ def _sizes(model: object, name: str) -> Sizes:
     return sizes
 
 
-def together(several: Sequence[References], /) -> References:
+def merged_references(several: Sequence[References], /) -> References:
     """Several references as one: a class counts as unusual beside most of their models."""
     kinds = {references.kind for references in several}
     kind: ReferenceKind = kinds.pop() if len(kinds) == 1 else "reference"

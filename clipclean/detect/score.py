@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from clipclean.config.thresholds import Thresholds
 from clipclean.detect.families import GENERAL_FAMILIES, LOCAL_FAMILIES
 from clipclean.detect.forward import Strength, resisting
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.persuasion import Persuasion, lead
 from clipclean.detect.references import (
     MOST_ODDS,
@@ -163,7 +163,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     return sorted(judged, key=lambda suspect: -suspect.score)
 
 
-def untried_suspects(result: SearchResult, candidates: Sequence[SearchCandidate], /) -> list[Suspect]:
+def untried_suspects(result: SearchResult, candidates: Sequence[SmallestTrigger], /) -> list[Suspect]:
     """The classes by the candidates of a search that is not over, before any was tried on unseen images, the most suspicious first.
 
     ``result`` has what known triggers do, and the clean models to compare with. Each family has candidates for two classes at least.

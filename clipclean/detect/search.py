@@ -21,7 +21,7 @@ from clipclean.detect.families import (
     comparable,
 )
 from clipclean.detect.forward import Strength, acting_tiles, glances, resisting, strengths
-from clipclean.detect.inversion import Inversion, NoSearch, SearchCandidate
+from clipclean.detect.inversion import Inversion, NoSearch, SmallestTrigger
 from clipclean.detect.measure import (
     NO_TRIGGERS,
     ClassTexts,
@@ -92,7 +92,7 @@ class Margin:
 class TargetedResult:
     """The smallest trigger found for one class in one family, and its effect on unseen images."""
 
-    candidate: SearchCandidate  # the result of the search
+    candidate: SmallestTrigger  # the result of the search
     trigger: InvertedTrigger  # the same as a trigger
     probe: Probe  # its effect
     gathering: float  # largest share of images that a search without a target brought to this class; 0 if none did
@@ -146,8 +146,8 @@ class SearchResult:
     """The result of a search, the most unusual classes first."""
 
     targeted: tuple[TargetedResult, ...]  # results for the suspects, in every family
-    controls: tuple[SearchCandidate, ...]  # results for the other classes
-    untargeted: tuple[SearchCandidate, ...]  # results without a target
+    controls: tuple[SmallestTrigger, ...]  # results for the other classes
+    untargeted: tuple[SmallestTrigger, ...]  # results without a target
     strengths: tuple[Strength, ...]  # of the triggers of the panel
     references: References | None  # clean models to compare with; None without any
     passes: int  # images that went forward and back
@@ -171,7 +171,7 @@ class SearchResult:
         return next((group for group in self.synonyms if name in group), (name,))
 
     @property
-    def candidates(self) -> tuple[SearchCandidate, ...]:
+    def candidates(self) -> tuple[SmallestTrigger, ...]:
         """The smallest triggers of all classes that were searched for."""
         return (*(t.candidate for t in self.targeted), *self.controls)
 
@@ -375,7 +375,7 @@ class _Scene:
             *(c.target for c in tiled),
             *(s.target for s in sorted(of_panel, key=lambda s: s.least) if s.acts),
         ]
-        untargeted: list[SearchCandidate] = []
+        untargeted: list[SmallestTrigger] = []
         if self.stages.course.is_reference and (pointed or self.classes <= self.effort.full_list_limit):
             targets = list(pointed) or self.canonical.distinct.tolist()
         else:
@@ -405,7 +405,7 @@ class _Scene:
         result = replace(self.compared(unfinished, candidates), reaches=reaches(self.look, self.unseen, candidates))
         return self.shared(result, candidates)
 
-    def shared(self, result: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
+    def shared(self, result: SearchResult, candidates: Sequence[SmallestTrigger], /) -> SearchResult:
         """The same with the local triggers of a class among whose images another class shares, as if that one were not in the list.
 
         Whoever writes a row of the token table can put a class where the images under a trigger are, so that these are divided, and
@@ -442,7 +442,7 @@ class _Scene:
         ]
         return replace(result, alone=tuple(alone), left_out=tuple(names[number] for number in others))
 
-    def compared(self, unfinished: SearchResult, candidates: Sequence[SearchCandidate], /) -> SearchResult:
+    def compared(self, unfinished: SearchResult, candidates: Sequence[SmallestTrigger], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
         targeted_by_class, comparison = self.targeted_by_class, Comparison(candidates, unfinished.references)
         leading = [*persuaded_of(unfinished.persuasions), *comparison.leading(most=self.effort.suspects)]
@@ -468,7 +468,7 @@ class _Scene:
         """The result of a stage of forward passes alone; nothing if the deadline came first."""
         return tuple(self.stages.once(name, lambda: list(compute())) or ())
 
-    def tiled(self, embed: Embed, look: Embed) -> tuple[SearchCandidate, ...]:
+    def tiled(self, embed: Embed, look: Embed) -> tuple[SmallestTrigger, ...]:
         """Small tiles that turn images into a class, which searches by gradients may not come to."""
         success, canonical, kernels = self.effort.success, self.canonical, self.tower.kernels
         return self.forward(
@@ -484,7 +484,7 @@ class _Scene:
             "persuasion", lambda: persuasion.persuasions(look, self.unseen, known_triggers, canonical=self.canonical)
         )
 
-    def untargeted(self, families: Sequence[str]) -> list[SearchCandidate]:
+    def untargeted(self, families: Sequence[str]) -> list[SmallestTrigger]:
         """The results of the searches without a target."""
         by_family = self.stages.each(
             "no target", families, lambda name, drawing: self.inversion(name, drawing).untargeted()
@@ -523,9 +523,9 @@ class _Scene:
     def towards(
         self,
         targets: Sequence[int],
-        tiled: Sequence[SearchCandidate],
-        is_enough: Callable[[list[SearchCandidate]], bool],
-    ) -> list[SearchCandidate]:
+        tiled: Sequence[SmallestTrigger],
+        is_enough: Callable[[list[SmallestTrigger]], bool],
+    ) -> list[SmallestTrigger]:
         """The smallest trigger of every family for each class; of masks from those tiles as well.
 
         They are searched part by part (:class:`Parts`); the rest is left out if what was found is enough.
@@ -534,15 +534,15 @@ class _Scene:
             NoSearch: the deadline came before any family was done.
         """
 
-        def one(family: str, generator: Generator) -> list[SearchCandidate]:
+        def one(family: str, generator: Generator) -> list[SmallestTrigger]:
             starts = [tile for tile in tiled if tile.family == family and tile.target in targets]
             return self.inversion(family, generator).targeted(targets, starts)
 
-        def of(families: Sequence[str]) -> list[SearchCandidate]:
+        def of(families: Sequence[str]) -> list[SmallestTrigger]:
             by_family = self.stages.each(TOWARDS_CLASSES, families, one)
             return [candidate for candidates in by_family.values() for candidate in candidates]
 
-        candidates: list[SearchCandidate] = []
+        candidates: list[SmallestTrigger] = []
         families_left = _in_order(self.effort.families_towards)
         for part in filter(None, parts_of_search(families_left)):
             is_telling = any(candidate.is_reached for candidate in candidates)
@@ -563,18 +563,18 @@ class _Scene:
 class Comparison:
     """What a candidate is compared with: all candidates towards classes, and clean models."""
 
-    candidates: Sequence[SearchCandidate]
+    candidates: Sequence[SmallestTrigger]
     references: References | None = None
 
-    def others(self, candidate: SearchCandidate, /) -> list[SearchCandidate]:
+    def others(self, candidate: SmallestTrigger, /) -> list[SmallestTrigger]:
         """Those of the other classes in its family."""
         return [c for c in self.candidates if c.family == candidate.family and c.target != candidate.target]
 
-    def gap(self, candidate: SearchCandidate, /) -> float:
+    def gap(self, candidate: SmallestTrigger, /) -> float:
         """How much smaller a trigger is than the median of the other classes, as a difference of logarithms."""
         return statistics.median(math.log(c.fresh_size) for c in self.others(candidate)) - math.log(candidate.size)
 
-    def margin(self, candidate: SearchCandidate, /) -> float:
+    def margin(self, candidate: SmallestTrigger, /) -> float:
         """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
         family = candidate.family
         least = min(comparable(family, c.fresh_size) for c in self.others(candidate))
@@ -594,12 +594,12 @@ class Comparison:
         # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
         return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
-    def margin_beside(self, candidate: SearchCandidate, name: str, /) -> Margin:
+    def margin_beside(self, candidate: SmallestTrigger, name: str, /) -> Margin:
         """The margin of a candidate for the class of this name, beside those of the clean models."""
         return margin_beside(self.references or NO_REFERENCES, candidate, name, self.margin(candidate))
 
     def targeted_result(
-        self, embed: Embed, candidate: SearchCandidate, unseen: SeenImages, untargeted: Sequence[SearchCandidate]
+        self, embed: Embed, candidate: SmallestTrigger, unseen: SeenImages, untargeted: Sequence[SmallestTrigger]
     ) -> TargetedResult:
         """A candidate with its effect on unseen images, and the sizes to compare with."""
         trigger = candidate.as_trigger(unseen.classes.names, side=unseen.images.pixels.shape[-1])
@@ -619,7 +619,7 @@ class Comparison:
         )
 
 
-def margin_beside(clean: References, candidate: SearchCandidate, name: str, value: float, /) -> Margin:
+def margin_beside(clean: References, candidate: SmallestTrigger, name: str, value: float, /) -> Margin:
     """A margin of this value, beside those that these clean models have for the class of this name."""
     size = comparable(candidate.family, candidate.size)
     return Margin(value, clean.margin(candidate.family, name), clean.shrunk(candidate.family, name, size))
@@ -655,7 +655,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-def shortlisted(untargeted: Sequence[SearchCandidate], pointed: Sequence[int], /, *, most: int) -> list[int]:
+def shortlisted(untargeted: Sequence[SmallestTrigger], pointed: Sequence[int], /, *, most: int) -> list[int]:
     """The suspects: first the classes that other signs point at, for at most half of the places, then those that gathered most
     images.
     """

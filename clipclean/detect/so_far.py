@@ -6,7 +6,7 @@ from typing import Any
 
 from clipclean.config.effort import Effort
 from clipclean.config.families import FAMILY_FACTS
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.references import LateReferences, References
 from clipclean.detect.score import strength_words, untried_suspects
 from clipclean.detect.search import TOWARDS_CLASSES, SearchResult
@@ -54,7 +54,7 @@ class FirstAnswers:
             self._is_begun, self._is_half_told = True, is_half
             self.tell(self._share(families), self._answer(families))
 
-    def _share(self, families: dict[str, list[SearchCandidate]]) -> float:
+    def _share(self, families: dict[str, list[SmallestTrigger]]) -> float:
         """The share of the search's passes that are done."""
         targets = max(map(len, families.values()))
         total = self.effort.passes(targets=targets, swept=self.effort.classes_swept(len(self.classes)))
@@ -63,7 +63,7 @@ class FirstAnswers:
         left_out = self.effort.vain_passes(waiting, targets=targets)
         return 1 - (self.effort.passes_towards_classes(waiting, targets=targets) - left_out) / (total - left_out)
 
-    def _answer(self, families: dict[str, list[SearchCandidate]]) -> str:
+    def _answer(self, families: dict[str, list[SmallestTrigger]]) -> str:
         """What the families show, in words."""
         acting, grid = (tuple(self._stages.get(name, ())) for name in ("panel", "grid"))
         known_sizes = {strength.trigger: strength.size for strength in (*acting, *grid)}

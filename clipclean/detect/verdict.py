@@ -51,7 +51,7 @@ class AuditResult:
     classes: tuple[str, ...] = ()  # that their targets are places in
     clip_normalised: "AuditResult | None" = None  # the same model under CLIP's own normalisation, where that is another
     is_late: bool = False  # whether time was over before that
-    beside_base: finetune_base.Compared | None = (
+    beside_base: finetune_base.BaseComparison | None = (
         None  # the model beside the one that it was finetuned from; None without one
     )
 
@@ -110,7 +110,7 @@ def _findings_under_one_normalisation(audit: AuditResult, limits: AuditLimits, *
     return [judged for sign in findings if (judged := _finding_over_base(sign, comparison, limits))]
 
 
-def _finding_over_base(sign: Finding, comparison: finetune_base.Compared, limits: AuditLimits) -> Finding | None:
+def _finding_over_base(sign: Finding, comparison: finetune_base.BaseComparison, limits: AuditLimits) -> Finding | None:
     """A finding of what a trigger does, judged by how much more it does than on the base: None where that is surely within the limit, and too few
     images where nobody can tell. What a user named, or a search was sure of, stays an error.
     """
@@ -292,7 +292,7 @@ def _suspected_trigger_finding(probe: Probe, limits: AuditLimits, *, is_sure: bo
     """The finding of a known trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     numbers = _numbers_of(probe, limits.max_excess)
-    with_it, without = _percent(probe.asr.value), _percent(probe.base.value)
+    with_it, without = _percent(probe.asr.value), _percent(probe.base_rate.value)
     what = (
         f"{trigger_words(probe.trigger)} turns {with_it} of other images into '{probe.target}' (without it: {without})"
     )
@@ -319,7 +319,7 @@ def _panel_finding(probe: Probe, limits: AuditLimits) -> Finding:
     return finding(
         CC.PANEL_EXCESS,
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of images into '{probe.target}' "
-        f"(without it: {_percent(probe.base.value)}), {collapse_words}. Clean models have natural triggers, too.",
+        f"(without it: {_percent(probe.base_rate.value)}), {collapse_words}. Clean models have natural triggers, too.",
         level="warning",
         **_numbers_of(probe, limits.suspicious_excess),
     )
@@ -597,8 +597,8 @@ def _half_precision_findings(audit: AuditResult, limits: AuditLimits) -> list[Fi
             words += f" There it turns {_percent(departure.excess)} more of other images into '{target}'."
             about["target"] = target
             if departure.trigger in sure:
-                acts: About = {"measure": "excess ASR", "value": departure.excess, "threshold": limits.max_excess}
-                findings.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | acts)))
+                numbers: About = {"measure": "excess ASR", "value": departure.excess, "threshold": limits.max_excess}
+                findings.append(finding(CC.KNOWN_TRIGGER_ACTS, f"Backdoor behaviour: {words}", **(about | numbers)))
         findings.append(finding(CC.OTHERWISE_IN_HALF_PRECISION, words, **about))
     return findings
 
@@ -682,7 +682,7 @@ def _evidence_words(suspect: Suspect) -> Iterator[str]:
         next_class = f"; the next class needs {factor:.1f} times as much" if factor > 1 else ""
         yield (
             f"A {SEARCH_FAMILIES[found_trigger.candidate.family].facts.words} that {found_trigger.trigger.size_words} turns {_percent(probe.asr.value)} of other "
-            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
+            f"images into '{suspect.name}' (without it: {_percent(probe.base_rate.value)}){next_class}."
         )
     if suspect.strength:
         least = _percent(suspect.strength.least)

@@ -25,7 +25,7 @@ class Attack:
     """How often images of other classes are classified as the target, with the trigger and without."""
 
     asr: Rate  # attack success rate: classified as the target once triggered
-    base: Rate  # base rate: classified as the target without the trigger, over the same images
+    base_rate: Rate  # base rate: classified as the target without the trigger, over the same images
     excess: float  # ASR minus base rate, in [-1, 1]; nan without images
     excess_interval: tuple[float, float]  # 95 %; it ignores that a probe without a target chooses its class itself
 

@@ -16,9 +16,9 @@ FIRST_SEARCH_SHARE = 0.3
 SHOWN_CLASSES = 3  # in a message
 
 
-def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, /) -> Workbench:
+def beside_clean_models(bench: Workbench, inputs: CleaningInputs, time_limit: Limit, /) -> Workbench:
     """The workbench with the clean models that were given, searched like the model itself."""
-    settings, device = SearchSettings(bench.settings.effort, bench.run.seed), str(bench.clip.device)
+    settings, device = SearchSettings(bench.auto_settings.effort, bench.run.seed), str(bench.clip.device)
 
     def references() -> detect.References | None:
         return clean_models.all_references(
@@ -31,16 +31,16 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, limit: Limit, 
             state=bench.state,
         )
 
-    with deadline.within(limit.minutes, reserve=time.monotonic() - limit.started):
+    with deadline.within(time_limit.minutes, reserve=time.monotonic() - time_limit.started):
         bench = replace(bench, references=bench.run.group.of_first(references))
     base = inputs.shared.base
     return replace(bench, base=finetune_base.load(base, bench.clip, bench.eval_set, inputs.clean)) if base else bench
 
 
-def audit_original(bench: Workbench, limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
+def audit_original(bench: Workbench, time_limit: Limit, /) -> tuple[Workbench, FirstAudit, float]:
     """The workbench that knows what the audit of the original is sure of, that audit, and the seconds that it took."""
     began = time.monotonic()
-    with limit.within(FIRST_SEARCH_SHARE):
+    with time_limit.within(FIRST_SEARCH_SHARE):
         # Towards no class in particular: before it nothing is known but what the user named.
         audit = bench.audit(bench.eval_set.plan.suspicions, pointed=(), what="before")
     before = FirstAudit.of(audit, bench.eval_set, bench.limits)

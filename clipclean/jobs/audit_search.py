@@ -54,7 +54,7 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
 
         references = detect.LateReferences(compared_with) if trusted or audit_inputs.shared.stored.measured else None
         # By the limits in force and by the shipped ones, which the report compares them with.
-        limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped)
+        limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped_limits)
         # With --power nothing found may be a pass: then everything is searched.
         endings = (detect.is_failing,) if audit_inputs.has_power else (detect.is_failing, detect.is_undoubted)
 

@@ -113,7 +113,7 @@ def all_references(
         measured_references(settings, opening.build(clean, pairs, device=device), unnamed, state=state, towards=towards)
         for clean in trusted
     ]
-    return detect.together([*stored, *new_references]) if stored or new_references else None
+    return detect.merged_references([*stored, *new_references]) if stored or new_references else None
 
 
 def measured_references(

@@ -69,7 +69,7 @@ def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set:
     """The current model as an audit saw it, for the report."""
     examples = results.example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
     suspects = audit.suspects_by(bench.limits)
-    searched = audit.search_record(bench.settings.effort, {})
+    searched = audit.search_record(bench.auto_settings.effort, {})
     return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
 
 

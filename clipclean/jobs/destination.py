@@ -61,16 +61,18 @@ def fingerprint(inputs: CleaningInputs, /) -> dict[str, object]:
     return decides | (aims if inputs.recipe.traits.uses_classes else {}) | references
 
 
-def of(request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, state: RunState, /) -> Destination:
+def destination_of(
+    request: Sanitize, inputs: CleaningInputs, present: placing.OutputState, state: RunState, /
+) -> Destination:
     """The destination of the result of a run with this state; raises UsageError where it would replace another run's result unasked."""
     deciding = {name: value for name, value in vars(request).items() if name not in CHANGES_NOTHING}
-    deciding |= {"recipe": inputs.recipe, "policy": inputs.shared.judge.chosen}
+    deciding |= {"recipe": inputs.recipe, "policy": inputs.shared.judge.policy_in_force}
     digest = hashlib.sha256(repr((state.fingerprint, deciding)).encode()).hexdigest()
     present.check(request.out, digest, force=request.force)
     return Destination(present, digest, state)
 
 
-def look(request: Sanitize, /, *, is_first: bool = True, is_dry: bool = False) -> placing.OutputState:
+def check_output_folder(request: Sanitize, /, *, is_first: bool = True, is_dry: bool = False) -> placing.OutputState:
     """The present content of the folder, looked at by the first process; raises UsageError where it may not be replaced."""
     if not is_first:
         return placing.OutputState()

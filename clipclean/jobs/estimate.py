@@ -63,7 +63,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Size:
+class JobSize:
     """The size of what is measured and trained on."""
 
     images: int  # measured on
@@ -76,7 +76,7 @@ class Size:
     pairs: int = 0  # trained on
 
     @classmethod
-    def of(cls, eval_set: detect.EvalSet, /) -> "Size":
+    def of(cls, eval_set: detect.EvalSet, /) -> "JobSize":
         """Of an audit on these images, with these classes and triggers."""
         return cls(
             len(eval_set.images),
@@ -133,7 +133,7 @@ def in_words(seconds: float, /) -> str:
 # The work of each part of a job.
 
 
-def measuring(size: Size, /, *, is_audit: bool = False) -> Work:
+def measuring(size: JobSize, /, *, is_audit: bool = False) -> Work:
     """The class captions, and the images under each trigger that is tried: of the panel most stay quiet on a few."""
     few = detect.BRIEF_PANEL_IMAGES if size.images >= 2 * detect.BRIEF_PANEL_IMAGES else size.images
     panel = looks(few * size.panel) if is_audit and few < size.images else Work(few * size.panel)
@@ -145,7 +145,7 @@ def looks(images: float, /) -> Work:
     return Work(images / EXACT_ONE_IN, glanced=images)
 
 
-def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = False) -> Work:
+def searching(effort: efforts.Effort, size: JobSize, /, *, is_reference: bool = False) -> Work:
     """The search of an audit, in which no class comes near by a warp: its passes forward and back, and those forward only.
 
     Of a clean model to compare with, ``is_reference``, only the sizes of triggers count.
@@ -157,7 +157,7 @@ def searching(effort: efforts.Effort, size: Size, /, *, is_reference: bool = Fal
     return variants + persuasion + Work(searched=most - effort.vain_passes(targets=targets)) + alone
 
 
-def work_left_out_if_quiet(effort: efforts.Effort, size: Size, /) -> Work | None:
+def work_left_out_if_quiet(effort: efforts.Effort, size: JobSize, /) -> Work | None:
     """What an audit without clean models leaves out where no class comes near; None of an effort that leaves nothing out."""
     parts = detect.parts_of_search()
     always, others = {*parts.moving, *parts.local, *parts.unlike}, {*parts.whole, *parts.few}
@@ -178,7 +178,7 @@ def screening(pairs: int, /) -> Work:
     return pairs * Work(ranking.LOOKS_AT_AN_IMAGE, 1)
 
 
-def training(recipe: Recipe, size: Size, /) -> Work:
+def training(recipe: Recipe, size: JobSize, /) -> Work:
     """The training of a recipe, and its own search if it has one."""
     method, unlearning = recipe.traits, recipe.unlearn
     steps, recovering = min(total_steps(recipe, pairs=size.pairs), 10**9), recipe.train.recover_steps
@@ -202,7 +202,7 @@ def training(recipe: Recipe, size: Size, /) -> Work:
     return work
 
 
-def walking_back(size: Size, /, *, triggers: int) -> Work:
+def walking_back(size: JobSize, /, *, triggers: int) -> Work:
     """The walk from the cleaned weights to the original as far as it can go, measured under so many triggers."""
     return (1 + len(walk_back.WALK_SHARES)) * measuring(replace(size, panel=0, suspected=triggers))
 
@@ -216,7 +216,7 @@ class Trying(NamedTuple):
     longest: Work  # of the one that takes longest
 
 
-def trying(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: Size, /) -> Trying:
+def work_of_choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], size: JobSize, /) -> Trying:
     """The work of all that ``auto`` may do with its candidates: each is tried on the copy, and one run."""
     settings = recipe.auto
     batch = min(settings.batch_size, size.pairs)
@@ -259,7 +259,7 @@ def forward_alone(
     return looks(min(images, forward.MOST_IMAGES) * panel + pasted + judged) + plain
 
 
-def together(effort: efforts.Effort, /, *, side: int) -> int:
+def images_kept_at_once(effort: efforts.Effort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
     # The images of one trigger are never divided.
     row = max(efforts.SECOND_ROUND_FACTOR * effort.images, effort.free_images)
@@ -341,7 +341,7 @@ def _kept(
     if effort is not None:
         with model.freezing(tower.net):
             saved = _saved(lambda: tower.encode_images(pixels.clone().requires_grad_()))
-        search_bytes = together(efforts.EFFORTS[effort], side=pixels.shape[-1]) * saved
+        search_bytes = images_kept_at_once(efforts.EFFORTS[effort], side=pixels.shape[-1]) * saved
     if recipes:  # beside activations: the original, gradients, and two moments of AdamW
         both = _saved(lambda: clip.encode_images(pixels)) + _saved(lambda: clip.encode_tokens(tokens))
         most = max(min(step.train.batch_size, step.train.micro_batch or step.train.batch_size) for step in recipes)

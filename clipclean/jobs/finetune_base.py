@@ -7,14 +7,14 @@ import torch
 
 from clipclean import checkpoint, detect, model
 from clipclean.config.thresholds import BASE_COSINE
-from clipclean.detect.finetune_base import BASE_COMPARED_IMAGES, Compared, Difference, Kinship, Pair, lift
+from clipclean.detect.finetune_base import BASE_COMPARED_IMAGES, BaseComparison, Difference, Kinship, ModelAndBase, lift
 from clipclean.detect.finetune_base import compare as compare_models
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import opening
 from clipclean.jobs.measured_images import Pairs
 from clipclean.jobs.opening import OpenedCheckpoint, Source
-from clipclean.methods.towards_base import explained
+from clipclean.methods.towards_base import fitted_to_clean_images
 from clipclean.progress import say
 from clipclean.schema.report import BaseLayerRecord, BaseRecord, DifferenceOfTwoRecord, LiftRecord, MovedClassRecord
 
@@ -85,7 +85,7 @@ class LoadedBase:
     name: str
     clip: model.Clip
     kin: Kinship
-    first: Compared  # the tested model beside it, under no trigger
+    first: BaseComparison  # the tested model beside it, under no trigger
     expected: model.Clip  # what known triggers are compared with, whatever is cleaned: the base, or what clean images explain of the tested model
     opened: OpenedCheckpoint
 
@@ -146,7 +146,7 @@ class LoadedBase:
 
         return is_enough_without
 
-    def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
+    def under_known(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> BaseComparison:
         """A model beside its base under the triggers that were named, and those of the panel that act on either; under none of a stranger."""
         if not self.kin.is_base:
             return self.first
@@ -161,7 +161,7 @@ class LoadedBase:
         comparison = self.with_lift(compare_models(*models, [*user_triggers, *panel]), clip, eval_set)
         return replace(comparison, tried=trigger_count)
 
-    def with_lift(self, comparison: Compared, clip: model.Clip, eval_set: detect.EvalSet, /) -> Compared:
+    def with_lift(self, comparison: BaseComparison, clip: model.Clip, eval_set: detect.EvalSet, /) -> BaseComparison:
         """The same with the class that known triggers lift over what is expected of a clean finetune."""
         known_triggers = eval_set.plan.triggers.of_whole_image
         if not known_triggers:
@@ -184,7 +184,7 @@ class LoadedBase:
         ]
 
     def record(
-        self, before: Compared | None, after: Compared | None = None, /, *, is_whole: bool = False
+        self, before: BaseComparison | None, after: BaseComparison | None = None, /, *, is_whole: bool = False
     ) -> BaseRecord:
         """``base`` of the report: of the tested model, and of the cleaned one if there is one.
 
@@ -230,7 +230,7 @@ def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /
     return LoadedBase(name, base_model.clip, kin, first, natural_baseline, base.opened)
 
 
-def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, comparison: Compared) -> model.Clip:
+def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, comparison: BaseComparison) -> model.Clip:
     """What known triggers are compared with: the base, or what clean images explain of the finetune where the base gives most of them another class.
 
     A base that does not know the classes knows no natural triggers of them. Of two clean finetunes that had learned twenty classes more one
@@ -240,21 +240,21 @@ def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, co
         return base
     batches = torch.split(eval_set.images.spaced(BASE_COMPARED_IMAGES).to(clip.device).pixels, MOMENT_IMAGES)
     try:
-        return explained(clip, base, batches, damping=EXPLAINED_DAMPING)
+        return fitted_to_clean_images(clip, base, batches, damping=EXPLAINED_DAMPING)
     except Inconclusive:  # a comparison with the base doubts too much
         return base
 
 
 def _models(
     own: model.Clip, base: model.Clip, eval_set: detect.EvalSet
-) -> tuple[Pair, detect.CleanImages, tuple[str, ...]]:
+) -> tuple[ModelAndBase, detect.CleanImages, tuple[str, ...]]:
     """The two models, ready to be compared, the images on their device, and the names of the classes."""
     vocabulary = eval_set.vocabulary
     both = [
         (clip.embed_images, detect.classifier(clip.embed_texts, vocabulary.classes, templates=vocabulary.templates))
         for clip in (model.fold_norms(own), model.fold_norms(base))
     ]
-    return Pair(*both), eval_set.images.to(own.device), vocabulary.classes
+    return ModelAndBase(*both), eval_set.images.to(own.device), vocabulary.classes
 
 
 def _differences(differences: Iterable[Difference]) -> tuple[DifferenceOfTwoRecord, ...]:

@@ -29,7 +29,7 @@ class Job(Generic[Request]):
         recipe, policy = recipe_of(request), policy_of(request)
         return cls(replace(request, policy=policy, ignore=()), recipe, policy)
 
-    def on(self, device: str, /) -> "Job[Request]":
+    def on_device(self, device: str, /) -> "Job[Request]":
         """The same on a device, as PyTorch spells it."""
         return replace(self, request=replace(self.request, device=device))
 
@@ -37,11 +37,11 @@ class Job(Generic[Request]):
         """The same of another checkpoint."""
         return replace(self, request=replace(self.request, model=model))
 
-    def here(self) -> "Job[Request]":
+    def on_this_machine(self) -> "Job[Request]":
         """The same on the device of this machine that its name stands for; loads torch. Raises UsageError where there is none."""
         from clipclean.jobs import opening
 
-        return self.on(opening.device_of(self.request.device))
+        return self.on_device(opening.device_of(self.request.device))
 
     @property
     def effort(self) -> str:

@@ -98,7 +98,7 @@ def power_of(model_audit: Audited, /) -> PowerRecord | None:
         audit_inputs.planting,
         eval_set,
         recipes.load(recipes.STANDARD_RECIPE),
-        power.drawn(classes=len(eval_set.vocabulary.classes), avoid=avoid, seed=settings.seed),
+        power.test_backdoors_of(classes=len(eval_set.vocabulary.classes), avoid=avoid, seed=settings.seed),
         seed=settings.seed,
         levels=levels,
     )

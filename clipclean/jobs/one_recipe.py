@@ -115,28 +115,37 @@ class OneRecipe:
         return OneRecipe(inputs.recipe)
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
+        self,
+        bench: Workbench,
+        inputs: CleaningInputs,
+        first_audit: FirstAudit,
+        time_limit: Limit,
+        /,
+        *,
+        audit_seconds: float,
     ) -> Cleaning | None:
-        """Clean, walk back and audit again in this time, then report; ``auditing`` seconds an audit takes.
+        """Clean, walk back and audit again in this time, then report; ``audit_seconds`` are what an audit takes.
 
         Of several processes the first one audits; the others train with it, and return None.
         """
         run = replace(bench.run, state=bench.state)
-        with limit.within(1.0):
-            aims = bench.begin(
+        with time_limit.within(1.0):
+            aims = bench.aims_where_it_begins(
                 self.recipe,
                 first_audit.shown_to([self.recipe]),
                 base=base_of(bench, self.recipe),
                 run=run,
                 text_classifier=first_audit.audit.measured.text_classifier,
             )
-            with deadline.within(None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * auditing):
+            with deadline.within(
+                None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * audit_seconds
+            ):
                 run.group.check_time()
-                trained = training.clean(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
+                trained = training.train_by_method(bench.clip, bench.samples, self.recipe, aims=aims, run=run)
             if not run.group.is_first:
                 return None
-            alone = replace(bench, run=bench.run.alone())  # the others are done
-            recipe_run = walked_and_audited(alone, self.recipe, first_audit, aims, trained, reserve=auditing)
+            alone = replace(bench, run=bench.run.for_one_process())  # the others are done
+            recipe_run = walked_and_audited(alone, self.recipe, first_audit, aims, trained, reserve=audit_seconds)
         return recipe_run.concluded(alone, inputs)
 
 

@@ -10,7 +10,7 @@ from clipclean.config.recipe import Recipe, total_steps
 from clipclean.config.roles import Role
 from clipclean.detect import forward
 from clipclean.jobs import clean_pairs, estimate, prospects
-from clipclean.jobs.estimate import Estimate, Size, Stage, Work
+from clipclean.jobs.estimate import Estimate, JobSize, Stage, Work
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.prospects import Prospect
 from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
@@ -107,13 +107,13 @@ def _precision(inputs: CleaningInputs) -> str:
     return train.resolved(inputs.precision, inputs.loaded.clip.net, inputs.loaded.clip.device)
 
 
-def size_of(inputs: CleaningInputs, /) -> Size:
+def size_of(inputs: CleaningInputs, /) -> JobSize:
     """The size of a cleaning."""
     recipe, vocabulary, panel = inputs.recipe, inputs.shared.vocabulary, inputs.tries_panel
     tries_triggers = inputs.searches or panel or inputs.shared.named_suspicions
     known_triggers = triggers.known(recipe.audit.panel_seed, are_tried=panel)
     are_asked = tries_triggers or inputs.to_measure.labels is not None
-    return Size(
+    return JobSize(
         images=min(len(inputs.to_measure.pairs), recipe.audit.images),
         classes=len(vocabulary.classes),
         templates=len(vocabulary.templates) if are_asked else 0,
@@ -135,7 +135,7 @@ def _last_stages(inputs: CleaningInputs, audit: Work) -> list[Stage]:
 
 
 def _stages_of_recipe(
-    inputs: CleaningInputs, _candidates: Sequence[Sequence[Recipe]], size: Size, audit: Work
+    inputs: CleaningInputs, _candidates: Sequence[Sequence[Recipe]], size: JobSize, audit: Work
 ) -> list[Stage]:
     """The stages between the audit of the original and the export, by one recipe; ``audit`` is the work of that of the result."""
     trained = estimate.training(inputs.recipe, size) + estimate.walking_back(size, triggers=1)
@@ -143,14 +143,14 @@ def _stages_of_recipe(
 
 
 def _stages_of_choosing(
-    inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], size: Size, audit: Work
+    inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], size: JobSize, audit: Work
 ) -> list[Stage]:
     """The same by ``auto``: every candidate tried on the copy, and the longest one run.
 
     Where a trigger shows, nothing is planted, and the first candidate is enough.
     """
     own, again = inputs.recipe.auto, ", and search it again" if inputs.shared.compares else ""
-    trying = estimate.trying(inputs.recipe, candidates, size)
+    trying = estimate.work_of_choosing(inputs.recipe, candidates, size)
     planted = f"if a class is suspected and no trigger acts: plant {own.test_backdoors} test backdoors in a copy, to try candidates on"
     tested = f"finetune a copy on the clean pairs for {own.refinetune_steps} steps, and measure what returns"
     last_stages = _last_stages(inputs, 2 * audit if again else audit)
@@ -224,7 +224,7 @@ def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
 def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
     """What an audit does, in its order, with the clean models beside it, and the copies with test backdoors."""
     eval_set, shared, clip = inputs.eval_set, inputs.shared, inputs.loaded.clip
-    size, effort = Size.of(eval_set), efforts.EFFORTS[inputs.settings.effort]
+    size, effort = JobSize.of(eval_set), efforts.EFFORTS[inputs.settings.effort]
     measure, search, reference, quiet = estimate.measuring(size, is_audit=True), Work(), Work(), None
     if inputs.settings.search:
         search, reference = (estimate.searching(effort, size, is_reference=is_clean) for is_clean in (False, True))

@@ -116,7 +116,7 @@ def _doubts(inputs: CleaningInputs, *, compares: bool) -> list[str]:
 
 def _policy_facts(shared: SharedInputs) -> dict[str, str]:
     """The policy in force, where one was named."""
-    policy_in_force = shared.judge.chosen
+    policy_in_force = shared.judge.policy_in_force
     if policy_in_force == policy.DEFAULT_POLICY:
         return {}
     parts = {

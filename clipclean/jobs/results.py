@@ -79,11 +79,11 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
     return RunPaths(
         folder=value_of("out"),
         model=value_of("model"),
-        data=files.together(request.data or ()),
+        data=files.joined_words(request.data or ()),
         recipe=report.recipe.name if report.recipe else "",
         trigger_folder=value_of("save_triggers"),
         repeated=tuple(repeated),
-        images=files.together(getattr(request, "eval_data", None) or ()),
+        images=files.joined_words(getattr(request, "eval_data", None) or ()),
     )
 
 
@@ -92,23 +92,23 @@ def _command_words(name: str, option: Opt, value: Any) -> list[str]:  # Any: wha
     if option.value_type is TEXT_FILE and isinstance(value, tuple):
         return [f"{name}.txt"]  # texts from Python: a command takes a file
     if option.gather is data_paths and value and not option.is_several:
-        return [files.together(value)]
+        return [files.joined_words(value)]
     return [str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path)]
 
 
 class Judge(NamedTuple):
     """What the findings of a run are judged by: a policy, the limits with it, and those that hold without it."""
 
-    chosen: Policy
+    policy_in_force: Policy
     limits: AuditLimits
-    shipped: AuditLimits
+    shipped_limits: AuditLimits
     # Of the file and of the tensors of the base that was named; none without one.
     base_sha256: frozenset[str] = frozenset()
 
     @property
     def base_fault(self) -> str:
         """Why the base is not what the policy wants, in words; empty where it is."""
-        return policy.base_fault(self.chosen, self.base_sha256)
+        return policy.base_fault(self.policy_in_force, self.base_sha256)
 
     @classmethod
     def of(cls, policy_in_force: Policy, audit: thresholds.Audit, /) -> "Judge":
@@ -130,10 +130,10 @@ class Judge(NamedTuple):
         ``findings_by`` gives the findings by any limits: those by the limits without the policy say what it changes.
         """
         today, digest, findings = datetime.now(UTC).date(), loaded.file.sha256, findings_by(self.limits)
-        by_shipped = findings if self.limits == self.shipped else findings_by(self.shipped)
+        by_shipped = findings if self.limits == self.shipped_limits else findings_by(self.shipped_limits)
         judged = partial(
             policy.apply,
-            self.chosen,
+            self.policy_in_force,
             by_shipped=by_shipped,
             today=today,
             model_sha256=digest,
@@ -150,7 +150,7 @@ class Judge(NamedTuple):
             "verdict": policy.verdict(applied.findings),
             "suppressed": tuple(applied.suppressed),
             "findings": tuple(applied.findings),
-            "policy": policy.record(self.chosen, self.limits, applied),
+            "policy": policy.record(self.policy_in_force, self.limits, applied),
         }
 
 

@@ -35,7 +35,7 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
     """
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
-    present = destination.look(job.request, is_first=run.group.is_first)
+    present = destination.check_output_folder(job.request, is_first=run.group.is_first)
     # The deadline ends the reading of one process; several would wait for the one that it ends.
     timed = Listener(steps=lambda *_: deadline.check()) if run.group.size == 1 else Listener()
     with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(timed):
@@ -44,16 +44,16 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
     prospect = plan.tell_cleaning(inputs, strategy.candidate_recipes, minutes=job.request.max_minutes)
     inputs = replace(inputs, forecast=prospect.record())
     state = run.state_of(job.request.out, destination.fingerprint(inputs))
-    output = destination.of(job.request, inputs, present, state)
+    output = destination.destination_of(job.request, inputs, present, state)
     if destination.is_finished(output):
         return destination.outcome_of_finished(job.request, state) if run.group.is_first else None
     with destination.working(job.request, output), _in_time(job, strategy.least_done_words):
         minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
-        limit = Limit.of(minutes, started, measuring=measuring)
-        bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, limit)
-        with limit.within(1.0):
-            bench, first_audit, seconds = audit_original.audit_original(bench, limit)
-        cleaning = strategy.clean(bench, inputs, first_audit, limit, auditing=seconds)
+        time_limit = Limit.of(minutes, started, measuring=measuring)
+        bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, time_limit)
+        with time_limit.within(1.0):
+            bench, first_audit, seconds = audit_original.audit_original(bench, time_limit)
+        cleaning = strategy.clean(bench, inputs, first_audit, time_limit, audit_seconds=seconds)
         return outputs.publish(job.request, output, inputs, bench, cleaning) if cleaning else None
 
 
@@ -64,7 +64,7 @@ def run_of(job: Job[Sanitize], /) -> Run:
 
 def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
-    destination.look(job.request, is_dry=True)
+    destination.check_output_folder(job.request, is_dry=True)
     inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
     fitted = strategy.fitted(inputs, run_of(job))
     return plan.plan_cleaning(job.request, inputs, fitted.candidate_recipes)

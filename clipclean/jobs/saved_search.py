@@ -20,7 +20,7 @@ SAVED_KINDS = (
     detect.Probe,
     detect.Rate,
     detect.Accuracy,
-    detect.SearchCandidate,
+    detect.SmallestTrigger,
     detect.Strength,
     Persuasion,
 )
@@ -37,7 +37,7 @@ class SavedSearch:
         """That of a search in a run, for all that ``decides`` its numbers; the first of several processes keeps it."""
         if run is None or not run.group.is_first:
             return cls()
-        return cls(run.part(_file_name(name), decides()).alone())
+        return cls(run.part(_file_name(name), decides()).for_one_process())
 
     def recall(self, name: str, /) -> Any:
         """The result of the stage that an equal search kept under this name, or None."""

@@ -37,6 +37,13 @@ class Strategy(Protocol):
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
 
     def clean(
-        self, bench: Workbench, inputs: CleaningInputs, first_audit: FirstAudit, limit: Limit, /, *, auditing: float
+        self,
+        bench: Workbench,
+        inputs: CleaningInputs,
+        first_audit: FirstAudit,
+        time_limit: Limit,
+        /,
+        *,
+        audit_seconds: float,
     ) -> Cleaning | None:
-        """Clean and audit again in this time, then report; ``auditing`` seconds an audit takes. None in all processes but the first."""
+        """Clean and audit again in this time, then report; ``audit_seconds`` are what an audit takes. None in all processes but the first."""

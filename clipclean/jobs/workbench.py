@@ -39,7 +39,7 @@ class Workbench:
     eval_set: detect.EvalSet  # to measure on, with the triggers that were named
     references: detect.References | None  # clean models to compare with; None without any
     limits: AuditLimits  # thresholds of the run
-    settings: recipes.Auto  # ``auto`` of the recipe
+    auto_settings: recipes.AutoSettings  # ``auto`` of the recipe
     control: Recipe  # the recipe for planting and for the refinetune test
     state: RunState  # where each finished part is kept
     run: Run  # seed, precision and progress
@@ -59,7 +59,7 @@ class Workbench:
             eval_set=replace(eval_set, plan=plan),
             references=None,
             limits=inputs.shared.judge.limits,
-            settings=recipe.auto,
+            auto_settings=recipe.auto,
             control=control_of(recipe),
             state=state,
             run=replace(run, state=None),  # each part has its own
@@ -74,7 +74,7 @@ class Workbench:
         """Put in other weights."""
         model.put_weights(self.clip, weights)
 
-    def begin(
+    def aims_where_it_begins(
         self,
         recipe: Recipe,
         triggers: ShownTriggers,
@@ -98,7 +98,7 @@ class Workbench:
         Raises:
             Inconclusive: nothing can be searched, or nothing told of what clean images explain; or what ``check`` raises.
         """
-        teacher = training.begin(self.clip, self.samples, base, recipe, run=run)
+        teacher = training.move_to_beginning(self.clip, self.samples, base, recipe, run=run)
         # What is fitted wins most of its loss back: its steps go to where the finetune has clean images.
         if check and base is not None and recipe.undoes and recipe.unlearn.base_share and teacher is None:
             check()
@@ -130,7 +130,7 @@ class Workbench:
         Without a search triggers of the panel are compared with each other alone, and no deadline ends the measuring.
         """
         eval_set = self.eval_set.suspecting(suspicions)
-        settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
+        settings = SearchSettings(self.auto_settings.effort, self.run.seed, pointed=tuple(pointed))
 
         def audited() -> AuditResult:
             if not self.searches:

@@ -18,7 +18,7 @@ from clipclean.train.memory import Encode, MicroBatches
 
 
 @dataclass(frozen=True)
-class Parts:
+class LossInputs:
     """What a loss is made of."""
 
     images: Encode  # the image tower, which may go part by part, or gather from several processes
@@ -30,7 +30,7 @@ class Parts:
     used: Encode | None = None  # the image tower as it will be used: in evaluation mode, with gradients
 
 
-def cleanclip(parts: Parts, /) -> LossFunction:
+def cleanclip(parts: LossInputs, /) -> LossFunction:
     """``clip_weight * L_CLIP + self_supervised_weight * L_SS`` on batches of pairs and their second views.
 
     The batch has ``pixels``, ``tokens`` and, unless the second weight is zero, ``pixel_views`` and ``token_views``.
@@ -55,7 +55,7 @@ def cleanclip(parts: Parts, /) -> LossFunction:
     return loss
 
 
-def par(parts: Parts, /) -> LossFunction:
+def par(parts: LossInputs, /) -> LossFunction:
     """``clip_weight * L_CLIP - push_weight * (S_images + S_texts)`` on batches of perturbed pixels and tokens.
 
     S is the mean squared distance, in [0, 4], of a tower's embeddings to those that the frozen original gives the same
@@ -81,7 +81,7 @@ def par(parts: Parts, /) -> LossFunction:
     return loss
 
 
-def supervised(parts: Parts, /) -> LossFunction:
+def supervised(parts: LossInputs, /) -> LossFunction:
     """Cross-entropy of images with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
 
     With a trained head, images could drift away from their texts, whose tower does not move. A frozen head of class texts keeps
@@ -102,7 +102,7 @@ def supervised(parts: Parts, /) -> LossFunction:
     return loss
 
 
-def distill(parts: Parts, /) -> LossFunction:
+def distill(parts: LossInputs, /) -> LossFunction:
     """``preserve_weight * |f(x) - f0(x)|² + 2 * restore_weight * |f(x') - f0(x)|²``, x' the image x changed as a whole.
 
     The batch has ``pixels`` and the same images ``disturbed``. The original sees clean images alone, where no trigger acts.
@@ -117,7 +117,7 @@ def distill(parts: Parts, /) -> LossFunction:
     return loss
 
 
-LOSSES: dict[str, Callable[[Parts], LossFunction]] = {
+LOSSES: dict[str, Callable[[LossInputs], LossFunction]] = {
     "cleanclip": cleanclip,
     "mmcl": cleanclip,  # its second weight is zero
     "par": par,
@@ -161,7 +161,7 @@ def objective(
     )
     original_images, original_tokens = (parallel(encode) for encode in (original.encode_images, original.encode_tokens))
     own = LOSSES[method](
-        Parts(images, tokens, clip.logit_scale, weights, (original_images, original_tokens), text_classifier, used)
+        LossInputs(images, tokens, clip.logit_scale, weights, (original_images, original_tokens), text_classifier, used)
     )
     if METHODS[method].disturbs:  # its own loss preserves, by one pass of the original
         return own

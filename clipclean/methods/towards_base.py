@@ -48,7 +48,9 @@ def put_towards_base(
         model.put_weights(clip, walk_back.between(model.copy_weights(clip), model.copy_weights(base), share=share))
 
 
-def explained(clip: model.Clip, base: model.Clip, batches: Sequence[Tensor], /, *, damping: float) -> model.Clip:
+def fitted_to_clean_images(
+    clip: model.Clip, base: model.Clip, batches: Sequence[Tensor], /, *, damping: float
+) -> model.Clip:
     """A copy of a finetune whose image tower does on clean images what the finetune does, and stays near its base elsewhere; norms are folded in it.
 
     Args:
@@ -75,12 +77,12 @@ def _tower(clip: model.Clip) -> train.Tower:
 
 
 def keep_explained(clip: model.Clip, base: model.Clip, batches: Sequence[Tensor], /, *, damping: float) -> None:
-    """Put what clean images explain in the place of the image tower; see :func:`explained`.
+    """Put what clean images explain in the place of the image tower; see :func:`fitted_to_clean_images`.
 
     Statistics of norms are those of the images then: measured again, as in any finetuning, they bring nothing back. Where each norm stayed
     as it was, of a warp 0.01 was left, and 0.68 after a hundredth of a benign walk.
     """
-    model.unfold_norms(clip, explained(clip, base, batches, damping=damping), batches)
+    model.unfold_norms(clip, fitted_to_clean_images(clip, base, batches, damping=damping), batches)
 
 
 def _refuse_unknown(own: model.Clip, base: model.Clip) -> None:
@@ -100,7 +102,7 @@ def clean_batches(
 ) -> list[Tensor]:
     """Clean images (B, 3, S, S) in [0, 1] that show what comes into each layer, the same in every process; for a large model no more than so many."""
     plan = data.plan(len(samples.pairs), batch_size=recipe.train.batch_size, steps=MOMENT_BATCHES, seed=run.seed)
-    with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.alone())) as batches:
+    with contextlib.closing(loader.batches(plan, pairs=samples.pairs, clip=clip, run=run.for_one_process())) as batches:
         pixels = [model.unit_range(batch.inputs["pixels"]) for batch in batches]
     # Activations of a whole batch, with a graph, may be more than the training itself keeps.
     if model.parameter_count(clip.net) >= train.LEAST_PARAMETERS:

@@ -91,7 +91,7 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     return parts[0].model_copy(update=totals | ({"unlearning": unlearned[0]} if unlearned else {}))
 
 
-def begin(
+def move_to_beginning(
     clip: model.Clip, samples: Samples, base: model.Clip | None, recipe: Recipe, /, *, run: Run
 ) -> model.Clip | None:
     """Put a model where a recipe begins on the way to its base; a frozen copy of it from before, if that is where clean images belong.
@@ -140,7 +140,7 @@ def aims_of(
     started, progress = time.monotonic(), partial(run.progress, "searching for triggers")
     limits = policy.resolved(policy.DEFAULT_POLICY, recipe.audit)
     state = run.group.of_first(
-        lambda: unlearning.begin(clip, scene, recipe.unlearn, limits, seed=run.seed, progress=progress)
+        lambda: unlearning.first_search(clip, scene, recipe.unlearn, limits, seed=run.seed, progress=progress)
     )
     searched = unlearning.SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
@@ -148,7 +148,7 @@ def aims_of(
     return Aims(text_classifier, searched)
 
 
-def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
+def train_by_method(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
     """Clean a model in place: unlearn the triggers that a search found, or finetune.
 
     Raises:
@@ -232,7 +232,7 @@ def unlearn(
     base: model.Clip | None = None,
     run: Run,
 ) -> Training:
-    """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``clean`` raises.
+    """Unlearn in place the triggers that ``aims_of`` found and the known ones, round by round; raises what ``train_by_method`` raises.
 
     Clean images go to where ``teacher`` has them, by default the model as it is. With a ``base`` triggers keep what they do there. The state of
     the last whole round is saved.
@@ -298,7 +298,7 @@ def unlearning_record(
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
     """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
 
-    Of several processes each trains on its share of every batch. Raises what ``clean`` raises.
+    Of several processes each trains on its share of every batch. Raises what ``train_by_method`` raises.
     """
     options, total = recipe.train, recipes.total_steps(recipe, pairs=len(samples.pairs))
     is_tower = "image tower" in (recipe.traits.moves, options.moves)

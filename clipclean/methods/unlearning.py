@@ -92,7 +92,7 @@ class RecoveredTrigger:
 
 
 @dataclass(frozen=True)
-class State:
+class UnlearningState:
     """The state of an unlearning after a round: all that the next round depends on, besides the weights."""
 
     suspects: tuple[int, ...]
@@ -115,7 +115,7 @@ class SearchedModel:
     """A search: its images, its result, and its time."""
 
     scene: Scene
-    state: State
+    state: UnlearningState
     seconds: float
 
     def record(self) -> UnlearningRecord:
@@ -170,7 +170,7 @@ class SearchedModel:
 # Rounds.
 
 
-def begin(
+def first_search(
     clip: model.Clip,
     scene: Scene,
     settings: Unlearn,
@@ -179,7 +179,7 @@ def begin(
     *,
     seed: int,
     progress: Callable[[int, int], None],
-) -> State:
+) -> UnlearningState:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
     Classes that suspected triggers lead to are suspects too. The audit tells suspects from classes with natural triggers, if it has
@@ -196,7 +196,7 @@ def begin(
                 "No trigger that is named or found acts on the model, so there is nothing to unlearn. A backdoor may answer to one pattern "
                 "alone: 'clipclean audit --save-triggers FOLDER' searches for it, and --trigger takes the files that it saves."
             )
-        return State(tuple(suspected_targets), scene.shown.controls, (), 0, ({},), ())
+        return UnlearningState(tuple(suspected_targets), scene.shown.controls, (), 0, ({},), ())
     progress(0, 0)
     try:
         # Without suspected triggers, which are forgotten whatever they compare with.
@@ -215,14 +215,14 @@ def begin(
             raise Inconclusive(
                 f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
             ) from error
-        return State(tuple(suspected_targets), {}, (), 0, ({},), ())
+        return UnlearningState(tuple(suspected_targets), {}, (), 0, ({},), ())
     controls = controls_of(result)
     suspect_names = {suspect.name for suspect, _ in detect.named_suspects(result, limits=limits)}
     recovered = first_recovered(result.targeted, anomaly_index=settings.anomaly_index, suspect_names=suspect_names)
     suspects = dict.fromkeys((*suspected_targets, *(trigger.target for trigger in recovered)))
     ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.SEARCH_FAMILIES}
     scores = {family: max(indexes) for family, indexes in ranks.items() if indexes}  # a deadline may leave families out
-    return State(tuple(suspects), controls, recovered, 0, (scores,), ())
+    return UnlearningState(tuple(suspects), controls, recovered, 0, (scores,), ())
 
 
 def controls_of(result: detect.SearchResult, /) -> dict[str, tuple[float, ...]]:
@@ -265,14 +265,14 @@ def unlearn(
     clip: model.Clip,
     teachers: Teachers,
     scene: Scene,
-    state: State,
+    state: UnlearningState,
     settings: RoundSettings,
     /,
     *,
     batches: Callable[[int], Iterable[train.Batch]],
     run: Run,
     inverses: train.Inverses | None = None,
-) -> Iterator[State]:
+) -> Iterator[UnlearningState]:
     """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
 
     Yields the state after each round. No search follows the last round, which settles: it trains on the triggers of the first
@@ -283,7 +283,7 @@ def unlearn(
         teachers: frozen: where clean images belong, which is the model from before the first round or before it was fitted; and its base
             for a recipe that undoes.
         scene: what is searched on, and what is suspected.
-        state: where the run stands: what ``begin`` returned, or a later one.
+        state: where the run stands: what ``first_search`` returned, or a later one.
         settings: of every round.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
@@ -312,7 +312,7 @@ def unlearn(
             clip,
             teachers,
             batches(number),
-            forgotten(scene, newest, everything),
+            triggers_of_round(scene, newest, everything),
             settings,
             generator=generator,
             run=replace(run, progress=functools.partial(report, number * steps)),
@@ -326,8 +326,8 @@ def unlearn(
 
 
 def searched_again(
-    clip: model.Clip, scene: Scene, state: State, settings: Unlearn, /, *, generator: Generator, run: Run
-) -> State:
+    clip: model.Clip, scene: Scene, state: UnlearningState, settings: Unlearn, /, *, generator: Generator, run: Run
+) -> UnlearningState:
     """The state after a further round, with what a search finds on the model as it is now."""
     again = functools.partial(search_again, clip, scene, state, enough=settings.enough, generator=generator)
     # The audit of the result follows surgery of one round: a search here would decide nothing.
@@ -338,7 +338,7 @@ def searched_again(
     )
 
 
-def forgotten(
+def triggers_of_round(
     scene: Scene, newest: tuple[Suspicion[int], ...], everything: tuple[Suspicion[int], ...], /
 ) -> RoundTriggers:
     """The triggers of a round, by the name of the copies that carry them."""
@@ -358,7 +358,7 @@ def suspicions_of(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[i
 
 
 def search_again(
-    clip: model.Clip, scene: Scene, state: State, /, *, enough: float, generator: Generator
+    clip: model.Clip, scene: Scene, state: UnlearningState, /, *, enough: float, generator: Generator
 ) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """The triggers towards the suspects that act on the current model, and by family the score of the smallest.
 
@@ -381,7 +381,7 @@ def search_again(
             for family in counted("searching again", detect.SEARCH_FAMILIES, len(detect.SEARCH_FAMILIES)):
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
-                    detect.SearchCandidate(family, target, trigger.parameters, trigger.size, True)
+                    detect.SmallestTrigger(family, target, trigger.parameters, trigger.size, True)
                     for trigger, target in (*suspicions_of(state.newest), *scene.shown.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
@@ -424,7 +424,7 @@ def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trig
 
 # The saved state.
 
-STATE_KINDS = (State, RecoveredTrigger, detect.InvertedTrigger)
+STATE_KINDS = (UnlearningState, RecoveredTrigger, detect.InvertedTrigger)
 
 
 def save(run_state: RunState | None, searched: SearchedModel, weights: Mapping[str, Tensor], /) -> None:

@@ -84,7 +84,7 @@ class WalkBack:
         return self.point.accuracy_lost <= self.limits.max_accuracy_loss
 
     @classmethod
-    def none(cls, measurement: detect.Measurement, limits: AuditLimits, /) -> "WalkBack":
+    def of_uncleaned(cls, measurement: detect.Measurement, limits: AuditLimits, /) -> "WalkBack":
         """Of an original that nothing has cleaned."""
         return cls((), Point(0.0, 0.0, (0.0, 0.0), measurement), 0, limits)
 

@@ -14,7 +14,7 @@ from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page
 from clipclean.report.terminal_text import compared_text, line, plain_text, screening_text, text, wrapped
-from clipclean.report.verdicts import NO_PATHS, Comparison, RunPaths, compare, headline, policy_effect
+from clipclean.report.verdicts import NO_PATHS, ReportComparison, RunPaths, compare, headline, policy_effect
 from clipclean.schema.part import plain
 from clipclean.schema.report import Report, parse, schema
 

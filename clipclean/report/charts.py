@@ -34,7 +34,7 @@ class Bars(NamedTuple):
     limit: str | None = None
 
 
-class Size(NamedTuple):
+class SizeDrawing(NamedTuple):
     """The size of a found trigger on a scale from 0 to ``top``, beside the range that clean models need."""
 
     length: str
@@ -94,7 +94,7 @@ def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
     return Bars(tuple(drawings), top_words, None if limit is None else _length(limit, top))
 
 
-def sizes(triggers: Sequence[FoundRecord], /) -> list[Size]:
+def sizes(triggers: Sequence[FoundRecord], /) -> list[SizeDrawing]:
     """One drawing an entry; those of a family share a scale, so that they can be compared by eye."""
     tops: dict[str, float] = {}
     for trigger in triggers:
@@ -109,7 +109,7 @@ def sizes(triggers: Sequence[FoundRecord], /) -> list[Size]:
             low_size, high_size = sorted((reference.low, reference.high))
             low, width = _length(low_size, top), _length(max(high_size - low_size, 0.01 * top), top)
             median = _length(reference.median, top)
-        drawings.append(Size(length, low, width, median, top_words))
+        drawings.append(SizeDrawing(length, low, width, median, top_words))
     return drawings
 
 

@@ -42,7 +42,7 @@ class Cell(NamedTuple):
     text: str
     below: tuple[str, ...] = ()
     kind: CellKind = "text"
-    chart: charts.Bars | charts.Size | None = None
+    chart: charts.Bars | charts.SizeDrawing | None = None
 
 
 class Table(NamedTuple):
@@ -145,7 +145,7 @@ class Maps(NamedTuple):
 Block = Table | Findings | Prose | Gallery | Examples | Maps | charts.Plot
 
 
-class Section(NamedTuple):
+class PageSection(NamedTuple):
     """A section: its key, its title, sentences to read first, and its blocks."""
 
     key: str
@@ -168,21 +168,21 @@ _WAY_HEAD: Head = (
 )
 
 
-def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[Section]:
+def sections(report: Report, images: PageImages = NO_IMAGES, /) -> list[PageSection]:
     """All sections that have something to show, in order."""
     measurement_sections = [
-        Section(key, field.title, [field.description or ""], [record_table(records)])
+        PageSection(key, field.title, [field.description or ""], [record_table(records)])
         for key, field in type(report.measurements).model_fields.items()
         if field.title and (records := getattr(report.measurements, key))
     ]
     all_sections = (
         _suspects_section(report),
         # On a pass the head of the page shows it.
-        Section("looked", "What was looked for", (), [checks_table(report)] if report.verdict != "pass" else []),
-        Section("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
+        PageSection("looked", "What was looked for", (), [checks_table(report)] if report.verdict != "pass" else []),
+        PageSection("findings", "Findings", (), [Findings(verdicts.by_severity(report.findings))]),
         _examples_section(images),
         _auto_section(report),
-        Section(
+        PageSection(
             "way",
             "Between the original and the cleaned weights",
             cleaning.way_lines(report.cleaning),
@@ -288,16 +288,16 @@ def checks_table(report: Report, /) -> Table:
     return table(("Looked for", "Found", "Usual, or allowed"), verdicts.checks(report))
 
 
-def _examples_section(images: PageImages) -> Section:
+def _examples_section(images: PageImages) -> PageSection:
     blocks: list[Block] = []
     if images.found_triggers:
         blocks.append(Gallery("The found trigger by itself, enlarged", "mask", images.found_triggers))
     if images.grids:
         blocks.append(Examples(images.grids))
-    return Section("examples", "Example images", (), blocks)
+    return PageSection("examples", "Example images", (), blocks)
 
 
-def _map_section(report: Report) -> Section:
+def _map_section(report: Report) -> PageSection:
     """Each method with its maps: of the model before and after cleaning side by side, or as it is."""
     sides = [("before", measures.measurements_of(report, "before"))]
     sides += [("after" if measures.has_before(report) else "", measures.measurements_of(report, "after"))]
@@ -313,19 +313,19 @@ def _map_section(report: Report) -> Section:
         "Each mark is an image as the model sees it; near marks look alike to it. A line leads from each image to its copy with "
         "the trigger. Where a backdoor acts, the copies leave their places and gather in one."
     )
-    return Section("map", "Map of the embeddings", (lead,), [Maps(maps) for maps in methods if maps])
+    return PageSection("map", "Map of the embeddings", (lead,), [Maps(maps) for maps in methods if maps])
 
 
-def _measures_section(report: Report) -> Section:
+def _measures_section(report: Report) -> PageSection:
     general = [(measure.label, measure.definition, measure.better) for measure in measures.MEASURES.values()]
     terms = [
         (label, definition, f"{better.capitalize()} is better." if better else "")
         for label, definition, better in (*general, *(measures.SEARCH_TERMS if search.shown_searches(report) else ()))
     ]
-    return Section("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
+    return PageSection("measures", "What the measures mean", (), [Prose("definitions", "", terms)])
 
 
-def _suspects_section(report: Report) -> Section:
+def _suspects_section(report: Report) -> PageSection:
     suspects = () if measures.has_before(report) else report.suspects
     rows = (
         (
@@ -338,15 +338,15 @@ def _suspects_section(report: Report) -> Section:
     )
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
     suspect_table = table((CLASS, *numbers("Score"), "By", TRIGGER), rows)
-    return Section("suspects", "Suspects, most suspicious first", (lead,), [suspect_table])
+    return PageSection("suspects", "Suspects, most suspicious first", (lead,), [suspect_table])
 
 
-def _auto_section(report: Report) -> Section:
+def _auto_section(report: Report) -> PageSection:
     """The candidates of ``auto``, the test backdoors, and what happens to the weights afterwards."""
     auto = report.auto
     share = report.cleaning.share if report.cleaning else 1.0  # of the way, that was taken
     if auto is None:
-        return Section("auto", "", (), [])
+        return PageSection("auto", "", (), [])
     test_backdoors = table(
         (TRIGGER, Column("Target", "name"), *numbers("Planted", "Left", "Accuracy under it")),
         cleaning.test_backdoor_rows(auto, share),
@@ -373,7 +373,7 @@ def _auto_section(report: Report) -> Section:
         folded=True,
     )
     frontier = cleaning.frontier(auto, share)
-    return Section(
+    return PageSection(
         "auto",
         "What was tried",
         cleaning.candidate_lines(auto),
@@ -381,7 +381,7 @@ def _auto_section(report: Report) -> Section:
     )
 
 
-def _search_section(report: Report) -> Section:
+def _search_section(report: Report) -> PageSection:
     lead = (
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
@@ -392,7 +392,7 @@ def _search_section(report: Report) -> Section:
         for search_table in _search_tables(side, search_record)
     ]
     not_shown = [Prose("bullets", "What the search does not show", [search.NOT_SHOWN])] if tables else []
-    return Section("search", "Search for unknown triggers", (lead,), [*tables, *not_shown])
+    return PageSection("search", "Search for unknown triggers", (lead,), [*tables, *not_shown])
 
 
 def _search_tables(side: str, search_record: SearchRecord) -> list[Table]:
@@ -430,7 +430,7 @@ def _search_tables(side: str, search_record: SearchRecord) -> list[Table]:
 _TRIGGER_HEAD: Head = (LEADS_TO, "Drawn", "Trigger", *numbers("Size", "Success", "Collapse"), "How unusual")
 
 
-def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell, ...]:
+def _trigger_row(trigger: FoundRecord, drawing: charts.SizeDrawing) -> tuple[str | Cell, ...]:
     """A found trigger, beside what clean models need."""
     clean_sizes = (f"clean models need {search.clean_sizes(trigger)}",) if trigger.reference else ()
     words = f"Size {'; '.join((percent(trigger.size), *clean_sizes))}, on a scale to {drawing.top}"
@@ -446,11 +446,11 @@ def _trigger_row(trigger: FoundRecord, drawing: charts.Size) -> tuple[str | Cell
     )
 
 
-def _base_section(report: Report) -> Section:
+def _base_section(report: Report) -> PageSection:
     """What the finetune moved, and the triggers that act on the model and not on its base."""
     if (base := report.base) is None:
-        return Section("base", "", (), [])
-    return Section("base", "Beside the model that it was finetuned from", [base_line(base)], base_blocks(base))
+        return PageSection("base", "", (), [])
+    return PageSection("base", "Beside the model that it was finetuned from", [base_line(base)], base_blocks(base))
 
 
 def base_blocks(base: BaseRecord, /) -> list[Block]:
@@ -527,10 +527,10 @@ def base_line(base: BaseRecord, /) -> str:
     return f"Base: {base.name} ({kin}). The finetune changed the weights by {percent(base.change)}{few}{moved}.{lifted}"
 
 
-def _power_section(report: Report) -> Section:
+def _power_section(report: Report) -> PageSection:
     """How many of the backdoors planted in copies the audit found."""
     if (power := report.measurements.power) is None:
-        return Section("power", "", (), [])
+        return PageSection("power", "", (), [])
     lead = (
         f"Backdoors were planted in copies of this model, one in each, and the same audit finds {_rate_words(power.found)}; "
         f"{_rate_words(power.failed)} would fail."
@@ -541,14 +541,14 @@ def _power_section(report: Report) -> Section:
         audit = answers.get(planted.level, "suspected") if planted.took else "not planted"
         rows.append((planted.trigger, planted.class_, percent(planted.excess_asr), audit))
     planted_head: Head = (Column("Planted trigger", "code"), CLASS, *numbers("Excess success"), "The audit")
-    return Section("power", "Power of this audit", (lead,), [table(planted_head, rows)])
+    return PageSection("power", "Power of this audit", (lead,), [table(planted_head, rows)])
 
 
 def _rate_words(rate: RateRecord) -> str:
     return f"{round((rate.value or 0) * rate.n)} of {rate.n} ({percent_interval(rate.interval)})"
 
 
-def _numbers_section(report: Report) -> Section:
+def _numbers_section(report: Report) -> PageSection:
     """Clean images, then each attack in full."""
     has_before, limits = measures.has_before(report), verdicts.limits_of(report)
     head: Head = ("Measure", "Drawn", *(numbers("Before", "After", "Change") if has_before else numbers("Measured")))
@@ -569,7 +569,7 @@ def _numbers_section(report: Report) -> Section:
             table(head, rows, title=f"{kind} {attack.family} → {attack.target}", lead=trigger_words(attack.trigger))
         )
     lead = f"{INTERVALS} Thin lines in the bars are these intervals."
-    return Section("numbers", "Before and after" if has_before else "Measurements", (lead,), tables)
+    return PageSection("numbers", "Before and after" if has_before else "Measurements", (lead,), tables)
 
 
 def _measure_row(
@@ -595,7 +595,7 @@ def _certainty(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
     return (*interval, f"n = {count(rate.n)}") if rate.n is not None else interval
 
 
-def _panel_section(report: Report) -> Section:
+def _panel_section(report: Report) -> PageSection:
     attacks, has_before = measures.panel(report), measures.has_before(report)
     sides = (("Before, leads to", "Excess before"), ("After, leads to", "Excess after"))
     pairs = sides if has_before else (("Leads to", "Excess"),)
@@ -614,17 +614,17 @@ def _panel_section(report: Report) -> Section:
         for attack in attacks
     )
     panel_table = table((TRIGGER, *head), rows, lead=panel_words)
-    return Section("panel", "The panel of known triggers", (lead,), [panel_table])
+    return PageSection("panel", "The panel of known triggers", (lead,), [panel_table])
 
 
 def _probe_cells(probe: ProbeRecord | None) -> tuple[str, str]:
     return (probe.target, percent(probe.excess_asr.value)) if probe else (NOTHING, NOTHING)
 
 
-def _training_section(report: Report) -> Section:
+def _training_section(report: Report) -> PageSection:
     training = report.training
     if not training:
-        return Section("training", "", (), [])
+        return PageSection("training", "", (), [])
     losses = charts.thinned(training.losses, most=TRAINING_ROWS)
     logged = charts.curves(losses)
     rows = [(count(e.step), *(decimal(e.parts().get(key)) for key in logged), f"{e.lr:.2g}") for e in losses]
@@ -657,7 +657,7 @@ def _training_section(report: Report) -> Section:
             folded=True,
         ),
     ]
-    return Section("training", "Training", (), blocks)
+    return PageSection("training", "Training", (), blocks)
 
 
 def _loss_sum(report: Report) -> str:
@@ -692,7 +692,7 @@ def _rounds(report: Report) -> Table:
     return table(head, rows, title="What each search found", lead=lead)
 
 
-def _provenance_section(report: Report) -> Section:
+def _provenance_section(report: Report) -> PageSection:
     lead = (
         "What went in, what was done to it, what came out. With the same inputs, recipe, settings, seed and versions, the run can be "
         "repeated."
@@ -712,7 +712,7 @@ def _provenance_section(report: Report) -> Section:
         for name, record in (("recipe", report.recipe), ("policy", report.policy))
         if record and record.resolved
     ]
-    return Section("provenance", "Provenance", (lead,), [*blocks, *resolved_values])
+    return PageSection("provenance", "Provenance", (lead,), [*blocks, *resolved_values])
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:

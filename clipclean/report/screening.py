@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from clipclean.report import html_page, wording
-from clipclean.report.document import Block, Cell, Gallery, Head, Prose, Section, TitledImage, numbers, table
+from clipclean.report.document import Block, Cell, Gallery, Head, PageSection, Prose, TitledImage, numbers, table
 from clipclean.report.wording import inert
 from clipclean.schema.report import Column
 from clipclean.schema.results import Screening
@@ -52,10 +52,10 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
     )
 
 
-def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Section]:
-    yield Section("limits", "What this does not show", (), [Prose("bullets", "", [NOT_SHOWN])])
+def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[PageSection]:
+    yield PageSection("limits", "What this does not show", (), [Prose("bullets", "", [NOT_SHOWN])])
     if images:
-        yield Section("images", "The most suspicious pairs", (), [Gallery("", "example", images)])
+        yield PageSection("images", "The most suspicious pairs", (), [Gallery("", "example", images)])
     lead = "Under each signal the share of all pairs that score at least as high: the smaller, the more unusual."
     pairs = table(
         ("Pair", "Caption", "State", *numbers(*(signal.title for signal in result.signals))),
@@ -70,11 +70,11 @@ def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Sect
         ),
         lead=f"The first {wording.count(len(result.pairs))} of {wording.count(result.screened.pairs)} pairs",
     )
-    yield Section("list", "List", (lead,), [pairs])
+    yield PageSection("list", "List", (lead,), [pairs])
     terms = [
         (f"{signal.title}, weight {signal.weight}", f"{signal.says.capitalize()}.", "") for signal in result.signals
     ]
-    yield Section("signals", "Signals", (), [Prose("definitions", "", terms)])
+    yield PageSection("signals", "Signals", (), [Prose("definitions", "", terms)])
     skipped = result.data.skipped
     facts = (
         ("Model", Cell(result.model.name, (), "code")),
@@ -85,7 +85,7 @@ def _sections(result: Screening, images: Sequence[TitledImage]) -> Iterator[Sect
         ("Triggers given", ", ".join(result.triggers) or "none"),
         ("What stands out", result.screened.rule),
     )
-    yield Section("provenance", "Provenance", (), [table(("What", "Which"), facts)])
+    yield PageSection("provenance", "Provenance", (), [table(("What", "Which"), facts)])
 
 
 def _summary(result: Screening, /) -> str:

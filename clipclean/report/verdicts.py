@@ -650,7 +650,7 @@ Change = Literal["new", "worse", "same", "gone", "not measured"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class FindingChange:
     """A finding of either report, and its change."""
 
     change: Change
@@ -659,14 +659,14 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReportComparison:
     """The changes between an earlier report and a later one."""
 
     verdicts: tuple[str, str]
-    differences: tuple[Difference, ...]
+    differences: tuple[FindingChange, ...]
     unlike: tuple[str, ...] = ()  # what the two runs were given that is not the same, in words
 
-    def blocking(self, level: str, /) -> tuple[Difference, ...]:
+    def blocking(self, level: str, /) -> tuple[FindingChange, ...]:
         """What a gate fails by: errors, or with ``inconclusive`` warnings as well, that are new, worse, or not measured again."""
         least = LEAST_RANK[level]
         return tuple(
@@ -676,22 +676,22 @@ class Comparison:
         )
 
 
-def compare(earlier: Report, later: Report, /) -> Comparison:
+def compare(earlier: Report, later: Report, /) -> ReportComparison:
     """Match the findings of two reports by rule, measure, trigger and class, the worst of each kind first.
 
     What the later report lacks is gone only if it could have been found again.
     """
     before, after = _by_subject(earlier), _by_subject(later)
     present = [
-        Difference(_change(before.get(subject), finding), finding, before.get(subject))
+        FindingChange(_change(before.get(subject), finding), finding, before.get(subject))
         for subject, finding in after.items()
     ]
     absent = [
-        Difference("not measured" if not_run(rule(finding.rule).needs, later) else "gone", finding, finding)
+        FindingChange("not measured" if not_run(rule(finding.rule).needs, later) else "gone", finding, finding)
         for subject, finding in before.items()
         if subject not in after
     ]
-    return Comparison((earlier.verdict, later.verdict), (*present, *absent), tuple(_unlike(earlier, later)))
+    return ReportComparison((earlier.verdict, later.verdict), (*present, *absent), tuple(_unlike(earlier, later)))
 
 
 def _unlike(earlier: Report, later: Report) -> Iterator[str]:

@@ -20,7 +20,7 @@ from clipclean.requests.commands import (
     Verify,
 )
 from clipclean.requests.option import HelpGroup, Opt, called, first_sentence, flag, options
-from clipclean.requests.retired import GONE, instead
+from clipclean.requests.retired import GONE, replacement_words
 from clipclean.requests.shared import FORCE, KEEP_FAILED, OVERRIDES, POLICY_FILE, SEED, SETS_HELP, TEXT_FILE
 from clipclean.requests.values import (
     DropRule,

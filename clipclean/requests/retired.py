@@ -22,7 +22,7 @@ GONE: dict[str, str] = {
 }
 
 
-def instead(arguments: Sequence[str], /) -> str:
+def replacement_words(arguments: Sequence[str], /) -> str:
     """What to use instead of each argument that is gone; empty where none is."""
     words = [word for argument in arguments for word in argument.split("=", 1)]
     return " ".join(f"{word} is gone: {GONE[word]}." for word in dict.fromkeys(words) if word in GONE)

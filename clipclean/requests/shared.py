@@ -9,8 +9,7 @@ from click.types import convert_type
 from clipclean.requests.option import Opt
 from clipclean.requests.values import Finite, data_paths, device, label, labels
 
-# Written out, since what reads data imports torch; a test compares it with ``data/formats.py``.
-SETS_HELP = "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). Repeatable."
+SETS_HELP = "A folder, a table such as CSV or JSON, or tar shards ('shards/*.tar'): 'clipclean explain inputs' has all formats. Repeatable."
 
 
 SETS = Opt(

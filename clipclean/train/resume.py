@@ -72,7 +72,7 @@ class RunState:
         group.check_same(state.fingerprint)
         return state
 
-    def alone(self) -> "RunState":
+    def for_one_process(self) -> "RunState":
         """The same for one process that no other waits for."""
         return replace(self, group=ALONE)
 
@@ -303,7 +303,7 @@ class Run:
         """The state of the run that writes ``out``, which its processes share; see :meth:`RunState.of`."""
         return RunState.of(out, decides, group=self.group)
 
-    def alone(self) -> "Run":
+    def for_one_process(self) -> "Run":
         """The same for one process that no other waits for."""
         return replace(self, group=ALONE)
 
@@ -337,7 +337,7 @@ def take_steps(
     first, start, losses = so_far.steps, time.monotonic(), list(so_far.losses)
     done, due, logged_steps = first, start + SAVE_SECONDS, list[Step]()
 
-    def here() -> TrainingSoFar:
+    def so_far_now() -> TrainingSoFar:
         """Where it is, with the losses that were noted."""
         losses.extend(_noted(logged_steps))
         logged_steps.clear()
@@ -357,7 +357,7 @@ def take_steps(
             now, stopping = time.monotonic(), run.group.any(stop())
             late = deadline.is_set() and run.group.any(deadline.is_over())
             if stopping or late or now >= due or done == total:
-                run.keep(net, optimizer, here())
+                run.keep(net, optimizer, so_far_now())
                 # Saving takes at most about a tenth of the time, however large the model and slow the disk.
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
@@ -367,11 +367,11 @@ def take_steps(
     except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
         if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
             raise
-        run.keep(net, optimizer, here())  # the weights are those of the last whole step
+        run.keep(net, optimizer, so_far_now())  # the weights are those of the last whole step
         if stop():
             raise interrupted(done, total) from error
         raise
-    return here()
+    return so_far_now()
 
 
 def _noted(steps: Sequence[Step]) -> Iterator[dict[str, float]]:

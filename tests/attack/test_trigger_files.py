@@ -5,7 +5,7 @@ from torch import Generator
 
 from clipclean import checkpoint, data, detect, files
 from clipclean.attack import trigger_files
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.search import Margin
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import naming
@@ -22,7 +22,7 @@ def trigger(family="mask", target="banana", *, seed=0):
 def hit(family="mask", target="banana"):
     """What ``save`` looks at of a hit."""
     found = trigger(family, target)
-    candidate = SearchCandidate(family, 0, found.parameters, found.size, True)
+    candidate = SmallestTrigger(family, 0, found.parameters, found.size, True)
     return detect.TargetedResult(candidate, found, None, 0.0, 0.0, Margin(0.0), 0.0, None)
 
 

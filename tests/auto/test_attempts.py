@@ -11,7 +11,7 @@ from clipclean.auto.attempts import CandidateResult, best, choose, with_best_tes
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe
 from clipclean.detect import Rate
-from clipclean.detect.finetune_base import Compared, Difference
+from clipclean.detect.finetune_base import BaseComparison, Difference
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, finding
 from clipclean.train import NonFiniteLoss
@@ -242,6 +242,6 @@ def test_what_a_suspected_trigger_does_on_the_base_as_well_is_not_left(base_hits
     interval = ((100 - base_hits) / 1000 - 0.02, (100 - base_hits) / 1000 + 0.02)
     patch = parse("patch")
     beside = Difference(patch, "cat", Rate(100, 1000), Rate(base_hits, 1000), interval)
-    compared = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): beside})
+    compared = BaseComparison((), (), 1.0, 1.0, 1, {("patch", "cat"): beside})
     made = replace(made, audit=replace(made.audit, beside_base=compared))
     assert bool(made.triggers_left) is is_left

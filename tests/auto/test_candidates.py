@@ -128,7 +128,9 @@ def clean(loaded, tmp_path):
             stages.append(what.partition(": ")[2])
 
         bench = workbench(clip, original, samples, evidence, tmp_path, progress=progress)
-        cleaned = candidates.clean(bench, candidate, ShownTriggers(known), where="copy", origin=origin or {})
+        cleaned = candidates.clean_by_candidate(
+            bench, candidate, ShownTriggers(known), where="copy", origin=origin or {}
+        )
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
@@ -156,7 +158,7 @@ def test_a_finetuning_rehearses_the_known_triggers_whatever_came_before(clean, l
 
     def followed(rehearsed):
         model.put_weights(clip, start)
-        training.clean(
+        training.train_by_method(
             clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
         )
         return model.copy_weights(clip)

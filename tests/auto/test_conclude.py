@@ -210,7 +210,7 @@ def test_of_a_trigger_that_never_acted_nothing_is_left():
 
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
 def test_a_trial_that_leaves_a_test_backdoor_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
-    bench = SimpleNamespace(settings=SimpleNamespace(refinetune_steps=steps), limits=LIMITS)
+    bench = SimpleNamespace(auto_settings=SimpleNamespace(refinetune_steps=steps), limits=LIMITS)
     assert attempts.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
 
 

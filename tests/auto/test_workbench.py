@@ -21,7 +21,7 @@ from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
 from clipclean.data import Samples
 from clipclean.detect import Rate, Suspicion
-from clipclean.detect.finetune_base import Compared, Difference
+from clipclean.detect.finetune_base import BaseComparison, Difference
 from clipclean.errors import Inconclusive
 from clipclean.findings import finding
 from clipclean.jobs import measured_images, naming, searching
@@ -137,7 +137,7 @@ def test_a_candidate_that_begins_where_too_much_accuracy_is_lost_already_is_not_
     run, shown = replace(bench.run, state=bench.state), ShownTriggers((Suspicion(triggers.parse("sinusoid"), 0),))
     check = partial(candidates.check_beginning, bench, original)
     with pytest.raises(Inconclusive) if is_told else contextlib.nullcontext():
-        bench.begin(how, shown, base=base, run=run, check=check)
+        bench.aims_where_it_begins(how, shown, base=base, run=run, check=check)
 
 
 def test_half_of_the_way_is_the_mean_of_the_weights(bench):
@@ -217,7 +217,7 @@ def test_test_backdoors_that_did_not_take_are_not_counted():
     assert len(result.counted) == 2
     assert result.removed(LIMITS) == 1
     nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
-    assert trials.trial("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
+    assert trials.trial_of("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
 
 
 def test_probes_before_the_refinetune_test_pair_with_those_of_the_same_trigger():
@@ -283,8 +283,8 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     planted = searching.measure(clip, asked)
     model.put_weights(clip, original)
     assert max(p.excess for p in before.suspected) < 0.3
-    assert all(o.took for o in trials.trial("none", planted, planted, share=1.0, seconds=0.0).outcomes)
-    told = trials.trial("back", planted, before, share=1.0, seconds=0.0)
+    assert all(o.took for o in trials.trial_of("none", planted, planted, share=1.0, seconds=0.0).outcomes)
+    told = trials.trial_of("back", planted, before, share=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.suspected]
     assert told.accuracy_lost == detect.accuracy_loss(planted, before)[0]  # from the copy, not from the model
     assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
@@ -362,7 +362,7 @@ def test_a_trigger_that_returns_to_what_it_does_on_the_base_is_natural(where, ex
     original, old, new = (measurement(**{name: [probe(share)] for name in where}) for share in (0.0, 0.0, excess))
     rates = Rate(round(1000 * excess), 1000), Rate(round(1000 * on_base), 1000)
     natural = Difference(triggers.parse("patch"), "cat", *rates, (0.0, 0.0))
-    beside = Compared((), (), 1.0, 1.0, 1, {("patch", "cat"): natural})
+    beside = BaseComparison((), (), 1.0, 1.0, 1, {("patch", "cat"): natural})
     test = Refinetuned(old, new, 60, 1.5, original, beside_base=beside)
     assert bool(test.findings(limits=LIMITS)) is is_told
 
@@ -370,6 +370,6 @@ def test_a_trigger_that_returns_to_what_it_does_on_the_base_is_natural(where, ex
 @pytest.mark.parametrize(("suspect", "is_told"), [("cat", True), ("dog", False)])
 def test_beside_a_base_a_trigger_of_the_panel_returns_for_suspected_classes_alone(suspect, is_told):
     original, old, new = (measurement(panel=[probe(share)]) for share in (0.0, 0.0, 0.9))
-    beside = Compared((), (), 1.0, 1.0, 1)
+    beside = BaseComparison((), (), 1.0, 1.0, 1)
     test = Refinetuned(old, new, 60, 1.5, original, suspects=frozenset({suspect}), beside_base=beside)
     assert bool(test.findings(limits=LIMITS)) is is_told

@@ -173,16 +173,20 @@ def test_each_tensor_of_transformers_is_its_part_of_open_clips(ours, theirs):
 
 def test_every_tensor_is_contiguous_whatever_its_strides_were(theirs):
     turned = {name: tensor.mT.contiguous().mT if tensor.ndim == 2 else tensor for name, tensor in theirs.items()}
-    back = layouts.to_open_clip(turned)
+    back = layouts.transformers_to_open_clip(turned)
     assert all(tensor.is_contiguous() for tensor in (*theirs.values(), *back.values()))
-    assert checkpoint.digest(back) == checkpoint.digest(layouts.to_open_clip(theirs))
+    assert checkpoint.digest(back) == checkpoint.digest(layouts.transformers_to_open_clip(theirs))
 
 
 def test_a_round_trip_changes_no_tensor_of_any_type(ours):
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         cast = {name: tensor.to(dtype) for name, tensor in ours.items()}
-        assert checkpoint.digest(layouts.to_open_clip(layouts.from_open_clip(cast))) == checkpoint.digest(cast)
-    shapes = layouts.to_open_clip(layouts.from_open_clip({name: tensor.to("meta") for name, tensor in ours.items()}))
+        assert checkpoint.digest(layouts.transformers_to_open_clip(layouts.from_open_clip(cast))) == checkpoint.digest(
+            cast
+        )
+    shapes = layouts.transformers_to_open_clip(
+        layouts.from_open_clip({name: tensor.to("meta") for name, tensor in ours.items()})
+    )
     assert {name: tensor.shape for name, tensor in shapes.items()} == {name: t.shape for name, t in ours.items()}
 
 
@@ -211,7 +215,7 @@ W = f"{LAYER}.self_attn.q_proj"
 def test_what_cannot_be_taken_from_transformers_is_refused_by_name(theirs, without, more, words):
     some = {name: tensor for name, tensor in theirs.items() if not (without and name.startswith(without))}
     with pytest.raises(UnsupportedModel, match=words):
-        layouts.to_open_clip(some | more)
+        layouts.transformers_to_open_clip(some | more)
 
 
 def test_what_transformers_cannot_hold_is_refused(ours):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from clipclean import checkpoint, model
-from clipclean.checkpoint.layouts import from_open_clip, to_open_clip
+from clipclean.checkpoint.layouts import from_open_clip, transformers_to_open_clip
 
 transformers = pytest.importorskip("transformers")
 
@@ -118,7 +118,7 @@ def test_transformers_takes_exactly_the_tensors_of_open_clips_models(name):
     ours.pop("attn_mask", None)
     theirs = from_open_clip(ours)
     assert {key: tensor.shape for key, tensor in theirs.items()} == {key: t.shape for key, t in expected.items()}
-    back = to_open_clip(theirs)
+    back = transformers_to_open_clip(theirs)
     assert {key: tensor.shape for key, tensor in back.items()} == {key: tensor.shape for key, tensor in ours.items()}
 
 

@@ -50,7 +50,7 @@ def test_a_shipped_file_begins_with_how_to_run_it(name):
 def test_the_evidence_of_a_shipped_recipe_is_of_its_values(name):
     loaded = recipe.load(name)
     assert len(recipe.own_evidence(loaded)) == len(loaded.evidence or ()), (
-        "evidence is of other values: name a new key in LATER of its section"
+        "evidence is of other values: name a new key in ADDED_LATER_KEYS of its section"
     )
 
 
@@ -98,7 +98,7 @@ def test_relatives_of_cleanclip_differ_in_one_loss():
 
 def test_auto_has_the_defaults_but_for_its_candidates():
     unset = {"candidates": (), "candidates_with_base": None}
-    assert recipe.load("auto").auto.model_copy(update=unset) == recipe.Auto()
+    assert recipe.load("auto").auto.model_copy(update=unset) == recipe.AutoSettings()
 
 
 def test_keys_of_before_are_read_by_their_names_of_now(tmp_path):
@@ -493,10 +493,10 @@ def test_the_digest_is_that_of_sorted_compact_json():
         del values[key]  # no run depends on them
     for name, section in values.items():
         own = getattr(PLAIN, name)
-        for key in getattr(own, "LATER", ()):
+        for key in getattr(own, "ADDED_LATER_KEYS", ()):
             if section[key] == type(own).model_fields[key].default:
                 del section[key]  # off, and younger than the first evidence
-        for earlier, now in getattr(own, "FORMER", {}).items():
+        for earlier, now in getattr(own, "FORMER_KEY_NAMES", {}).items():
             section[earlier] = section.pop(now)  # renamed, which changes no run
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(PLAIN) == hashlib.sha256(text.encode()).hexdigest()

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webdataset.shardlists import expand_urls
 
-from clipclean import requests, untrusted
+from clipclean import untrusted
 from clipclean.data import ImageCache, listing, read_classes, read_images, read_templates, sample
-from clipclean.data.formats import READABLE_FORMATS
+from clipclean.data.formats import CONTAINERS, READABLE_FORMATS, Container
 from clipclean.data.sample import ImageSource, Unusable, whole_file
 from clipclean.errors import RefusedInput, UsageError
 
@@ -25,8 +25,13 @@ def test_a_table_with_images_asks_for_pyarrow(tmp_path, monkeypatch, limits):
         read_images(tmp_path / "pairs.parquet", images=ImageCache(limits))
 
 
-def test_the_help_names_every_format():
-    assert requests.SETS_HELP.removesuffix(". Repeatable.").lower() == READABLE_FORMATS.lower()
+@pytest.mark.parametrize(("mark", "is_read"), [(None, False), (b"ab", True), (b"bc", False)])
+def test_a_kind_of_file_is_told_by_its_mark_if_it_has_one(mark, is_read):
+    assert Container("x", "x", mark).tells(b"abc") is is_read
+
+
+def test_a_refused_file_is_told_every_format():
+    assert all(container.words in READABLE_FORMATS for container in CONTAINERS.values())
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from detect.towers import CLASSES, CLASSIFIER, SIDE, images
 from clipclean.config import policy, thresholds
 from clipclean.config.thresholds import DOUBTED_LIFT, FAILING_LIFT
 from clipclean.detect import CleanImages, InvertedTrigger, SearchResult, TargetedResult, finetune_base
-from clipclean.detect.finetune_base import Compared, Difference, Pair
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.finetune_base import BaseComparison, Difference, ModelAndBase
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.persuasion import PERSUADED_IMAGES
 from clipclean.detect.search import Margin
@@ -123,7 +123,7 @@ def tower(*, on_bright):
 
 def compared(own, other, *triggers, count=60):
     return finetune_base.compare(
-        Pair((own, CLASSIFIER), (other, CLASSIFIER)), CleanImages(images(count)), CLASSES, triggers
+        ModelAndBase((own, CLASSIFIER), (other, CLASSIFIER)), CleanImages(images(count)), CLASSES, triggers
     )
 
 
@@ -210,7 +210,7 @@ def lifted(lead, n=PERSUADED_IMAGES, *, is_over_base=True, knows_classes=True):
     ],
 )
 def test_how_far_a_class_is_lifted_above_all_others_decides_its_level(lift, levels):
-    findings = finetune_base.findings(Compared((), (), 1.0, 1.0, 1, lift=lift))
+    findings = finetune_base.findings(BaseComparison((), (), 1.0, 1.0, 1, lift=lift))
     assert [(each.level, each.rule, each.target, each.trigger) for each in findings] == [
         (level, "CC009", "fox", "bright") for level in levels
     ]
@@ -221,13 +221,13 @@ def test_how_far_a_class_is_lifted_above_all_others_decides_its_level(lift, leve
     [(DOUBTED_LIFT, 95, ["error"]), (DOUBTED_LIFT, 55, ["warning"]), (0.99 * DOUBTED_LIFT, 95, [])],
 )
 def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_into_that_class(lead, hits, levels):
-    beside = Compared((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
+    beside = BaseComparison((), (difference(hits, 3),), 1.0, 1.0, 1, lift=lifted(lead))
     assert [each.level for each in finetune_base.findings(beside)] == levels
 
 
 def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_base_does_not_know_the_classes():
     differences, lift = (difference(95, 3),), lifted(DOUBTED_LIFT, is_over_base=False)
-    findings = finetune_base.findings(Compared((), differences, 1.0, 0.0, 1, lift=lift))
+    findings = finetune_base.findings(BaseComparison((), differences, 1.0, 0.0, 1, lift=lift))
     assert [(each.level, each.measure) for each in findings] == [("warning", f"lift over {lift.other_words}")]
 
 
@@ -237,13 +237,13 @@ def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_b
     ids=["on the model alone", "not surely on half of the images", "on few images", "on the base as well"],
 )
 def test_a_trigger_that_was_named_fails_where_it_acts_on_the_model_alone(hits, base_hits, levels):
-    beside = Compared((), (difference(hits, base_hits),), 1.0, 1.0, 1, lift=lifted(0.0))
+    beside = BaseComparison((), (difference(hits, base_hits),), 1.0, 1.0, 1, lift=lifted(0.0))
     assert [each.level for each in finetune_base.findings(beside, specs=["bright"])] == levels
 
 
 @pytest.mark.parametrize("lift", [None, lifted(0.0)])
 def test_how_many_images_a_known_trigger_turns_is_no_evidence_by_itself(lift):
-    assert finetune_base.findings(Compared((), (difference(95, 3),), 1.0, 1.0, 1, lift=lift)) == []
+    assert finetune_base.findings(BaseComparison((), (difference(95, 3),), 1.0, 1.0, 1, lift=lift)) == []
 
 
 def surer(by):
@@ -277,7 +277,7 @@ class Lit:
 
 
 def lift_of(own, its_base, *triggers):
-    models = Pair((own, CLASSIFIER), (its_base, CLASSIFIER))
+    models = ModelAndBase((own, CLASSIFIER), (its_base, CLASSIFIER))
     return finetune_base.lift(models, CleanImages(of_every_class()), CLASSES, triggers)
 
 
@@ -311,17 +311,17 @@ def test_a_trigger_that_a_search_found_is_a_doubt_where_it_does_not_act_on_a_bas
     base_hits, agreement, levels
 ):
     own = replace(difference(97, base_hits), painter=FOUND)
-    findings = finetune_base.findings(Compared((), (own,), 1.0, agreement, 1))
+    findings = finetune_base.findings(BaseComparison((), (own,), 1.0, agreement, 1))
     assert [finding.level for finding in findings] == levels
 
 
 @pytest.mark.parametrize(("base_hits", "counts"), [(3, True), (60, False)])
 def test_a_found_trigger_that_acts_on_the_base_as_well_is_no_evidence(base_hits, counts):
-    candidate = SearchCandidate("mask", FOX, {}, 0.05, True)
+    candidate = SmallestTrigger("mask", FOX, {}, 0.05, True)
     hit = TargetedResult(candidate, FOUND, None, 0.0, 0.0, Margin(1.5, usual=0.2, shrunk=1.4), 0.0, {})
     result = SearchResult((hit,), (), (), (), None, 0, 0, CLASSES)
     own = replace(difference(97, base_hits), painter=FOUND)
-    seen = Compared((), (), 1.0, 0.8, 1, {(FOUND.spec, "fox"): own})
+    seen = BaseComparison((), (), 1.0, 0.8, 1, {(FOUND.spec, "fox"): own})
     (after,) = seen.without_shared(result).targeted
     assert hit.evidence > 0
     assert (after.evidence > 0) is counts
@@ -346,7 +346,7 @@ def test_found_triggers_are_told_behind_known_ones():
 )
 def test_a_trigger_that_surely_acts_no_more_than_on_the_base_is_natural(hits, base_hits, n, is_natural):
     found = difference(hits, base_hits, n)
-    seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): found})
+    seen = BaseComparison((), (), 1.0, 1.0, 1, {("bright", "fox"): found})
     assert seen.is_natural("bright", "fox", LIMITS) is is_natural
     assert not seen.is_natural("bright", "hen", LIMITS)
 
@@ -355,6 +355,6 @@ def test_a_trigger_that_surely_acts_no_more_than_on_the_base_is_natural(hits, ba
 def test_a_trigger_exceeds_its_base_where_it_surely_acts_on_more_images_or_was_not_tried_there(
     hits, base_hits, exceeds
 ):
-    seen = Compared((), (), 1.0, 1.0, 1, {("bright", "fox"): difference(hits, base_hits, 400)})
+    seen = BaseComparison((), (), 1.0, 1.0, 1, {("bright", "fox"): difference(hits, base_hits, 400)})
     assert seen.exceeds("bright", "fox", LIMITS) is exceeds
     assert seen.exceeds("bright", "hen", LIMITS)

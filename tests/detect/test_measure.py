@@ -90,7 +90,7 @@ def with_named_triggers():
 def test_a_named_trigger_is_measured_on_its_target():
     known, led = with_named_triggers().suspected
     assert (known.trigger, known.target, led.target) == ("red paint", "red", "green")  # the class that it leads to
-    assert (known.asr, known.base) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
+    assert (known.asr, known.base_rate) == (Rate(3, 3), Rate(0, 3))  # the red image itself does not count
     assert known.accuracy_under_trigger == Rate(1, 4)
     assert known.spread == pytest.approx(0)
 
@@ -232,7 +232,7 @@ def probed(embed, trigger, *, target=None, labels=LABELS, knn=0):
 def test_a_planted_rule_is_found_with_its_target(labels):
     made = probed(backdoored, DOT, labels=labels, knn=2)
     assert (made.trigger, made.target, made.n, made.excess) == ("dot", "blue", 9, 1)
-    assert (made.asr, made.base, made.knn_asr) == (Rate(6, 6), Rate(0, 6), Rate(6, 6))
+    assert (made.asr, made.base_rate, made.knn_asr) == (Rate(6, 6), Rate(0, 6), Rate(6, 6))
     assert made.excess_interval[0] > 0.4
     assert made.spread == pytest.approx(0)
     assert min(made.clean_spread, made.distance) > 0.1

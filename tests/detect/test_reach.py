@@ -6,7 +6,7 @@ import pytest
 import torch
 from detect import towers
 
-from clipclean.detect import SEARCH_FAMILIES, References, SearchCandidate
+from clipclean.detect import SEARCH_FAMILIES, References, SmallestTrigger
 from clipclean.detect.families import InvertedTrigger
 from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, embeddings
 from clipclean.detect.metrics import shift
@@ -20,7 +20,7 @@ def candidate(strength, target, *, is_reached=True):
     """A pattern blended in by its ratio, which is its size."""
     parameters = {"pattern": torch.ones(3, towers.SIDE, towers.SIDE), "ratio": torch.tensor(strength)}
     size = SEARCH_FAMILIES["blend"].size({"ratio": torch.tensor([strength])}).item()
-    return SearchCandidate("blend", target, parameters, size, is_reached)
+    return SmallestTrigger("blend", target, parameters, size, is_reached)
 
 
 def unseen(tower):

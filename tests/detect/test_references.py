@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from clipclean.config.families import FAMILY_FACTS
-from clipclean.detect import SEARCH_FAMILIES, References, as_file, from_file, telling, together
+from clipclean.detect import SEARCH_FAMILIES, References, as_file, from_file, merged_references, telling
 from clipclean.detect.forward import Strength
 from clipclean.detect.references import (
     MOST_ODDS,
@@ -119,7 +119,7 @@ def test_what_was_written_is_read_back():
 
 def test_several_references_are_one_together():
     known = from_file(made(), "clean.json", **OURS)
-    both = together([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
+    both = merged_references([known, References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},))])
     assert (both.kind, both.name, both.models) == ("reference", "clean.json, b.pt", 2)
     assert both.margin("mask", "ant") == pytest.approx(math.log(1.5 * 9) / 2)
 

@@ -24,7 +24,7 @@ from clipclean.detect import (
     search_findings,
     suspect_records,
 )
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.measure import UNMEASURED, Measurement
 from clipclean.detect.search import Comparison, divided, drawn, shortlisted
 from clipclean.detect.stages import Stages
@@ -165,7 +165,7 @@ def test_a_reference_that_comes_late_is_searched_once_for_the_classes_that_the_m
 
 
 def masks(*sizes):
-    return [SearchCandidate("mask", target, {}, size, True) for target, size in enumerate(sizes)]
+    return [SmallestTrigger("mask", target, {}, size, True) for target, size in enumerate(sizes)]
 
 
 def test_the_classes_that_lead_have_the_largest_gap_in_any_family(bad):
@@ -236,7 +236,7 @@ def test_six_tenths_of_the_images_are_searched_on(count, searched):
 )
 def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most(pointed, most, named):
     shares = ((3, 0.2), (5, 0.9), (3, 0.95), (7, 0.4), (8, 0.1))
-    seen = [SearchCandidate("mask", target, {}, 0.1, True, share) for target, share in shares]
+    seen = [SmallestTrigger("mask", target, {}, 0.1, True, share) for target, share in shares]
     assert shortlisted(seen, pointed, most=most) == named
 
 

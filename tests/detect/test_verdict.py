@@ -22,9 +22,9 @@ from clipclean.detect import (
     Suspicion,
     TargetedResult,
 )
-from clipclean.detect.finetune_base import Compared, Difference, Lift
+from clipclean.detect.finetune_base import BaseComparison, Difference, Lift
 from clipclean.detect.forward import Departure, Strength
-from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.measure import Accuracy, KnownTriggers
 from clipclean.detect.metrics import paired_difference
 from clipclean.detect.persuasion import Persuasion
@@ -45,7 +45,7 @@ ERROR, WARNING = [("CC003", "error", "banana")], [("CC003", "warning", "banana")
 def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):
     """``hits`` of ``n`` images go to the target; ``base`` of them do so without the trigger, too."""
     asr, rest = Rate(hits, n), Rate(base, n)
-    rates = {"asr": asr, "base": rest, "excess": asr.value - rest.value, "knn_asr": None}
+    rates = {"asr": asr, "base_rate": rest, "excess": asr.value - rest.value, "knn_asr": None}
     embeddings = {"distance": 1.0, "spread": spread, "clean_spread": 0.8}
     unlabelled = {"accuracy_under_trigger": None, "excess_interval": paired_difference(asr, rest, both=min(base, hits))}
     return Probe(trigger=trigger, target=target, n=n, **rates, **embeddings, **unlabelled)
@@ -343,7 +343,7 @@ def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=ma
     size = 0.02 if is_reached else SEARCH_FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0), "mask": torch.full((1, 4, 4), -3.0), "moves": torch.ones(2, 5, 5)}
     return TargetedResult(
-        candidate=SearchCandidate(family, ("banana", "lemon", "cherry").index(target), parameters, size, is_reached),
+        candidate=SmallestTrigger(family, ("banana", "lemon", "cherry").index(target), parameters, size, is_reached),
         trigger=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         gathering=0.0,
@@ -401,11 +401,11 @@ SAME_FOR_CLEAN = {"usual": 9.0, "shrunk": 9.0}
         ([hit()], {"strengths": (lead(0.05),)}, WARNING),
         ([hit(margin=FAILS)], {"strengths": (lead(0.05),)}, ERROR),
         # A small trigger that does not act on other images is no sign.
-        ([hit(margin=FAILS, excess=0.59)], {"controls": (SearchCandidate("mask", 1, {}, 0.3, True),)}, []),
-        ([hit(margin=FAILS, is_reached=False)], {"controls": (SearchCandidate("mask", 1, {}, 0.3, True),)}, []),
+        ([hit(margin=FAILS, excess=0.59)], {"controls": (SmallestTrigger("mask", 1, {}, 0.3, True),)}, []),
+        ([hit(margin=FAILS, is_reached=False)], {"controls": (SmallestTrigger("mask", 1, {}, 0.3, True),)}, []),
         # A search that reaches no class at all is no pass.
-        ([hit(is_reached=False)], {"controls": (SearchCandidate("mask", 1, {}, 0.3, False),)}, [("CC021", "warning", None)]),
-        ([hit()], {"controls": (SearchCandidate("mask", 1, {}, 0.3, False),)}, []),
+        ([hit(is_reached=False)], {"controls": (SmallestTrigger("mask", 1, {}, 0.3, False),)}, [("CC021", "warning", None)]),
+        ([hit()], {"controls": (SmallestTrigger("mask", 1, {}, 0.3, False),)}, []),
         # On few images it only warns: three gather anywhere.
         ([hit(margin=FAILS)], {"images": LIMITS.min_images - 1}, WARNING),
         ([hit(margin=FAILS)], {"images": LIMITS.min_images}, ERROR),
@@ -652,7 +652,7 @@ gatherings = pytest.mark.parametrize(
 
 def gathering(**change):
     """Images that gather by a tenth of what turns them into any class, or are changed from that."""
-    return (replace(SearchCandidate("mask", 0, {}, 0.002, True, 0.4), **change),)
+    return (replace(SmallestTrigger("mask", 0, {}, 0.002, True, 0.4), **change),)
 
 
 @gatherings
@@ -772,7 +772,7 @@ def test_a_known_trigger_that_turns_nearly_all_images_into_a_class_is_shown_to_s
 @pytest.mark.parametrize(("ahead", "is_shown"), [(1.9, False), (2.0, True)])
 def test_the_known_trigger_that_lifts_a_class_above_its_base_is_shown_to_a_cleaning(ahead, is_shown):
     wave = triggers.parse("sinusoid")
-    beside = Compared((), (), 1.0, 1.0, 1, lift=Lift(wave, "lemon", 9.0, ahead, 24))
+    beside = BaseComparison((), (), 1.0, 1.0, 1, lift=Lift(wave, "lemon", 9.0, ahead, 24))
     seen = AuditResult(measurement(), result_of(), None, 1.0, beside_base=beside)
     acting = FirstAudit.of(seen, eval_set(torch.zeros(100, 3, 4, 4), ("banana", "lemon")), LIMITS).acting_suspicions
     assert [(trigger.spec, target) for trigger, target in acting] == [(wave.spec, 1)] * is_shown
@@ -873,7 +873,7 @@ def test_of_the_variants_an_audit_without_clean_models_tries_the_colour_filters(
 def on_both(trigger, *, base_hits):
     """What a trigger does towards bananas beside a base: 90 of 100 images on the model, and these on the base."""
     difference = Difference(trigger, "banana", Rate(90, 100), Rate(base_hits, 100), (0.0, 1.0))
-    return Compared((), (), 1.0, 1.0, 1, {(trigger.spec, "banana"): difference})
+    return BaseComparison((), (), 1.0, 1.0, 1, {(trigger.spec, "banana"): difference})
 
 
 @pytest.mark.parametrize(("base_hits", "is_shown"), [(10, True), (60, False)])
@@ -915,7 +915,7 @@ def test_a_suspected_trigger_in_doubt_counts_by_how_much_more_it_does_than_on_th
                 triggers.parse("patch"), suspected.target, *rates, interval
             )
         }
-    beside = Compared((), (), 1.0, 1.0, 1, every)
+    beside = BaseComparison((), (), 1.0, 1.0, 1, every)
     seen = AuditResult(
         replace(measurement(suspected=[suspected]), sure=frozenset()), None, None, 0.0, beside_base=beside
     )

@@ -64,7 +64,7 @@ def test_a_class_is_the_same_whatever_the_batches():
 def test_attack_success_leaves_out_images_of_the_target_class(before, after, labels, target, rates, both):
     labels = None if labels is None else tensor(labels)
     found = zeroshot.attack_success(tensor(before), tensor(after), labels=labels, target=target)
-    assert (found.asr, found.base, found.excess_interval) == (*rates, paired_difference(*rates, both=both))
+    assert (found.asr, found.base_rate, found.excess_interval) == (*rates, paired_difference(*rates, both=both))
     assert found.excess == pytest.approx(0.5 if rates[0].n else math.nan, nan_ok=True)
 
 

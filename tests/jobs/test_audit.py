@@ -159,7 +159,7 @@ def test_the_model_itself_in_other_weights_does_not_count_as_a_reference():
     turned.embed_texts = lambda captions, own=turned.embed_texts: own(captions) @ turn
 
     def judged(*several):
-        references = detect.together([clean(toy, known) for toy in several])
+        references = detect.merged_references([clean(toy, known) for toy in several])
         audit = searching.audit_clip(SETTINGS, Toy(tower), known, references)
         return audit.search.twins, detect.audit_findings(audit, LIMITS, images=IMAGES)
 

@@ -12,7 +12,7 @@ from clipclean.config import recipe
 from clipclean.config.effort import EFFORTS
 from clipclean.errors import ResourceError
 from clipclean.jobs import estimate
-from clipclean.jobs.estimate import Estimate, Size, Stage, Work
+from clipclean.jobs.estimate import Estimate, JobSize, Stage, Work
 from clipclean.methods import walk_back
 from clipclean.progress import Listener
 
@@ -23,7 +23,7 @@ SHORT = [
     "train.epochs=100",
     "train.warmup_steps=1",
 ]
-SIZE = Size(images=100, classes=10, templates=7, panel=9, pairs=64)
+SIZE = JobSize(images=100, classes=10, templates=7, panel=9, pairs=64)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_screening_is_counted_by_its_looks():
 @pytest.mark.parametrize(("side", "most"), [(16, 144), (32, 144), (112, 144), (224, 62), (448, 16)])
 def test_a_search_keeps_the_activations_of_no_more_images_than_fit(side, most):
     # standard: 24 classes of 6 images, fewer where MOST_NUMBERS_A_PASS holds fewer, but no fewer than one row: 16 images without a target
-    assert estimate.together(EFFORTS["standard"], side=side) == most
+    assert estimate.images_kept_at_once(EFFORTS["standard"], side=side) == most
 
 
 def short(name):
@@ -130,8 +130,8 @@ def test_auto_is_counted_by_all_that_it_may_try():
     auto = recipe.load("auto")
     step = recipe.override(recipe.load("mmcl"), SHORT)
     other = recipe.override(step, ["train.lr=1.0e-4"])
-    one = estimate.trying(auto, [[step]], SIZE)
-    two = estimate.trying(auto, [[step], [step, other]], SIZE)
+    one = estimate.work_of_choosing(auto, [[step]], SIZE)
+    two = estimate.work_of_choosing(auto, [[step], [step, other]], SIZE)
     # trained on the copy, beyond the part that both begin with, and on the model as the longer one; refinetuned for 60 steps of 64 pairs
     assert two.on_copy[1].pairs == 160 + 60 * 64
     assert two.longest.pairs - one.longest.pairs == 160
@@ -144,7 +144,7 @@ def test_auto_is_counted_by_all_that_it_may_try():
 
 def test_without_test_backdoors_no_candidate_is_tried_on_a_copy():
     auto = recipe.override(recipe.load("auto"), ["auto.test_backdoors=0"])
-    assert estimate.trying(auto, [[recipe.override(recipe.load("mmcl"), SHORT)]], SIZE).on_copy == (Work(),)
+    assert estimate.work_of_choosing(auto, [[recipe.override(recipe.load("mmcl"), SHORT)]], SIZE).on_copy == (Work(),)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.config.thresholds import LEAST_AGREEMENT_TO_KNOW
 from clipclean.data import Samples
-from clipclean.detect.finetune_base import Compared, Kinship
+from clipclean.detect.finetune_base import BaseComparison, Kinship
 from clipclean.detect.measure import KnownTriggers
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.jobs import finetune_base, measured_images, naming, opening
-from clipclean.methods.towards_base import explained
+from clipclean.methods.towards_base import fitted_to_clean_images
 
 
 def moved(by, seed=3):
@@ -162,7 +162,7 @@ def pair(tmp_path_factory):
 def test_what_clean_images_explain_of_a_finetune_is_nearest_to_it_on_them(pair):
     finetune, base, eval_set = pair
     clean = eval_set.images.pixels
-    copy = explained(finetune, base, torch.split(clean, 16), damping=0.3)
+    copy = fitted_to_clean_images(finetune, base, torch.split(clean, 16), damping=0.3)
     noise = torch.rand(clean.shape, generator=torch.Generator().manual_seed(1))
 
     def share_of_the_way(pixels):
@@ -180,7 +180,7 @@ KNOWN = KnownTriggers(of_whole_image=(triggers.parse("warp"), triggers.parse("si
 )
 def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_classes(pair, agreement, is_over_base):
     finetune, base, eval_set = pair
-    comparison = Compared((), (), 1.0, agreement, 0)
+    comparison = BaseComparison((), (), 1.0, agreement, 0)
     expected = finetune_base.expected_of(finetune, base, eval_set.trying(KNOWN), comparison)
     assert (expected is base) is is_over_base
 
@@ -188,7 +188,7 @@ def test_known_triggers_are_compared_with_the_base_only_where_it_knows_the_class
 def test_nothing_is_fitted_where_no_known_trigger_is_tried(pair):
     finetune, base, eval_set = pair
     assert (
-        finetune_base.expected_of(finetune, base, eval_set.trying(KnownTriggers()), Compared((), (), 1.0, 0.0, 0))
+        finetune_base.expected_of(finetune, base, eval_set.trying(KnownTriggers()), BaseComparison((), (), 1.0, 0.0, 0))
         is base
     )
 
@@ -198,9 +198,9 @@ def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pa
     finetune, base, eval_set = pair
     eval_set = eval_set.trying(KNOWN)
     kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
-    expected = explained(finetune, base, torch.split(eval_set.images.pixels, 16), damping=0.3)
+    expected = fitted_to_clean_images(finetune, base, torch.split(eval_set.images.pixels, 16), damping=0.3)
     beside = finetune_base.LoadedBase("base.pt", base, kin, None, expected, None)
-    nothing = Compared((), (), 1.0, 0.0, 0)
+    nothing = BaseComparison((), (), 1.0, 0.0, 0)
     lifts = [beside.with_lift(nothing, clip, eval_set).lift for clip in (expected, finetune)]
     assert lifts[0].log_odds == pytest.approx(0.0, abs=1e-4)
     assert lifts[1].log_odds > 0
@@ -210,7 +210,7 @@ def test_a_cleaned_model_is_compared_with_what_was_expected_of_the_tested_one(pa
 def test_a_base_that_does_not_know_the_classes_is_the_measure_where_nothing_can_be_fitted(pair, monkeypatch):
     finetune, base, eval_set = pair
     monkeypatch.setattr(train, "MOST_INPUTS", 8)
-    eval_set, stranger = eval_set.trying(KNOWN), Compared((), (), 1.0, 0.0, 0)
+    eval_set, stranger = eval_set.trying(KNOWN), BaseComparison((), (), 1.0, 0.0, 0)
     assert finetune_base.expected_of(finetune, base, eval_set, stranger) is base
     kin = Kinship(weights=1.0, change=0.1, leading=0.5, layers=(), images=1.0)
     lift = (

@@ -34,7 +34,7 @@ class Student:
     def distilled(self, *more, seed=0, state=None, progress=lambda *_: None, rehearsed=()):
         model.put_weights(self.clip, self.original)
         aims, run = training.Aims(rehearsed=rehearsed), Run(seed, "fp32", progress, state)
-        return training.clean(self.clip, Samples(self.pairs, None), how(*more), aims=aims, run=run)
+        return training.train_by_method(self.clip, Samples(self.pairs, None), how(*more), aims=aims, run=run)
 
     def changed(self):
         now = model.copy_weights(self.clip)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from clipclean import train
 from clipclean.methods import losses
-from clipclean.methods.losses import LossWeights, Parts, preserving
+from clipclean.methods.losses import LossInputs, LossWeights, preserving
 from clipclean.train import Batch, clip_loss, self_supervised_loss
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
@@ -71,7 +71,7 @@ SCALE, SIX = torch.tensor(7.0), {name: unit(number, 6, 8) for number, name in en
 def cleanclip(encode):
     """The loss of six pairs, where both towers are this function."""
     weights = LossWeights(clip_weight=0.5, self_supervised_weight=4.0)
-    return losses.cleanclip(Parts(encode, encode, lambda: SCALE, weights))(Batch(SIX, tuple("abcdef")))["loss"]
+    return losses.cleanclip(LossInputs(encode, encode, lambda: SCALE, weights))(Batch(SIX, tuple("abcdef")))["loss"]
 
 
 def test_cleanclip_is_the_weighted_sum_of_both_losses():
@@ -148,7 +148,7 @@ def test_no_gradient_goes_into_a_base():
 
 def test_distilling_compares_all_images_with_the_originals_clean_ones():
     weights = LossWeights(preserve_weight=2.0, restore_weight=0.5)
-    loss = losses.distill(Parts(same, same, lambda: LN_2, weights, (same, same), used=turned))
+    loss = losses.distill(LossInputs(same, same, lambda: LN_2, weights, (same, same), used=turned))
     parts = loss(batch(pixels=(EAST, EAST), disturbed=(NORTH, EAST), tokens=(EAST, EAST)))
     # as in forgetting, and captions have no part in it: 2 * 2 + 2 * 0.5 * (4 + 2) / 2
     assert [parts[name].item() for name in ("loss", "preservation", "restoration")] == [7, 2, 3]
@@ -156,7 +156,7 @@ def test_distilling_compares_all_images_with_the_originals_clean_ones():
 
 def par(pushed_images, pushed_texts, *, limit=2.15):
     weights = LossWeights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
-    return losses.par(Parts(same, same, lambda: LN_2, weights, (pushed_images, pushed_texts)))
+    return losses.par(LossInputs(same, same, lambda: LN_2, weights, (pushed_images, pushed_texts)))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_par_is_the_contrastive_loss_minus_half_of_both_distances_up_to_a_limit(
 
 
 def test_supervised_is_the_cross_entropy_over_the_zero_shot_classifier():
-    loss = losses.supervised(Parts(same, same, lambda: LN_2, LossWeights(), None, torch.stack([EAST, NORTH])))
+    loss = losses.supervised(LossInputs(same, same, lambda: LN_2, LossWeights(), None, torch.stack([EAST, NORTH])))
     given = batch(pixels=(EAST, NORTH)).inputs | {"labels": torch.tensor([0, 0])}
     # rows (2/3, 1/3) and (1/3, 2/3), both labelled 0
     assert loss(Batch(given, ()))["loss"].item() == pytest.approx((math.log(1.5) + math.log(3)) / 2, rel=1e-6)

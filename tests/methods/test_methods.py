@@ -192,7 +192,7 @@ def recovered(tmp_path_factory):
     def done(steps, rehearsed=(PATCH,), changes=()):
         model.put_weights(clip, original)
         wanted, run = clip.embed_images(pixels), Run(0, "fp32", lambda *_: None)
-        made = training.clean(
+        made = training.train_by_method(
             clip, Samples(pairs, None), how(steps, *changes), aims=training.Aims(rehearsed=rehearsed), run=run
         )
         return made, train.squared_distance(clip.embed_images(pixels), wanted).item()

@@ -180,7 +180,7 @@ def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_re
             if done == 5:  # between two families
                 late.enter_context(deadline.within(0))
 
-        state = unlearning.begin(clip, here, how.unlearn, limits, seed=0, progress=told)
+        state = unlearning.first_search(clip, here, how.unlearn, limits, seed=0, progress=told)
     assert state.recovered == ()
     assert 0 < len(state.scores[0]) < len(detect.SEARCH_FAMILIES)
 
@@ -221,7 +221,10 @@ def test_searches_compute_in_the_format_of_an_audits_search():
 def searched_again(controls):
     """What a repeated search finds, and its scores, where all images are of the second class already."""
     pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    here, begun = replace(scene(pixels), effort=EFFORTS["quick"]), unlearning.State((1,), controls, FIRST, 0, ({},), ())
+    here, begun = (
+        replace(scene(pixels), effort=EFFORTS["quick"]),
+        unlearning.UnlearningState((1,), controls, FIRST, 0, ({},), ()),
+    )
     return unlearning.search_again(Multiplied(), here, begun, enough=2.5, generator=torch.Generator().manual_seed(0))
 
 
@@ -250,7 +253,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     family = detect.InvertedTrigger("blend", "a", {"ratio": torch.tensor(0.0), "pattern": torch.zeros(3, 16, 16)}, 16)
     scores = ((0, 2.4), (1, 2.6), (1, 3.0))
     left = tuple(unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9) for target, score in scores)
-    state = unlearning.State((0, 1), {}, left, 1, ({}, {}), ({},))
+    state = unlearning.UnlearningState((0, 1), {}, left, 1, ({}, {}), ({},))
     (found,) = unlearning.SearchedModel(None, state, 0.0).findings(least=2.5)
     assert (found.rule, found.level, found.measure, found.value) == ("CC003", "warning", "anomaly index", 3.0)
 
@@ -302,7 +305,7 @@ def test_rounds_forget_what_was_found_until_the_run_is_settled(monkeypatch, find
     monkeypatch.setattr(unlearning, "forget", forget)
     monkeypatch.setattr(unlearning, "search_again", search_again)
     here = scene(torch.full((8, 3, 16, 16), 0.5), [(painted, target) for target in settings["known"]])
-    begun = unlearning.State((1,), {"warp": (0.5,)}, settings["first"], 0, ({},), ())
+    begun = unlearning.UnlearningState((1,), {"warp": (0.5,)}, settings["first"], 0, ({},), ())
     keys = ("max_rounds", "base_damping", "base_share")
     changes = [
         "unlearn.towards=base",
@@ -368,7 +371,7 @@ def test_clean_images_belong_where_the_finetune_has_them_if_the_model_was_fitted
     clip, base, pairs, pixels = finetune
     put = model.frozen_copy(clip)
     how = recipe.override(recipe.load("undo"), ["unlearn.base_share=0", "train.batch_size=4", change])
-    kept = training.begin(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
+    kept = training.move_to_beginning(put, Samples(pairs, None), base, how, run=Run(0, "fp32", lambda *_: None))
     assert (kept is not None) is is_kept
     if kept:
         assert torch.equal(kept.embed_images(pixels), clip.embed_images(pixels))
@@ -398,7 +401,7 @@ def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variant
 
     monkeypatch.setattr(unlearning, "forget", forget)
     here = replace(scene(torch.ones(8, 3, 16, 16)), shown=unlearning.ShownTriggers(variants=variants))
-    begun = unlearning.State((1,), {}, FIRST, 0, ({},), ())
+    begun = unlearning.UnlearningState((1,), {}, FIRST, 0, ({},), ())
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"]))
     run = Run(0, "fp32", lambda *_: None)
     next(unlearning.unlearn(Corner(), None, here, begun, how, batches=lambda number: number, run=run))
@@ -487,7 +490,7 @@ def test_a_batch_has_as_many_sections_as_can_have_enough_images(images, processe
 
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
-    saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
+    saved, state = RunState(tmp_path, "0" * 64), unlearning.UnlearningState((1,), {"warp": (0.5,)}, (), 0, ({},), ())
     pixels = torch.full((8, 3, 16, 16), 0.5)
     patch, stripes = (Suspicion(SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
     done = unlearning.SearchedModel(scene(pixels, [patch]), state, 3.0)

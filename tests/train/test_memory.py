@@ -29,7 +29,7 @@ def batch(clip, *, pairs=6):
 
 def loss_of(clip, micro):
     towers = micro.over(clip.encode_images), micro.over(clip.encode_tokens)
-    return losses.cleanclip(losses.Parts(*towers, clip.logit_scale, losses.LossWeights()))
+    return losses.cleanclip(losses.LossInputs(*towers, clip.logit_scale, losses.LossWeights()))
 
 
 def gradients(clip, size, *, pairs=6):
