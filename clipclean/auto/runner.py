@@ -66,10 +66,8 @@ class ModelRunner:
         return bool(self.first_audit.sure_specs)
 
     def is_late(self) -> bool:
-        """Whether the time is over for another candidate.
-
-        It may take as long as the longest so far, and what is run on the model that long and an audit.
-        """
+        """Whether the time is over for another candidate."""
+        # It may take as long as the longest so far, and what is run on the model that long and an audit.
         end = time.monotonic() + self.audit_seconds + 2 * max(self.trial_seconds)
         return self.time_limit.minutes is not None and self.bench.run.group.any(end > self.time_limit.end)
 
@@ -83,6 +81,7 @@ class ModelRunner:
         if why_not or self.occasion.is_run_at_once(candidate):
             return CandidateResult(candidate, why_not)
         candidate_result = attempts.try_on_copy(self.bench, candidate, self.copy, self.first_audit)
+        # How long another one may take, as is_late reckons.
         self.trial_seconds.append(candidate_result.seconds)
         return candidate_result
 
