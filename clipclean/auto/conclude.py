@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
-from clipclean.auto import attempts
+from clipclean.auto import attempts, running
 from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
@@ -87,7 +87,7 @@ def report_of(
         other = replace(bench, limits=limits)
         if attempt.is_original:
             return [*other.findings(attempt.audit), *of_choice]
-        own = attempt.findings if limits == bench.limits else attempts.findings_of(other, attempt, choice.first_audit)
+        own = attempt.findings if limits == bench.limits else running.findings_of(other, attempt, choice.first_audit)
         return [*own, *of_choice]
 
     if_failed = (
@@ -101,9 +101,9 @@ def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.candidate_results:
         nothing = WalkBack.of_uncleaned(choice.first_audit.audit.measured, bench.limits)
-        return attempts.original_as_attempt(bench, choice.first_audit, nothing)
+        return running.original_as_attempt(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.candidate_results)
-    original = attempts.original_as_attempt(bench, choice.first_audit, best.way)
+    original = running.original_as_attempt(bench, choice.first_audit, best.way)
     stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.acting_patterns)
     return original if stays else best
 

@@ -48,6 +48,10 @@ class PlantedCopy:
         """Whether any test backdoor was planted."""
         return any(took for _, took in self.with_success())
 
+    def measured_on(self, eval_set: detect.EvalSet, /) -> detect.EvalSet:
+        """The images of a run, under the test backdoors."""
+        return poison.measured_on(eval_set, self.test_backdoors)
+
     def with_success(self) -> list[tuple[detect.Probe, bool]]:
         """The effect of each test backdoor in the copy, and whether it counts."""
         # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
