@@ -133,9 +133,14 @@ class Effort:
         return self.passes(targets=self.classes_searched(classes), swept=self.classes_swept(classes))
 
     @property
+    def most_cost(self) -> int:
+        """The most passes for a list of any length: of the longest that is searched whole, or of the longest that is swept."""
+        return max(self.cost(classes) for classes in (HALVED_CLASSES - 1, self.full_list_limit, MOST_SWEPT))
+
+    @property
     def costs(self) -> str:
-        """The costs of a short list of classes and of a long one, as pages state them."""
-        return f"{self.cost(SHORT_LIST):,} to {self.cost(LONG_LIST):,}"
+        """The cost of a short list of classes and of the worst one, as pages state them."""
+        return f"{self.cost(SHORT_LIST):,} to {self.most_cost:,}"
 
 
 # References serve the effort that they were measured with.

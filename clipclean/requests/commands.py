@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import click
 
-from clipclean.config.effort import EFFORTS, LONG_LIST
+from clipclean.config.effort import EFFORTS
 from clipclean.export.formats import EXPORT_FORMATS, PRESETS
 from clipclean.progress import Progress
 from clipclean.requests.option import Opt
@@ -96,7 +96,7 @@ BASE = replace(
 )
 EFFORT = Opt(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
-    + ", ".join(f"{name} {effort.cost(LONG_LIST):,}" for name, effort in EFFORTS.items())
+    + ", ".join(f"{name} {effort.most_cost:,}" for name, effort in EFFORTS.items())
     + " at most.",
     value_type=click.Choice(tuple(EFFORTS)),
     help_position=("Search", 10),

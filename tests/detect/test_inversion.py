@@ -229,6 +229,11 @@ def test_in_a_brief_search_half_of_the_classes_stops_four_times():
     assert rows_at_a_glance(10, steps=3) == [10] * 3
 
 
+@pytest.mark.parametrize("effort", EFFORTS.values(), ids=EFFORTS)
+def test_no_list_of_classes_costs_more_than_the_help_says(effort):
+    assert effort.most_cost == max(effort.cost(classes) for classes in range(2, 2 * LONG_LIST))
+
+
 def test_a_quick_audit_makes_at_most_a_third_of_the_passes_of_a_standard_one():
     for classes in (SHORT_LIST, LONG_LIST):
         quick, standard = (
