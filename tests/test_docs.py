@@ -122,6 +122,26 @@ def cited() -> list[tuple[str, str]]:
     return sorted((commit, place) for commit, place in places.items() if commit not in ELSEWHERE)
 
 
+def stray_items(words: str) -> list[str]:
+    """Lines that a renderer takes for items of a numbered list, since a sentence was broken before a number and a full stop."""
+    stray, last = [], 0
+    for line in re.sub(r"^```.*?^```$", "", words, flags=re.M | re.S).splitlines():
+        if number := re.match(r"\s*(\d+)\. ", line):
+            stray += [line] if int(number[1]) not in (1, last + 1) else []
+            last = int(number[1])
+    return stray
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_line_of_a_sentence_begins_like_a_list_item(name):
+    assert stray_items(text(name)) == []
+
+
+def test_a_line_that_begins_like_a_list_item_is_seen():
+    assert stray_items("1. One\n2. Two\n\n1. One\n") == []
+    assert stray_items("before it was 5 of\n6. Those that\n") == ["6. Those that"]
+
+
 @pytest.mark.skipif(not is_whole_history(), reason="the history is not here")
 @pytest.mark.parametrize(("commit", "place"), cited())
 def test_a_commit_that_is_cited_as_evidence_is_in_the_history(commit, place):
