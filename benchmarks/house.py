@@ -34,13 +34,14 @@ WHY = 0.08  # comment lines a line of code, there
 VAGUE = (
     "found", "told", "given", "asked", "seen", "made", "ready", "each", "measured", "named", "opened", "shown", "hit", "tried", "taken",
     "caught", "cleaned", "listed", "counted", "changed", "wanted", "chosen", "built", "held", "drawn", "audited", "considered", "compared",
-    "place", "places", "how", "some", "one", "every", "hits", "ends",
+    "place", "places", "how", "some", "one", "every", "ends",
 )
 # fmt: on
 TEST_NAME = re.compile(r"^ *def (test_\w+)", re.M)
 WITH_OPTIONS = ("clipclean.api", "clipclean.api.reports")  # whose functions have a keyword for each option
 DOORS = ("clipclean.api",)  # with a function for each command, which imports its job alone
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+RECORDS = "clipclean.schema."  # of what is written, whose fields are keys
 
 
 class Module(NamedTuple):
@@ -108,13 +109,14 @@ def parameters(function: Function, /) -> int:
 
 
 def vague(module: Module, /) -> Counter[str]:
-    """How often each vague name is bound: by an assignment, a loop, a comprehension, ``with``, ``except``, a pattern or a parameter.
+    """How often each vague name is bound: by an assignment, a field, a loop, ``with``, ``except``, a pattern, a parameter or a function.
 
-    Fields of a class and attributes are not counted: they belong to what they are read from.
+    Fields of records are not counted: they are keys of files.
     """
-    fields = {id(part) for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for part in bound(node.body)}
+    in_classes = (part for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for part in bound(node.body))
+    fields = {id(part) for part in in_classes} if module.name.startswith(RECORDS) else set()
     bindings = (node for node in ast.walk(module.tree) if id(node) not in fields)
-    return Counter(name for node in bindings if (name := name_bound(node)) in VAGUE)
+    return Counter(name for node in bindings if (name := (name_bound(node) or "").strip("_")) in VAGUE)
 
 
 def bound(statements: list[ast.stmt], /) -> Iterator[ast.AST]:
@@ -132,6 +134,8 @@ def name_bound(node: ast.AST, /) -> str | None:
         return node.id
     if isinstance(node, ast.arg):
         return node.arg
+    if isinstance(node, Function):
+        return node.name
     return node.name if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) else None
 
 

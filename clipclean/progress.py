@@ -56,7 +56,7 @@ def record(done: int, values: Values, /) -> None:
             listener.values(done, values)
 
 
-def counted(name: str, items: Iterable[Item], total: int, /) -> Iterator[Item]:
+def track(name: str, items: Iterable[Item], total: int, /) -> Iterator[Item]:
     """The items of a part of the present stage, ``total`` of them; somebody hears which is begun."""
     parts = [listener.part for listener in _listeners.get() if listener.part is not None]
     for done, item in enumerate(items):

@@ -98,7 +98,7 @@ def quoted(name: object, /) -> str:
     return ascii(name[:80]) if isinstance(name, str) else f"a key of type {type(name).__name__}"
 
 
-def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object], str] = quoted) -> str:
+def first_few(names: Collection[object], /, *, most: int = 5, show: Callable[[object], str] = quoted) -> str:
     """The first of some names, and how many more there are."""
     words = ", ".join(map(show, itertools.islice(names, most)))
     return f"{words} and {len(names) - most:,} more" if len(names) > most else words

@@ -37,7 +37,7 @@ class Attempt:
     """One candidate on the model itself, with the results of the audit and of the refinetune test."""
 
     candidate: Candidate
-    cleaned: Cleaned
+    cleaning: Cleaned
     way: WalkBack  # back to the original, as far as was walked
     suspicions: tuple[Suspicion[int | None], ...]
     audit: AuditResult
@@ -68,7 +68,7 @@ class Attempt:
     @property
     def suspected_classes(self) -> frozenset[str]:
         """Names of the classes that the suspicions lead to."""
-        return frozenset(probe.target for probe in self.audit.measured.suspected)
+        return frozenset(probe.target for probe in self.audit.measurement.suspected)
 
     @property
     def errors_beside_base(self) -> list[Finding]:
@@ -114,7 +114,7 @@ class Attempt:
         do there; what returns is a finding.
         """
         limits, base = self.way.limits, self.audit.beside_base
-        acting = (probe for probe in self.audit.measured.suspected if probe.excess_interval[0] > limits.max_excess)
+        acting = (probe for probe in self.audit.measurement.suspected if probe.excess_interval[0] > limits.max_excess)
         return tuple(probe for probe in acting if base is None or base.exceeds(probe.trigger, probe.target, limits))
 
     @property
@@ -160,7 +160,7 @@ class CandidateResult:
         if self.attempt is None:
             trial = self.trials[0]
             return (
-                f"not run on the model yet: on a copy it removes {trial.removed(limits)} of {len(trial.counted)} test backdoors for "
+                f"not run on the model yet: on a copy it removes {trial.removed(limits)} of {len(trial.learned_outcomes)} test backdoors for "
                 f"{100 * trial.accuracy_lost:.1f} points of accuracy, where {100 * limits.max_accuracy_loss:.1f} are allowed"
             )
         lost = f"costs {100 * self.attempt.point.accuracy_lost:.1f} points of accuracy"
@@ -178,7 +178,7 @@ class CandidateResult:
         first = self.trials[0]
         # One within the budget may remove what test backdoors survive, and is written even where the audit suspects nothing.
         is_over = first.accuracy_lost > limits.max_accuracy_loss
-        return is_over, len(first.counted) - first.removed(limits), first.accuracy_lost
+        return is_over, len(first.learned_outcomes) - first.removed(limits), first.accuracy_lost
 
 
 # A protocol, so that the choice is tested on values, without a model.
@@ -309,7 +309,7 @@ def with_best_tested(candidate_results: Sequence[CandidateResult], runner: Candi
     results = list(candidate_results)
     for _ in candidate_results:  # each may turn out worse than the next one when it is tested
         winner, attempt = best(results)
-        if attempt.is_tested or not (attempt.cleaned.changed and runner.is_worth(attempt)):
+        if attempt.is_tested or not (attempt.cleaning.is_changed and runner.is_worth(attempt)):
             break
         results = [replace(entry, attempt=runner.test(attempt)) if entry is winner else entry for entry in results]
     return results

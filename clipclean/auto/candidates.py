@@ -99,7 +99,7 @@ class Candidate:
         return "; ".join(faults)
 
 
-def listed(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple[Candidate, ...]:
+def candidates_of(auto: Recipe, /, *, panel: bool = True, search: bool = True) -> tuple[Candidate, ...]:
     """The candidates that a recipe lists under ``auto.candidates``; none of a recipe that chooses among none. ``panel`` is
     whether known triggers are tried, ``search`` whether unknown ones are searched for.
 
@@ -157,7 +157,7 @@ class Cleaned:
     remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish, if it was the last recipe
 
     @property
-    def changed(self) -> bool:
+    def is_changed(self) -> bool:
         """Whether any weight changed: an unlearning that finds nothing changes none."""
         return bool(self.training.steps)
 
@@ -228,7 +228,7 @@ def clean_by_candidate(
         # Anew for each recipe: an earlier one of the sequence may have moved the texts.
         aims = bench.aims_where_it_begins(recipe, triggers, base=base, run=run, check=check)
         aims = replace(aims, rehearsed=rehearsed, teacher=aims.teacher if aims.searched else teacher)
-        trained, remaining = _cleaned(clip, samples, recipe, aims, run, state)
+        trained, remaining = _clean_in_sequence(clip, samples, recipe, aims, run, state)
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
@@ -239,7 +239,7 @@ def clean_by_candidate(
     return Cleaned(model.copy_weights(clip), record, suspicions, remaining)
 
 
-def _cleaned(
+def _clean_in_sequence(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
 ) -> tuple[training.Training, tuple[Finding, ...]]:
     """Clean by one recipe, or put in the weights that an equal run kept of it; also the findings of an unlearning that did not finish."""

@@ -13,7 +13,7 @@ from clipclean.config import policy
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, trigger_words
-from clipclean.jobs import cleaning, searching
+from clipclean.jobs import cleaning
 from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
@@ -77,7 +77,7 @@ def report_of(
 ) -> tuple[Report, PageImages]:
     """The report of the attempt that is written, and its images."""
     of_choice = [
-        *findings_of_choice(choice, attempt, cleaned_model.before.measured, limits=bench.limits),
+        *findings_of_choice(choice, attempt, cleaned_model.before.measurement, limits=bench.limits),
         *cleaning.notes(inputs),
         *out_of_time_findings(choice, candidate_count=len(bench.auto_settings.candidates)),
         *silenced_findings(choice.candidate_results, attempt),
@@ -100,7 +100,7 @@ def report_of(
 def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.candidate_results:
-        nothing = WalkBack.of_uncleaned(choice.first_audit.audit.measured, bench.limits)
+        nothing = WalkBack.of_uncleaned(choice.first_audit.audit.measurement, bench.limits)
         return running.original_as_attempt(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.candidate_results)
     original = running.original_as_attempt(bench, choice.first_audit, best.way)
@@ -115,9 +115,9 @@ def cleaned_model_of(bench: Workbench, choice: Choice, attempt: Attempt, /) -> C
     # A search has named triggers that the first audit did not know.
     if attempt.suspicions != bench.eval_set.plan.suspicions:
         bench.put(bench.original)
-        original = replace(original, measured=searching.measure(bench.clip, eval_set, what="measuring before"))
+        original = replace(original, measurement=bench.measure(eval_set, what="measuring before", in_time=False))
     after = original if attempt.audit is choice.first_audit.audit else attempt.audit
-    return CleanedModel(original, after, eval_set, attempt.cleaned.weights, attempt.cleaned.training, attempt.way)
+    return CleanedModel(original, after, eval_set, attempt.cleaning.weights, attempt.cleaning.training, attempt.way)
 
 
 def findings_of_choice(
@@ -136,7 +136,7 @@ def findings_of_choice(
         winner.at(attempt.point.share),
         before,
         limits=limits,
-        is_changed=attempt.cleaned.changed,
+        is_changed=attempt.cleaning.is_changed,
         is_doubted=any(finding.rule in (CC.PANEL_EXCESS, CC.TRIGGER_FOUND) for finding in attempt.findings),
     )
 
@@ -172,7 +172,7 @@ def test_backdoor_findings(
         if not acted:
             words += " No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
         return [finding(CC.NO_PLANTED_BACKDOOR, words, level="note" if acted else "warning")]
-    trigger_count, removed = len(trial.counted), trial.removed(limits)
+    trigger_count, removed = len(trial.learned_outcomes), trial.removed(limits)
     low, high = trial.interval
     words = (
         f"On this model and these data, {trial.candidate} removes {removed} of {trigger_count} planted backdoors for "
@@ -256,7 +256,7 @@ def auto_record(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> Aut
     copy, refinetuned = choice.copy, attempt.refinetuned
     return AutoRecord(
         chosen=attempt.candidate.name,
-        changed=attempt.cleaned.changed,
+        changed=attempt.cleaning.is_changed,
         test_backdoors=tuple(
             TestBackdoorRecord.of(
                 probe, planted=0.0 if math.isnan(probe.excess) else probe.excess, took=took, n=probe.asr.n
@@ -273,7 +273,7 @@ def auto_record(choice: Choice, attempt: Attempt, limits: AuditLimits, /) -> Aut
             total=time.monotonic() - choice.started,
             planting=copy.seconds if copy else 0.0,
             trials=sum(entry.seconds for entry in choice.candidate_results),
-            chosen=attempt.cleaned.training.seconds,
+            chosen=attempt.cleaning.training.seconds,
             rebound=refinetuned.seconds if refinetuned else 0.0,
         ),
     )
@@ -293,7 +293,7 @@ def _candidate(candidate_result: CandidateResult, limits: AuditLimits, *, is_cho
             attempt.point,
             triggers=len(attempt.suspicions),
             errors=tuple(sorted({finding.rule for finding in attempt.findings if finding.is_error})),
-            seconds=attempt.cleaned.training.seconds,
+            seconds=attempt.cleaning.training.seconds,
         ),
     )
 

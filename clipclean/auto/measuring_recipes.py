@@ -64,7 +64,7 @@ def _blocks(
     loaded: Sequence[Recipe], request: requests.Bench, workbench: Workbench, number: int
 ) -> tuple[Evidence, ...]:
     """The evidence of each recipe on one attack, pooled over the seeds with which it was planted."""
-    sides = {seed: _cleaned(loaded, workbench, number, seed) for seed in request.seeds}
+    sides = {seed: _planted_and_cleaned_measurements(loaded, workbench, number, seed) for seed in request.seeds}
     runs = {seed: measurements for seed, measurements in sides.items() if measurements}
     family = poison.PLANTED_SPECS[number]
     data, evaluation_data = ([path.name for path in paths or ()] for paths in (request.data, request.eval_data))
@@ -96,7 +96,7 @@ def _blocks(
     return tuple(block(number, recipe) for number, recipe in enumerate(loaded))
 
 
-def _cleaned(
+def _planted_and_cleaned_measurements(
     loaded: Sequence[Recipe], workbench: Workbench, number: int, seed: int
 ) -> tuple[Measurement, list[Measurement]] | None:
     """One backdoor planted and measured, and measured again after the cleaning by each recipe; None if it did not take."""
@@ -104,7 +104,7 @@ def _cleaned(
     test_backdoors = poison.draw(number + 1, classes=classes, avoid=(), seed=SEED_OFFSET + seed)[number:]
     if not test_backdoors:
         raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
-    workbench = _named(
+    workbench = _with_prefix(
         replace(workbench, run=replace(workbench.run, seed=seed)), f"{test_backdoors[0].trigger.family}, seed {seed}: "
     )
     workbench.put(workbench.original)
@@ -118,7 +118,7 @@ def _cleaned(
         for recipe in loaded:
             workbench.put(copy.weights)
             triggers = ShownTriggers(planted) if recipe.is_surgery else ShownTriggers()
-            own = _named(workbench, f"{recipe.name}, ")
+            own = _with_prefix(workbench, f"{recipe.name}, ")
             candidates.clean_by_candidate(
                 own, Candidate((recipe.name,), (recipe,)), triggers, where="copy", origin=copy.origin, base=base
             )
@@ -130,7 +130,7 @@ def _cleaned(
         workbench.state.discard()  # nothing of one victim serves the next
 
 
-def _named(workbench: Workbench, prefix: str, /) -> Workbench:
+def _with_prefix(workbench: Workbench, prefix: str, /) -> Workbench:
     """The workbench whose progress begins with a prefix."""
     run = workbench.run
 

@@ -37,9 +37,13 @@ def try_on_copy(
     started = time.monotonic()
     cleaned_copy = CleanedCopy(bench, candidate, copy, first_audit.shown_to(candidate.recipes))
     try:
-        least = 0.0 if cleaned_copy.cleaned.changed else 1.0  # where nothing changed there is no way to go
+        least = 0.0 if cleaned_copy.cleaning.is_changed else 1.0  # where nothing changed there is no way to go
         way = walk_back.walk_back(
-            lambda share: cleaned_copy.at(share).measured, copy.planted, cleaned_copy.watched, bench.limits, least=least
+            lambda share: cleaned_copy.at(share).measurement,
+            copy.planted,
+            cleaned_copy.watched,
+            bench.limits,
+            least=least,
         )
         share_reached = way.point.share
         cleaned_copy.refinetuned(share_reached)
@@ -55,15 +59,15 @@ class CleanedCopy:
     bench: Workbench
     candidate: Candidate
     copy: PlantedCopy
-    shown: ShownTriggers  # what the audit of the model shows to it
+    shown_triggers: ShownTriggers  # what the audit of the model shows to it
     trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
     @cached_property
-    def cleaned(self) -> Cleaned:
+    def cleaning(self) -> Cleaned:
         """The copy after the candidate; the weights of an earlier run are read from its folder."""
         self.bench.put(self.copy.weights)
         return candidates.clean_by_candidate(
-            self.bench, self.candidate, self.shown, where="copy", origin=self.copy.origin
+            self.bench, self.candidate, self.shown_triggers, where="copy", origin=self.copy.origin
         )
 
     @property
@@ -78,7 +82,7 @@ class CleanedCopy:
     def at(self, share: float, /) -> Trial:
         """The trial at a share of the way."""
         if share not in self.trials:
-            cleaning, bench = self.cleaned, self.bench
+            cleaning, bench = self.cleaning, self.bench
             bench.put_between(self.copy.weights, cleaning.weights, share=share)
             eval_set = self.copy.measured_on(bench.eval_set)
             measurement, seconds = bench.measure(eval_set, what="walking back"), cleaning.training.seconds
@@ -92,8 +96,8 @@ class CleanedCopy:
         trial, bench = self.at(share), self.bench
         # Where a test backdoor is left, what returns decides nothing.
         is_asked = bench.auto_settings.refinetune_steps and trial.removes_all(bench.limits) and not trial.is_refinetuned
-        if is_asked and self.cleaned.changed:
-            bench.put_between(self.copy.weights, self.cleaned.weights, share=share)
+        if is_asked and self.cleaning.is_changed:
+            bench.put_between(self.copy.weights, self.cleaning.weights, share=share)
             eval_set = self.copy.measured_on(bench.eval_set)
             later = trials.refinetune(bench, self.copy.planted, eval_set).after
             trial = self.trials[share] = trials.with_returned(trial, later)
@@ -121,7 +125,7 @@ def run_on_model(
     triggers = first_audit.shown_to(candidate.recipes)
     base = bench.base.clip if bench.base else None
     cleaning = candidates.clean_by_candidate(
-        bench, candidate, triggers, where="model", origin={}, base=base, original=first_audit.audit.measured
+        bench, candidate, triggers, where="model", origin={}, base=base, original=first_audit.audit.measurement
     )
     new_suspicions = new_among(cleaning.suspicions, first_audit.suspicions)
     suspicions = distinct([*first_audit.suspicions, *new_suspicions])
@@ -133,9 +137,9 @@ def run_on_model(
         bench.original_under(suspicions, first_audit),
         cleaning.weights,
         suspicions,
-        walks=cleaning.changed,
+        walks=cleaning.is_changed,
         test_backdoors=cleaned_copy.watched if cleaned_copy else (),
-        probes=(lambda share: cleaned_copy.at(share).measured.suspected) if cleaned_copy else lambda _: (),
+        probes=(lambda share: cleaned_copy.at(share).measurement.suspected) if cleaned_copy else lambda _: (),
     )
     if cleaned_copy:
         started = time.monotonic()
@@ -147,7 +151,7 @@ def run_on_model(
         seconds = result.seconds + time.monotonic() - started
         result = replace(result, trials=cleaned_copy.ordered(result.trials[0].share), seconds=seconds)
     attempt = Attempt(candidate, cleaning, way, suspicions, first_audit.audit)
-    if cleaning.changed:
+    if cleaning.is_changed:
         audit = bench.audit_cleaned(suspicions, cleaning.weights, share=way.point.share)
         attempt = with_findings(bench, replace(attempt, audit=audit), first_audit)
         # What is open already calls the next candidate, whatever returns: a search and a finetuning for nothing. The one that is written is
@@ -164,7 +168,7 @@ def original_as_attempt(bench: Workbench, first_audit: FirstAudit, way: WalkBack
     return Attempt(
         Candidate((UNCHANGED_NAME,), ()),
         Cleaned(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
-        way.at_original(first_audit.audit.measured),
+        way.at_original(first_audit.audit.measurement),
         first_audit.suspicions,
         first_audit.audit,
         findings=tuple(bench.findings(first_audit.audit)),
@@ -180,8 +184,8 @@ def with_refinetune_test(bench: Workbench, attempt: Attempt, first_audit: FirstA
     """The attempt with its refinetune test, and what a search finds again; as it is where the recipe has no such test."""
     if not bench.auto_settings.refinetune_steps:
         return attempt
-    bench.put_between(bench.original, attempt.cleaned.weights, share=attempt.point.share)
-    return with_findings(bench, _with_refinetuning(bench, attempt, first_audit.audit.measured), first_audit)
+    bench.put_between(bench.original, attempt.cleaning.weights, share=attempt.point.share)
+    return with_findings(bench, _with_refinetuning(bench, attempt, first_audit.audit.measurement), first_audit)
 
 
 def _with_refinetuning(bench: Workbench, attempt: Attempt, original: detect.Measurement, /) -> Attempt:
@@ -194,7 +198,7 @@ def _with_refinetuning(bench: Workbench, attempt: Attempt, original: detect.Meas
             for trigger in eval_set.plan.triggers.panel
             if detect.is_natural(bench.references, trigger.spec)
         )
-        refinetuned = trials.refinetune(bench, audit.measured, eval_set)
+        refinetuned = trials.refinetune(bench, audit.measurement, eval_set)
         refinetuned = replace(
             refinetuned,
             original=original,
@@ -251,8 +255,8 @@ def findings_of(bench: Workbench, attempt: Attempt, first_audit: FirstAudit, /) 
     )
     return [
         *by_audit,
-        *detect.accuracy_findings(first_audit.audit.measured, attempt.audit.measured, limits=limits),
+        *detect.accuracy_findings(first_audit.audit.measurement, attempt.audit.measurement, limits=limits),
         *(refinetuned.findings(limits=limits) if refinetuned else ()),
-        *attempt.cleaned.remaining,
+        *attempt.cleaning.remaining,
         *attempt.returned,
     ]

@@ -1,7 +1,7 @@
 """Cleaning by a choice: test backdoors are planted in a copy, candidates tried and run, and the one that leaves least is taken."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean import deadline, progress
 from clipclean.auto import attempts, candidates, conclude, trials
@@ -29,7 +29,7 @@ class ChoosingStrategy:
     @classmethod
     def of(cls, job: Job[Sanitize], /) -> "ChoosingStrategy":
         """With the candidates that the recipe of a job lists; raises UsageError where one is misspelt, or audits are left out."""
-        return cls(candidates.listed(job.recipe, panel=job.request.panel, search=job.request.search))
+        return cls(candidates.candidates_of(job.recipe, panel=job.request.panel, search=job.request.search))
 
     def fitted(self, inputs: CleaningInputs, run: Run, /) -> "ChoosingStrategy":
         """The same for the pairs of a run; raises UsageError for batches that the processes cannot share out evenly."""
@@ -61,7 +61,9 @@ class ChoosingStrategy:
         """
         with time_limit.within(1.0):
             choice = self.choice(bench, inputs, first_audit, time_limit, audit_seconds=audit_seconds)
-        return choice.concluded(bench, inputs) if bench.run.group.is_first else None
+        if not bench.run.group.is_first:
+            return None
+        return choice.concluded(replace(bench, run=bench.run.for_one_process()), inputs)  # the others are done
 
     def choice(
         self,

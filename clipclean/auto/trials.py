@@ -69,20 +69,20 @@ class Trial:
     share: float  # of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model
     seconds: float  # of cleaning
     # The cleaned copy, to compare with that of another candidate; tensors have no equality.
-    measured: detect.Measurement = field(compare=False, repr=False)
+    measurement: detect.Measurement = field(compare=False, repr=False)
 
     @property
-    def counted(self) -> tuple[OutcomeRecord, ...]:
+    def learned_outcomes(self) -> tuple[OutcomeRecord, ...]:
         """The test backdoors that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
     def removed(self, limits: AuditLimits, /) -> int:
         """How many of the counted test backdoors do not act above the limit, and do not return."""
-        return sum(outcome.is_removed(limits.max_excess) for outcome in self.counted)
+        return sum(outcome.is_removed(limits.max_excess) for outcome in self.learned_outcomes)
 
     def removes_all(self, limits: AuditLimits, /) -> bool:
         """Whether every planted test backdoor is gone, at any cost; False if none was planted."""
-        return bool(self.counted) and self.removed(limits) == len(self.counted)
+        return bool(self.learned_outcomes) and self.removed(limits) == len(self.learned_outcomes)
 
     def passes(self, limits: AuditLimits, /) -> bool:
         """Whether every test backdoor is gone, and the loss of accuracy is within the budget, by its value; an unknown loss is."""

@@ -63,10 +63,10 @@ def merge(index: Index, roots: list[object], /) -> Pairs:
             raise RefusedInput(f"{file.name} is not a mapping of names to tensors, as the shards of a checkpoint are.")
         names_in_file = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
         if surplus := sorted(names_in_file - names_in_index):
-            problem = f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there"
+            problem = f"{file.name} holds {untrusted.first_few(surplus)}, which {index.path.name} does not place there"
             raise UnsafeCheckpoint(f"{problem}; readers differ in what they make of it.")
         if missing := sorted(names_in_index - names_in_file):
-            problem = f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there"
+            problem = f"{file.name} lacks {untrusted.first_few(missing)}, which {index.path.name} places there"
             raise damaged(f"{problem}: the files do not belong together")
         values.items.extend(root.items)
     return values
@@ -90,10 +90,12 @@ def _refuse_ambiguous(path: Path, files: list[str], /) -> None:
         f for f in files if not (f.isprintable() and 0 < len(f) <= 255) or set(f) & set("/\\:") or f in (".", "..")
     ]:
         raise UnsafeCheckpoint(
-            f"{path.name} points at {untrusted.some(outside)}; shards must be in the folder of their index, under plain names."
+            f"{path.name} points at {untrusted.first_few(outside)}; shards must be in the folder of their index, under plain names."
         )
     if missing := [file for file in files if not (path.parent / file).is_file()]:
-        raise RefusedInput(f"{path.name} names files that are not there: {untrusted.some(missing)}. Download the rest.")
+        raise RefusedInput(
+            f"{path.name} names files that are not there: {untrusted.first_few(missing)}. Download the rest."
+        )
     size = sum((path.parent / file).stat().st_size for file in files)
     if size > contents.LARGEST_BYTES:
         raise RefusedInput(
@@ -244,5 +246,5 @@ def _refusal(path: Path, /) -> RefusedInput:
         for entry in path.iterdir()
         if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(INDEX_SUFFIX)
     )
-    hint = f" Name one of its files instead: {untrusted.some(files)}." if files else " It holds no weights."
+    hint = f" Name one of its files instead: {untrusted.first_few(files)}." if files else " It holds no weights."
     return RefusedInput(f"the directory has no {OPEN_CLIP_CONFIG} and no {HF_CONFIG}.{hint}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipclean.checkpoint.values import UNUSUAL_DTYPE, DroppedObject, Module, OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
-from clipclean.untrusted import quoted, some
+from clipclean.untrusted import first_few, quoted
 
 # open_clip's name: transformers' name. "pre_layrnorm" is their spelling.
 DIRECT_NAMES = {
@@ -122,7 +122,7 @@ def _refuse_others(names: Collection[str], expected: Collection[str], opening: s
     unknown = sorted(set(names).difference(expected))
     if missing or unknown:
         groups = ((missing, "missing"), (unknown, "unknown"))
-        parts = "; ".join(f"{len(group)} {word} ({some(group)})" for group, word in groups if group)
+        parts = "; ".join(f"{len(group)} {word} ({first_few(group)})" for group, word in groups if group)
         raise UnsupportedModel(
             f"{opening}: {parts}. Check that it is the whole model, not one tower, an adapter "
             "or another kind of model. SigLIP, ALIGN, AltCLIP, ChineseCLIP and the like are not handled."
@@ -134,7 +134,7 @@ def _join(ours: str, parts: Mapping[str, Tensor], /) -> Tensor:
     first, *rest = parts.values()
     if rest:
         if first.ndim == 0 or any((part.shape, part.dtype) != (first.shape, first.dtype) for part in rest):
-            raise UnsupportedModel(f"the shapes or dtypes of {some(parts)} differ, as in no CLIPModel.")
+            raise UnsupportedModel(f"the shapes or dtypes of {first_few(parts)} differ, as in no CLIPModel.")
         return torch.cat([first, *rest])  # 3 x (W, W) -> (3 W, W)
     return _transpose(next(iter(parts)), first) if ours in PROJECTIONS else first.contiguous()
 
@@ -238,7 +238,7 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     tensors = _without_prefixes(_tensors(mapping, notes), notes)
     derived_values = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED_NAMES}
     if derived_values:
-        notes.append(f"dropped values that follow from the architecture: {some(derived_values)}")
+        notes.append(f"dropped values that follow from the architecture: {first_few(derived_values)}")
     parameters = {name: ref for name, ref in tensors.items() if name not in derived_values}
     refuse_foreign(parameters)
     if not parameters:
@@ -295,7 +295,7 @@ def _unwrap(root: object, notes: list[str], choice: str | None, /) -> tuple[Pair
             key for key, value in mapping.items if key in WRAPPERS and isinstance(value, DroppedObject | list | tuple)
         ]:
             raise UnsafeCheckpoint(
-                f"what it holds under {some(unreadable)} is no plain mapping, and so not read here, while other readers may take it for the "
+                f"what it holds under {first_few(unreadable)} is no plain mapping, and so not read here, while other readers may take it for the "
                 "weights. Save model.state_dict() there, or leave it out."
             )
         holders += [key for key, value in mappings.items() if _holds_tensors(value)]
@@ -311,12 +311,12 @@ def _unwrap(root: object, notes: list[str], choice: str | None, /) -> tuple[Pair
         mapping = mappings[wrapper]
     if choices and not set(path).intersection(choices):
         raise UsageError(
-            f"--weights {choice}: it has no such weights; what holds tensors is {some(holders) or 'none of its keys'}."
+            f"--weights {choice}: it has no such weights; what holds tensors is {first_few(holders) or 'none of its keys'}."
         )
     averages = [key for key, value in mapping.items if key in AVERAGES and isinstance(value, Pairs)]
     if averages and not _holds_tensors(mapping):
         raise RefusedInput(
-            f"it holds averaged weights alone, under {some(averages)}. If you mean those: --weights ema."
+            f"it holds averaged weights alone, under {first_few(averages)}. If you mean those: --weights ema."
         )
     return mapping, tuple(path), _producer(path, first_keys)
 
@@ -331,7 +331,7 @@ def _refuse_several(mapping: Pairs, mappings: dict[str, Pairs], /) -> None:
     if len(sets) + is_set > 1:
         beside = f", and {len(at_top):,} tensors beside" if is_set else ""
         raise UnsafeCheckpoint(
-            f"it holds several sets of weights, under {some(sets)}{beside}; libraries differ in which one they use. "
+            f"it holds several sets of weights, under {first_few(sets)}{beside}; libraries differ in which one they use. "
             "Say which by --weights NAME, or save one alone."
         )
 
@@ -366,7 +366,7 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
     kinds: dict[str, list[object]] = {}
     for key, value in items:
         kinds.setdefault(_kind_words(key, value), []).append(key)
-    notes.extend(f"left out {some(keys)}: {kind}" for kind, keys in kinds.items())
+    notes.extend(f"left out {first_few(keys)}: {kind}" for kind, keys in kinds.items())
 
 
 def _tensors(mapping: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
@@ -391,7 +391,7 @@ def _tensors(mapping: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
     if not tensors:
         raise RefusedInput(
             f"it holds no tensors at its top or under {', '.join(WRAPPERS)}; its keys are "
-            f"{some([key for key, _ in mapping.items]) or 'none'}. Save model.state_dict() and try again."
+            f"{first_few([key for key, _ in mapping.items]) or 'none'}. Save model.state_dict() and try again."
         )
     if len(tensors) > MAX_TENSORS:
         raise RefusedInput(f"it holds {len(tensors):,} tensors, more than any CLIP ({MAX_TENSORS:,}).")

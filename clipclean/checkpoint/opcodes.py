@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from clipclean.checkpoint.values import UNUSUAL_DTYPE, DroppedObject, Module, Name, OddTensor, Pairs, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
-from clipclean.untrusted import is_deeper, printable, some
+from clipclean.untrusted import first_few, is_deeper, printable
 
 MAX_PICKLE = 64 * 2**20  # bytes; the largest CLIP with its optimizer needs 2 MB
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
@@ -61,7 +61,7 @@ def interpret(data: bytes, /, *, torchscript: bool = False) -> PickleContent:
 
 def _foreign_refusal(names: dict[str, None], /) -> UnsafeCheckpoint:
     """The refusal that names what a pickle wanted to import."""
-    words = some(names, most=MAX_NAMES_SHOWN, show=lambda name: ascii(name)[1:-1])
+    words = first_few(names, most=MAX_NAMES_SHOWN, show=lambda name: ascii(name)[1:-1])
     whole_model = any(name.startswith(("torch.nn.", "open_clip.", "clip.model.", "transformers.")) for name in names)
     hint = " It looks like a whole pickled model instead of its state_dict()." if whole_model else ""
     return UnsafeCheckpoint(

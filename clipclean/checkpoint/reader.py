@@ -16,7 +16,7 @@ from clipclean.checkpoint import container, contents, folders, layouts, opcodes,
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError, damaged
 from clipclean.findings import CC
-from clipclean.untrusted import some
+from clipclean.untrusted import first_few
 
 ContainerKind = Literal["zip", "pickle", "safetensors"]  # of a file: what ``tell`` knows, and ``READERS`` read
 Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "module"] | folders.Layout
@@ -56,7 +56,7 @@ class Checkpoint:
         if self.others:
             wrapper = ".".join(self.wrappers) or "its top"
             statements[CC.OTHER_WEIGHTS_NOT_JUDGED] = (
-                f"Judged are the weights at {wrapper}; further ones lie in the same file, at {some(self.others)}."
+                f"Judged are the weights at {wrapper}; further ones lie in the same file, at {first_few(self.others)}."
             )
         return statements
 
@@ -357,7 +357,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     ]
     if odd:
         raise RefusedInput(
-            f"{name} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
+            f"{name} holds {first_few(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
         )
     weights = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in net.state_dict().items()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from clipclean.checkpoint.contents import Contents
 from clipclean.checkpoint.values import DTYPE_CODES, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
-from clipclean.untrusted import some
+from clipclean.untrusted import first_few
 
 DTYPES = {name: getattr(torch, name) for name in DTYPE_CODES.values()}
 MAX_ELEMENTS = 5_000_000_000  # of one tensor; the largest public CLIP has 5e9 parameters in all
@@ -123,7 +123,7 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:
     ]
     if offenders:
         raise RefusedInput(
-            f"these tensors hold NaN or infinite values: {some(offenders)}. The training run "
+            f"these tensors hold NaN or infinite values: {first_few(offenders)}. The training run "
             "diverged, or the file is damaged; use an earlier checkpoint."
         )
 

@@ -130,7 +130,7 @@ def _refuse_unknown(values: Values, options: Iterable[str], path: Path, what: st
     if unknown := [key for key in values if key not in names]:
         close = [near for key in unknown for near in difflib.get_close_matches(key, names, n=1)]
         raise UsageError(
-            f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {untrusted.some(close)}? ' if close else ''}Keys are "
+            f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {untrusted.first_few(close)}? ' if close else ''}Keys are "
             "long options without their dashes, as --help-all of a command lists them, or the name of a command with such keys below it. "
             f"{requests.replacement_words([f'--{key}' for key in unknown])}".rstrip()
         )

@@ -81,7 +81,7 @@ def show_policy_effect(result: "Report", /, *, on_stdout: bool) -> None:
 
     lines = list[str]()
     if result.policy and (idle := result.policy.idle):
-        lines.append(f"Policy {result.policy.name}: no finding met {untrusted.some(idle, show=str)}.")
+        lines.append(f"Policy {result.policy.name}: no finding met {untrusted.first_few(idle, show=str)}.")
     if effect := report.policy_effect(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         lines.append(f"{effect} Set aside: {rules}." if rules else effect)

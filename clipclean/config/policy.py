@@ -17,7 +17,7 @@ from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import CC, RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord, Verdict
-from clipclean.untrusted import plural, printable, some
+from clipclean.untrusted import first_few, plural, printable
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE_RULES = frozenset(code for code, its_rule in RULES.items() if its_rule.stage == "evidence")
@@ -331,7 +331,9 @@ def base_fault(policy: Policy, base_sha256: frozenset[str], /) -> str:
     """Why a base with these digests, none without one, is not what the policy wants, in words; empty where it is."""
     if policy.base_sha256 is None or base_sha256 & {*policy.base_sha256}:
         return ""
-    demand = f"Policy {policy.name} takes finetunes of a base with the SHA-256 {some(policy.base_sha256, show=_short)}"
+    demand = (
+        f"Policy {policy.name} takes finetunes of a base with the SHA-256 {first_few(policy.base_sha256, show=_short)}"
+    )
     if not base_sha256:
         return f"{demand}, and no base was named (--base)."
     return f"{demand}, and the base that was named has {', '.join(map(_short, sorted(base_sha256)))}."
@@ -393,7 +395,7 @@ def _disorder(max_excess: float, suspicious_excess: float) -> str:
 
 _FORM = Form(
     noun="policy",
-    named="a YAML file",
+    advice="a YAML file",
     model=Policy,
     sections=("thresholds", "severities", "suppressions"),
     check=_contradictions,

@@ -446,7 +446,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     return copy
 
 
-def chosen(
+def recipe_of_run(
     recipe: "str | PathLike[str] | Recipe | None", changes: Sequence[str], /, *, max_accuracy_loss: float | None
 ) -> Recipe:
     """The recipe of a run, with what the user changes in it and the budget that the user sets; ``DEFAULT_RECIPE`` of a run that names none.
@@ -705,7 +705,7 @@ STEP_SECTIONS = ("train", "loss", "augment", "unlearn")  # sections that decide 
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
 _FORM = Form(
     noun="recipe",
-    named="a YAML file, or a shipped recipe",
+    advice="a YAML file, or a shipped recipe",
     model=Recipe,
     sections=_SETTABLE,
     check=_contradictions,

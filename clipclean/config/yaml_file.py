@@ -79,7 +79,7 @@ class Form(Generic[Values]):
     """A kind of settings file, with the words of its messages."""
 
     noun: str  # recipe | policy
-    named: str  # what to name instead of a wrong file
+    advice: str  # what to name instead of a wrong file
     model: type[Values]
     sections: tuple[str, ...]  # told where an unknown section is named
     check: Callable[[Values], Mapping[Key, str]]  # faults of several values together, by key
@@ -116,13 +116,13 @@ def content(label: str, source: Traversable, /, *, form: Form[Values]) -> str:
     try:
         raw = untrusted.read(source, limit=_MOST_BYTES) if isinstance(source, Path) else source.read_bytes()
     except untrusted.NoRegularFile as error:
-        raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.named}.") from error
+        raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.advice}.") from error
     except untrusted.TooLarge as error:
         raise UsageError(
             f"{label} has more than {_MOST_BYTES:,} bytes, and no {form.noun} is that long. Name the right file."
         ) from error
     except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"There is no {form.noun} file {label}. Name {form.named}.") from error
+        raise UsageError(f"There is no {form.noun} file {label}. Name {form.advice}.") from error
     except OSError as error:
         raise UsageError(
             f"Cannot read the {form.noun} {label}: {error.strerror}. Mend its permissions or its path."

@@ -66,7 +66,7 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
     if cut := [name for name, line in names_and_lines if name != " ".join(line.split())]:
         progress.say(
             f"{source_name}: {plural(len(cut), 'class name')} held characters that cannot be seen; they are left out: "
-            f"{untrusted.some(cut)}."
+            f"{untrusted.first_few(cut)}."
         )
     spellings: dict[str, list[str]] = {}
     for name in names:

@@ -53,7 +53,7 @@ def find(sources: Sequence[Path], request: DataRequest, /, *, scratch: Scratch) 
     paths = [path for source_path in sources for path in expand(source_path)]
     if missing := [path.name for path in paths if not os.path.lexists(path)] if "{" in source else []:
         raise RefusedInput(
-            f"{len(missing)} of the {len(paths)} shards of {source} are missing: {untrusted.some(missing)}. Complete them, "
+            f"{len(missing)} of the {len(paths)} shards of {source} are missing: {untrusted.first_few(missing)}. Complete them, "
             "or narrow the range."
         )
     if len(paths) == 1:
@@ -154,7 +154,7 @@ def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *,
     selection = next(filter(None, by_split), files)
     if at_most is not None and len(selection) > at_most:
         raise UsageError(
-            f"{printable(files[0].parent)} holds {untrusted.some([file.name for file in selection])}. Name the one you mean."
+            f"{printable(files[0].parent)} holds {untrusted.first_few([file.name for file in selection])}. Name the one you mean."
         )
     listing = read(selection)
     for file in files:
@@ -167,7 +167,7 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     """Files of a folder, none of which is a link that leads out of it."""
     if outside := [file.name for file in files if untrusted.leads_out(file, folder)]:
         raise RefusedInput(
-            f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through "
+            f"{printable(folder)} holds links that lead out of it: {untrusted.first_few(outside)}. Nothing is read through "
             "them; name the intended file or folder."
         )
     return [*files]

@@ -32,7 +32,7 @@ class MeasuredLoss:
     value: float  # before minus after
     interval: tuple[float, float]
     n: int  # images
-    told: str  # the values before and after, as words of a sentence
+    values_words: str  # the values before and after, as words of a sentence
     by: LossBy  # what it was measured by
 
 
@@ -71,12 +71,12 @@ def _by_labels(before: Measurement, after: Measurement) -> MeasuredLoss:
     hard, both = _lost(before.accuracy, after.accuracy, by="labels"), _confidences(before, after)
     if both is None or before.accuracy.labels is None:
         return hard
-    value, (low, high) = _mean(_changed(*both, chances(*both, labels=before.accuracy.labels)))
+    value, (low, high) = _mean(_likelihood_lost(*both, chances(*both, labels=before.accuracy.labels)))
     least, most = hard.interval
     if not least <= value <= most:  # the count contradicts it, so the interval is that of the count
         value, low, high = min(max(value, least), most), least, most
-    words = f"where an answer that changed counts by how likely it was right; counted alone, {hard.told}"
-    return replace(hard, value=value, interval=(low, high), told=words)
+    words = f"where an answer that changed counts by how likely it was right; counted alone, {hard.values_words}"
+    return replace(hard, value=value, interval=(low, high), values_words=words)
 
 
 def chances(old: Tensor, new: Tensor, /, *, labels: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def _logs(confidence: Tensor) -> tuple[Tensor, ...]:
     return torch.split(confidence.double().clamp(min=torch.finfo(torch.float32).tiny).log(), IMAGES_AT_A_TIME)
 
 
-def _changed(old: Tensor, new: Tensor, chance: Tensor) -> Tensor:
+def _likelihood_lost(old: Tensor, new: Tensor, chance: Tensor) -> Tensor:
     """By how much likelier (N,) the earlier answer of each image is than the later one: 0 where it stayed."""
     first, last = (confidence.argmax(1, keepdim=True) for confidence in (old, new))
     return (chance.gather(1, first) - chance.gather(1, last))[:, 0]
@@ -180,7 +180,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
     old, new = (confidence.argmax(1) for confidence in both)
     # By the original's confidence alone, losses on ten classes came out as 2.2 to 4.0 points where labels showed 0.0 to 2.5; by the
     # later model's alone, as gains (commit a95ae354: benchmarks/results/notebook.md, "Accuracy lost, without labels").
-    losses = _changed(*both, ORIGINAL_WEIGHT * both[0] + (1 - ORIGINAL_WEIGHT) * both[1])
+    losses = _likelihood_lost(*both, ORIGINAL_WEIGHT * both[0] + (1 - ORIGINAL_WEIGHT) * both[1])
     value, interval = _mean(losses)
     words = f"estimated by the answers, of which {100 * float((old == new).float().mean()):.1f} % stayed the same"
     return MeasuredLoss("Clean accuracy without labels", value, interval, len(losses), words, "answers")

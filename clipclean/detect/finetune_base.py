@@ -40,7 +40,7 @@ from clipclean.detect.search import SearchResult
 from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import predict, representatives
 from clipclean.findings import CC, Finding, finding, trigger_words
-from clipclean.progress import counted
+from clipclean.progress import track
 
 EXCESS_OVER_BASE = "excess over the base"  # what is measured of one trigger that acts on the model alone
 LEADING_DIRECTIONS = 5  # singular directions whose share of a change tells its rank
@@ -81,7 +81,7 @@ class Kinship:
 def kinship(own: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Kinship:
     """That of two sets of weights with the same names and shapes, by their matrices alone, kernels of convolutions included."""
     cosines, sums, layers = list[float](), _Sums(), dict[str, _Sums]()
-    for name in counted("comparing the weights with the base", list(base), len(base)):
+    for name in track("comparing the weights with the base", list(base), len(base)):
         first = base[name]
         if not _is_matrix(first):
             continue
@@ -249,7 +249,7 @@ class BaseComparison:
     differences: tuple[Difference, ...]
     images: float  # mean cosine of the embeddings of a clean image
     agreement: float  # share of clean images that both take for the same class
-    tried: int  # triggers
+    trigger_count: int  # triggers
     difference_by_trigger: Mapping[tuple[str, str], Difference] = field(default_factory=dict)  # by trigger and class
     lift: Lift | None = None  # None where no known trigger was tried for it
 
@@ -354,7 +354,7 @@ def compare(
         text = (texts[0][number] - texts[1][number]).square().sum().item()
         moved.append(MovedClass(name, text, distances.mean().item() if len(distances) else math.nan))
     best, differences = dict[tuple[int, bool], Difference](), dict[tuple[str, str], Difference]()
-    for trigger in counted("triggers on the model and its base", triggers, len(triggers)):
+    for trigger in track("triggers on the model and its base", triggers, len(triggers)):
         after = [_answers(embed, text, pixels, trigger, stands_for) for embed, text in pair]
         reached = set(after[0].tolist())
         for number in reached | set(after[1].tolist()):

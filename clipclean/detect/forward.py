@@ -26,7 +26,7 @@ from clipclean.detect.measure import Embed, rounded, spaced
 from clipclean.detect.references import MOST_ODDS, NEVER
 from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import EMBED_BATCH, Canonical, canonical_form, excess_by_class
-from clipclean.progress import counted
+from clipclean.progress import track
 from clipclean.schema.report import StrengthRecord
 
 MOST_IMAGES = 96  # on which known triggers and random changes are tried
@@ -88,7 +88,7 @@ def strengths(
         return ()
     sample, look, results = spaced(pixels, MOST_IMAGES), look or embed, []
     before = _logits(embed, sample, canonical).argmax(1)
-    for trigger in counted("known triggers", triggers, len(triggers)):
+    for trigger in track("known triggers", triggers, len(triggers)):
         strength = _least(look, sample, trigger, before=before, canonical=canonical)
         is_sure = look is embed or strength.excess < MOVING_EXCESS
         results.append(strength if is_sure else _least(embed, sample, trigger, before=before, canonical=canonical))
@@ -119,7 +119,7 @@ def _looks(
 ) -> Iterator[Tensor]:
     """For each of ``count`` changes of the images (N, 3, S, S) the :func:`excess` (K,), some changes in one pass."""
     before = _logits(embed, images, canonical).argmax(1)
-    for _ in counted(what, range(0, count, CHANGES_A_BATCH), -(-count // CHANGES_A_BATCH)):
+    for _ in track(what, range(0, count, CHANGES_A_BATCH), -(-count // CHANGES_A_BATCH)):
         batch = list(itertools.islice(changes, CHANGES_A_BATCH))
         for rows in _logits(embed, torch.cat(batch), canonical).view(len(batch), len(images), -1):
             yield excess(rows, before, canonical)
@@ -379,7 +379,7 @@ def may_round(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> bool:
         torch.stack([tile.painted(least) for tile in itertools.islice(tiles(least.shape[-1]), SINGLE_TILES)]),
     )
     rounds = [batch for images in examples for batch in torch.split(images, CHANGES_A_BATCH)]
-    batches = counted("comparing bfloat16", rounds, len(rounds))
+    batches = track("comparing bfloat16", rounds, len(rounds))
     return all(_alike(embed, reduced, batch, form=form) for batch in batches)
 
 

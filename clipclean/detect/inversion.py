@@ -33,7 +33,7 @@ from clipclean.detect.metrics import spread
 from clipclean.detect.zeroshot import Canonical, all_finite, canonical_form
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC
-from clipclean.progress import counted
+from clipclean.progress import track
 
 # Steps of the logarithm of the weight on size, while an attack fails, and while it works.
 SIZE_WEIGHT_FALL, SIZE_WEIGHT_RISE = -0.3, 0.3
@@ -331,7 +331,7 @@ class Inversion:
         weight = torch.full((count,), SIZE_WEIGHTS[1], device=device)
         running_loss, rows = torch.zeros(count, device=device), torch.arange(count, device=device)
         steps = rows_at_a_glance(count, steps=self.effort.sweep)
-        for taking_part in counted(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
+        for taking_part in track(f"{self.family_name}, a glance at {count} classes", steps, len(steps)):
             rows = _best(rows, running_loss, taking_part)
             images = self._batch(1)
             size = self.family.size(parameters).detach()
@@ -363,7 +363,7 @@ class Inversion:
         running_success, running_loss = (torch.zeros(count, device=device) for _ in range(2))
         passes, trial_success, rows = *torch.zeros(2, count, device=device), torch.arange(count, device=device)
         steps = rows_by_step(count, steps=plan.steps, halves=plan.is_halved)
-        for step, taking_part in enumerate(counted(f"{self.family_name}, {count} at once", steps, len(steps))):
+        for step, taking_part in enumerate(track(f"{self.family_name}, {count} at once", steps, len(steps))):
             if step == plan.trial_steps and trial_success.max().item() < VAIN_SUCCESS * (step - step // 2):
                 break
             rows = _best(rows, running_loss, taking_part)

@@ -62,14 +62,14 @@ class KnownTriggers:
     of_whole_image: tuple[TriggerLike, ...] = ()  # those by which a search without clean models persuades the model
 
     @property
-    def tried(self) -> tuple[TriggerLike, ...]:
+    def panel_and_grid(self) -> tuple[TriggerLike, ...]:
         """The triggers of the panel and of the grid."""
         return (*self.panel, *self.grid)
 
     @property
     def by_spec(self) -> dict[str, TriggerLike]:
         """All of them, by their names in reports."""
-        return {trigger.spec: trigger for trigger in (*self.tried, *self.of_whole_image)}
+        return {trigger.spec: trigger for trigger in (*self.panel_and_grid, *self.of_whole_image)}
 
     def without_variants(self) -> "KnownTriggers":
         """Of the grid its colour filters alone, which audits without clean models try as well: no search paints colours."""

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from clipclean.detect.measure import Embed, SeenImages
 from clipclean.detect.suspicion import TriggerLike
 from clipclean.detect.zeroshot import LEAST_OWN, Canonical
-from clipclean.progress import counted
+from clipclean.progress import track
 
 PERSUADED_IMAGES = 24  # unseen images that each known trigger is put on
 
@@ -46,7 +46,7 @@ def log_odds(embed: Embed, unseen: SeenImages, triggers: Sequence[TriggerLike], 
     own_class, pixels = _own_classes(shown_images), shown_images.images.pixels
     painted = (
         trigger(pixels, Generator().manual_seed(0))
-        for trigger in counted("how sure known triggers make it", triggers, len(triggers))
+        for trigger in track("how sure known triggers make it", triggers, len(triggers))
     )
     return (
         torch.stack([_mean_margins(canonical.logits(embed(images).float()), own_class) for images in painted]) - usual

@@ -204,7 +204,7 @@ def record(pairs: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
     )
 
 
-def told(screened: ScreenedRecord, /) -> str:
+def screening_words(screened: ScreenedRecord, /) -> str:
     """A :func:`record` in a sentence."""
     what = "none was dropped" if not screened.dropped else f"{screened.dropped:,} were dropped"
     return (

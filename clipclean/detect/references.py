@@ -144,18 +144,18 @@ class LateReferences:
     """Clean models that are searched once it is known towards which classes the tested one is: then no class of theirs is chosen in vain."""
 
     measure: Callable[[Sequence[int]], References | None]  # places of classes -> what the models need for these
-    _measured: list[References | None] = field(default_factory=list)
+    _measured_so_far: list[References | None] = field(default_factory=list)
 
     @property
-    def measured(self) -> References | None:
+    def measured_so_far(self) -> References | None:
         """What was measured; None before, and where there is no model."""
-        return self._measured[0] if self._measured else None
+        return self._measured_so_far[0] if self._measured_so_far else None
 
     def towards(self, classes: Sequence[int], /) -> References | None:
         """What the models need for the classes at these places; they are searched once, for the first that are given."""
-        if not self._measured:
-            self._measured.append(self.measure(classes))
-        return self.measured
+        if not self._measured_so_far:
+            self._measured_so_far.append(self.measure(classes))
+        return self.measured_so_far
 
 
 def reach_of(family: str, /) -> str:

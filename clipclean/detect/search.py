@@ -336,11 +336,11 @@ class _Scene:
         """How many classes there are that the model can tell apart."""
         return len(self.canonical.distinct)
 
-    def drawn(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
+    def random_controls(self, suspects: Sequence[int], count: int, drawing: Generator) -> list[int]:
         """So many random classes to compare the suspects with, none that another one stands for."""
         representatives = self.canonical.representatives.tolist()
         others = [number for number, stands in enumerate(representatives) if number != stands]
-        return drawn(len(representatives), [*suspects, *others], count=count, generator=drawing)
+        return random_classes(len(representatives), [*suspects, *others], count=count, generator=drawing)
 
     @property
     def look(self) -> Embed:
@@ -399,10 +399,10 @@ class _Scene:
             synonyms=zeroshot.synonyms(canonical.representatives, self.unseen.classes.names),
             persuasions=persuasions,
         )
-        candidates = self.towards(
-            targets, tiled, lambda local: self.stages.course.is_enough(self.compared(unfinished, local))
-        )
-        result = replace(self.compared(unfinished, candidates), reaches=reaches(self.look, self.unseen, candidates))
+        is_enough = self.stages.course.is_enough
+        candidates = self.towards(targets, tiled, lambda local: is_enough(self.with_comparison(unfinished, local)))
+        result = self.with_comparison(unfinished, candidates)
+        result = replace(result, reaches=reaches(self.look, self.unseen, candidates))
         return self.shared(result, candidates)
 
     def shared(self, result: SearchResult, candidates: Sequence[SmallestTrigger], /) -> SearchResult:
@@ -428,7 +428,7 @@ class _Scene:
         )
         scene = replace(self, canonical=canonical, unseen=self.unseen._replace(classes=classes), targeted_by_class={})
         families = [name for name in _in_order(self.effort.families_towards) if name in LOCAL_FAMILIES]
-        by_family = self.stages.each(
+        by_family = self.stages.results_by_key(
             "of two", families, lambda name, drawing: scene.inversion(name, drawing).targeted([target]), steps=0
         )
         of_two = [candidate for ended in by_family.values() for candidate in ended]
@@ -442,7 +442,7 @@ class _Scene:
         ]
         return replace(result, alone=tuple(alone), left_out=tuple(names[number] for number in others))
 
-    def compared(self, unfinished: SearchResult, candidates: Sequence[SmallestTrigger], /) -> SearchResult:
+    def with_comparison(self, unfinished: SearchResult, candidates: Sequence[SmallestTrigger], /) -> SearchResult:
         """A search with its candidates towards classes, but for how far these reach: that ends no search early."""
         targeted_by_class, comparison = self.targeted_by_class, Comparison(candidates, unfinished.references)
         leading = [*persuaded_of(unfinished.persuasions), *comparison.leading(most=self.effort.suspects)]
@@ -486,7 +486,7 @@ class _Scene:
 
     def untargeted(self, families: Sequence[str]) -> list[SmallestTrigger]:
         """The results of the searches without a target."""
-        by_family = self.stages.each(
+        by_family = self.stages.results_by_key(
             "no target", families, lambda name, drawing: self.inversion(name, drawing).untargeted()
         )
         return [candidate for ended in by_family.values() for candidate in ended]
@@ -496,7 +496,7 @@ class _Scene:
         drawing = Generator().manual_seed(self.stages.course.seed)
         all_suspects_of = list(suspects)
         if swept := self.effort.classes_swept(self.classes):
-            swept_classes = [*suspects, *self.drawn(suspects, swept - len(suspects), drawing)]
+            swept_classes = [*suspects, *self.random_controls(suspects, swept - len(suspects), drawing)]
             all_suspects_of = list(
                 dict.fromkeys([*suspects, *self.leaders(_in_order(self.effort.without_target), swept_classes)])
             )
@@ -505,14 +505,14 @@ class _Scene:
         # margins are to every class.
         return [
             *all_suspects_of,
-            *self.drawn(
+            *self.random_controls(
                 all_suspects_of, max(0, self.effort.classes_searched(self.classes) - len(all_suspects_of)), drawing
             ),
         ]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
-        by_family = self.stages.each(
+        by_family = self.stages.results_by_key(
             "sweep",
             families,
             lambda name, drawing: self.inversion(name, drawing).swept(classes, self.stages.step),
@@ -534,12 +534,12 @@ class _Scene:
             NoSearch: the deadline came before any family was done.
         """
 
-        def one(family: str, generator: Generator) -> list[SmallestTrigger]:
+        def search_family(family: str, generator: Generator) -> list[SmallestTrigger]:
             starts = [tile for tile in tiled if tile.family == family and tile.target in targets]
             return self.inversion(family, generator).targeted(targets, starts)
 
-        def of(families: Sequence[str]) -> list[SmallestTrigger]:
-            by_family = self.stages.each(TOWARDS_CLASSES, families, one)
+        def search_families(families: Sequence[str]) -> list[SmallestTrigger]:
+            by_family = self.stages.results_by_key(TOWARDS_CLASSES, families, search_family)
             return [candidate for candidates in by_family.values() for candidate in candidates]
 
         candidates: list[SmallestTrigger] = []
@@ -549,7 +549,7 @@ class _Scene:
             if is_telling and not self.stages.is_cut and is_enough(candidates):
                 self.stages.total -= len(families_left)
                 break
-            candidates += of(part)
+            candidates += search_families(part)
             families_left = [name for name in families_left if name not in part]
         if not candidates:
             done, total = self.stages.done, self.stages.total
@@ -667,7 +667,7 @@ def shortlisted(untargeted: Sequence[SmallestTrigger], pointed: Sequence[int], /
     return list(dict.fromkeys([*pointed[: most // 2], *ranked]))[:most]
 
 
-def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Generator) -> list[int]:
+def random_classes(classes: int, suspects: Sequence[int], /, *, count: int, generator: Generator) -> list[int]:
     """Random classes to compare the suspects with."""
     order = torch.randperm(classes, generator=generator).tolist()
     return [target for target in order if target not in set(suspects)][:count]

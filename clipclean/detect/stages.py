@@ -60,7 +60,7 @@ class Stages:
         self.done += 1
         self.course.progress(self.done, self.total)
 
-    def each(
+    def results_by_key(
         self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Result], /, *, steps: int = 1
     ) -> dict[Key, Result]:
         """The results of a stage for each key, from now or from the interrupted run; fewer after the deadline.
@@ -100,7 +100,7 @@ class Stages:
 
     def once(self, name: str, compute: Callable[[], Result], /) -> Result | None:
         """The result of a stage without parts, draws and steps; None after the deadline."""
-        return self.each("", (name,), lambda *_: compute(), steps=0).get(name)
+        return self.results_by_key("", (name,), lambda *_: compute(), steps=0).get(name)
 
     def _count(self, steps: int) -> None:
         for _ in range(steps):

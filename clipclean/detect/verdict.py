@@ -28,7 +28,7 @@ from clipclean.detect.zeroshot import representatives
 from clipclean.findings import CC, LEVEL_RANKS, About, Finding, Level, finding, rule, trigger_words
 from clipclean.schema.names import EffortName
 from clipclean.schema.report import CalibrationRecord, SearchRecord, SuspectRecord
-from clipclean.untrusted import quoted, some
+from clipclean.untrusted import first_few, quoted
 
 NAMED_CLASSES = 5  # names of a group of classes that a finding tells
 # Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
@@ -43,7 +43,7 @@ ROUNDING_SPREAD = 1e-4  # spread of unit embeddings, in [0, 1], below which imag
 class AuditResult:
     """The result for one model: numbers, before any threshold."""
 
-    measured: Measurement
+    measurement: Measurement
     search: SearchResult | None
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
@@ -73,7 +73,7 @@ class AuditResult:
 
     def suspects_by(self, limits: AuditLimits, /) -> tuple[SuspectRecord, ...]:
         """The classes that it points at, the highest score first, as a report lists them."""
-        return suspect_records(self.search, self.measured, limits=limits_per_look(limits, self.looks))
+        return suspect_records(self.search, self.measurement, limits=limits_per_look(limits, self.looks))
 
     def search_record(self, effort: EffortName, saved: Mapping[str, str], /) -> SearchRecord | None:
         """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
@@ -139,7 +139,7 @@ def _finding_over_base(sign: Finding, comparison: finetune_base.BaseComparison, 
 
 def _findings_alone(audit: AuditResult, limits: AuditLimits, *, images: int) -> list[Finding]:
     # With a search, triggers of the panel are compared with each other, and with clean models if there are any.
-    measurement = replace(audit.measured, panel=()) if audit.search else audit.measured
+    measurement = replace(audit.measurement, panel=()) if audit.search else audit.measurement
     findings = [*probe_findings(measurement, limits=limits), *_half_precision_findings(audit, limits)]
     if audit.why_not:
         findings.append(unproven(*audit.why_not))
@@ -169,7 +169,7 @@ def _one_class_findings(audit: AuditResult, limits: AuditLimits) -> list[Finding
 
     By labels, or else by what the model takes them for.
     """
-    measurement, labels = audit.measured, audit.measured.accuracy.labels
+    measurement, labels = audit.measurement, audit.measurement.accuracy.labels
     if labels is None and measurement.confidence is not None:
         labels = measurement.confidence.argmax(1)
     if labels is None or not len(labels) or not audit.classes:
@@ -195,7 +195,7 @@ def _words_until_deadline(search: SearchResult | None, limits: AuditLimits) -> s
 
 def _sound_rate(audit: AuditResult) -> Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
-    rate = audit.measured.agreement or audit.measured.accuracy.rate
+    rate = audit.measurement.agreement or audit.measurement.accuracy.rate
     return rate if rate.n else None
 
 
@@ -359,7 +359,7 @@ def _accuracy_finding(lost: MeasuredLoss, limits: AuditLimits) -> Finding | None
         "threshold": budget,
     }
     words = (
-        f"{100 * lost.value:.1f} points lost ({100 * low:.1f} to {100 * high:.1f}) on {lost.n} images, {lost.told}; the budget is "
+        f"{100 * lost.value:.1f} points lost ({100 * low:.1f} to {100 * high:.1f}) on {lost.n} images, {lost.values_words}; the budget is "
         f"{100 * budget:.1f} points."
     )
     if lost.value > budget and lost.n >= limits.min_images:
@@ -433,7 +433,7 @@ def _hidden_class_findings(result: SearchResult, limits: AuditLimits) -> list[Fi
     """A warning of a class that stands out only if others, to which the same trigger leads, are left out of the list."""
     if not result.alone or is_failing(result, limits=limits):
         return []
-    several = some([*result.left_out], show=quoted)
+    several = first_few([*result.left_out], show=quoted)
     findings = []
     for suspect in all_suspects(replace(result, targeted=result.alone, strengths=(), grid=(), persuasions=()), limits):
         if suspect.score >= least_score(limits, is_doubt=True, is_beside=suspect.is_beside):
@@ -578,7 +578,7 @@ def _uncalibrated_findings(result: SearchResult) -> list[Finding]:
 
 def _half_precision_findings(audit: AuditResult, limits: AuditLimits) -> list[Finding]:
     """Where the model answers otherwise in half precision: a warning, and an error of a trigger that was named and acts there."""
-    findings, measurement = list[Finding](), audit.measured
+    findings, measurement = list[Finding](), audit.measurement
     sure = {probe.trigger for probe in measurement.suspected if measurement.is_sure(probe.trigger)}
     for departure in audit.departures:
         under = (
@@ -608,7 +608,7 @@ def _synonym_findings(result: SearchResult) -> list[Finding]:
     if not result.synonyms:
         return []
     count = sum(len(group) for group in result.synonyms)
-    groups = some([" = ".join(map(quoted, group[:NAMED_CLASSES])) for group in result.synonyms], show=str)
+    groups = first_few([" = ".join(map(quoted, group[:NAMED_CLASSES])) for group in result.synonyms], show=str)
     words = f"The model hardly tells {count} classes apart, which counted as {len(result.synonyms)}: {groups}."
     return [finding(CC.CLASSES_ALIKE, words, measure="search", n=count)]
 
@@ -659,7 +659,7 @@ def _unsound_accuracy_findings(rate: Rate | None, *, classes: int) -> list[Findi
 def _suspect_finding(suspect: Suspect, level: Level, limits: AuditLimits, result: SearchResult, *, why: str) -> Finding:
     """The finding of a class that stands out; ``why`` comes first, where it is not by its score alone."""
     others = result.one_with(suspect.name)[1:]
-    one_with = f"To this model '{suspect.name}' is one class with {some(others)}: the target may be any of them."
+    one_with = f"To this model '{suspect.name}' is one class with {first_few(others)}: the target may be any of them."
     sentences = [why, *_evidence_words(suspect), one_with if others else "", *_clean_models_words(suspect)]
     return finding(
         CC.TRIGGER_FOUND,

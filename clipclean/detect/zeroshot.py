@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.errors import Inconclusive
-from clipclean.progress import counted
+from clipclean.progress import track
 
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
@@ -55,9 +55,7 @@ def classifier(
     """
     classes_at_once = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
     rows: list[Tensor] = []
-    for start in counted(
-        "class captions", range(0, len(classes), classes_at_once), -(-len(classes) // classes_at_once)
-    ):
+    for start in track("class captions", range(0, len(classes), classes_at_once), -(-len(classes) // classes_at_once)):
         names = classes[start : start + classes_at_once]
         texts = [template.replace("{}", name) for name in names for template in templates]
         batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
@@ -138,11 +136,11 @@ def excess_by_class(before: Tensor, after: Tensor, *, labels: Tensor | None, cla
     """
     truth = before if labels is None else labels
 
-    def hits(predicted: Tensor) -> Tensor:
+    def turned_into(predicted: Tensor) -> Tensor:
         return torch.bincount(predicted[predicted != truth], minlength=classes)[:classes]
 
     n = len(truth) - torch.bincount(truth, minlength=classes)[:classes]
-    excess = (hits(after) - hits(before)).double() / n.clamp(min=1)
+    excess = (turned_into(after) - turned_into(before)).double() / n.clamp(min=1)
     return excess.masked_fill(n == 0, -torch.inf)
 
 

@@ -142,7 +142,7 @@ def _earlier(out: Path, names: Collection[str]) -> dict[str, str]:
     ours = {name: digests[name] for name in present if name in digests and _digest(out, name) == digests[name]}
     if foreign := [name for name in present if name not in ours]:
         raise UsageError(
-            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {records.SUMS_NAME} of an earlier "
+            f"--out {out} holds {untrusted.first_few(foreign, show=untrusted.printable)}: no {records.SUMS_NAME} of an earlier "
             "run lists them as they are, and nothing else is ever overwritten. Move them away, or name another folder."
         )
     return ours

@@ -24,7 +24,7 @@ def beside_clean_models(bench: Workbench, inputs: CleaningInputs, time_limit: Li
         return clean_models.all_references(
             settings,
             inputs.shared.clean_models,
-            inputs.shared.stored.measured,
+            inputs.shared.stored.references,
             bench.eval_set,
             inputs.clean,
             device=device,

@@ -23,7 +23,9 @@ def findings_of_references(model_audit: Audited, /) -> list[Finding]:
         return []
     base = audit_inputs.shared.base
     trusted = [
-        checkpoint for checkpoint in audit_inputs.shared.clean_models if base is None or checkpoint is not base.opened
+        checkpoint
+        for checkpoint in audit_inputs.shared.clean_models
+        if base is None or checkpoint is not base.checkpoint
     ]
     own, device = audit_inputs.loaded.file.tensors, str(audit_inputs.loaded.clip.device)
     return clean_models.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
@@ -40,7 +42,7 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
             known_triggers_alone = searching.audit_clip(unsearched, clip, eval_set, None, state=state)
 
         def compared_with(classes: Sequence[int]) -> detect.References | None:
-            stored = audit_inputs.shared.stored.measured
+            stored = audit_inputs.shared.stored.references
             return clean_models.all_references(
                 settings,
                 trusted,
@@ -52,7 +54,7 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
                 towards=classes,
             )
 
-        references = detect.LateReferences(compared_with) if trusted or audit_inputs.shared.stored.measured else None
+        references = detect.LateReferences(compared_with) if trusted or audit_inputs.shared.stored.references else None
         # By the limits in force and by the shipped ones, which the report compares them with.
         limits = (audit_inputs.shared.judge.limits, audit_inputs.shared.judge.shipped_limits)
         # With --power nothing found may be a pass: then everything is searched.
@@ -69,4 +71,4 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
                 raise
             return Audited(audit_inputs, None, replace(known_triggers_alone, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audit_result = base.with_comparison(clip, eval_set, audit_result) if base else audit_result
-    return Audited(audit_inputs, references.measured if references else None, audit_result)
+    return Audited(audit_inputs, references.measured_so_far if references else None, audit_result)

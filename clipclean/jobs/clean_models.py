@@ -62,7 +62,7 @@ def refuse_failed(source: Source, /) -> None:
 class StoredReferences(NamedTuple):
     """What files of references hold."""
 
-    measured: tuple[detect.References, ...]  # one a file
+    references: tuple[detect.References, ...]  # one a file
     digests: frozenset[str]  # SHA-256 of the models in them: none of these is searched again
     files: tuple[str, ...] = ()  # SHA-256 of each file
 

@@ -118,7 +118,7 @@ def labelled_if_enough(samples: Samples, vocabulary: data.Vocabulary, /, *, leas
     if len(labelled_samples.pairs) < least:
         labelled_keys = {pair.key for pair in labelled_samples.pairs}
         missed = [pair.caption for pair in samples.pairs if pair.key not in labelled_keys]
-        examples = untrusted.some(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
+        examples = untrusted.first_few(missed, most=SHOWN_CAPTIONS, show=lambda caption: repr(str(caption)[:60]))
         unnamed_words = (
             f" Captions that name none of the {len(vocabulary.classes):,} classes, or several: {examples}."
             if missed

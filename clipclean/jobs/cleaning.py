@@ -36,16 +36,16 @@ from clipclean.schema.report import (
 class Side:
     """The model before or after: its numbers, what they say, and the images that show it."""
 
-    measured: detect.Measurement
+    measurement: detect.Measurement
     findings: Sequence[Finding]
     suspects: tuple[SuspectRecord, ...]
-    shown: example_images.ModelImages
+    pictures: example_images.ModelImages
     search: SearchRecord | None = None  # where it was searched
 
     def record(self, **more: object) -> AuditRecord:
         """``before`` or ``after`` of the report, with ``more`` measurements."""
-        update = {**more, **self.shown.maps, **({"search": self.search} if self.search else {})}
-        measurements = self.measured.record().model_copy(update=update)
+        update = {**more, **self.pictures.maps, **({"search": self.search} if self.search else {})}
+        measurements = self.measurement.record().model_copy(update=update)
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
@@ -67,10 +67,10 @@ class CleanedModel:
 
 def side(inputs: CleaningInputs, bench: Workbench, audit: AuditResult, eval_set: detect.EvalSet, /) -> Side:
     """The current model as an audit saw it, for the report."""
-    examples = results.example_pictures(bench.clip, eval_set, audit.measured, seed=inputs.seed)
+    examples = results.example_pictures(bench.clip, eval_set, audit.measurement, seed=inputs.seed)
     suspects = audit.suspects_by(bench.limits)
     searched = audit.search_record(bench.auto_settings.effort, {})
-    return Side(audit.measured, bench.findings(audit), suspects, examples, searched)
+    return Side(audit.measurement, bench.findings(audit), suspects, examples, searched)
 
 
 def report_of(
@@ -117,8 +117,8 @@ def compose(
     auto: AutoRecord | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and the images of its page; the weights are not yet written."""
-    agreed = detect.agreement(before.measured, after.measured, classes=inputs.shared.vocabulary.classes)
-    lost = detect.accuracy_losses(before.measured, after.measured)
+    agreed = detect.agreement(before.measurement, after.measurement, classes=inputs.shared.vocabulary.classes)
+    lost = detect.accuracy_losses(before.measurement, after.measurement)
     agreement = {"agreement": agreed} if agreed else {}
     first = before.record()
     last = after.record(**agreement, **({"accuracy_lost": AccuracyLossRecord.of(lost[0])} if lost else {}))
@@ -131,7 +131,7 @@ def compose(
         measurements=last.measurements,
         before=first,
         after=last,
-        recipe=recipe_of(inputs, before.measured, after.measured),
+        recipe=recipe_of(inputs, before.measurement, after.measurement),
         vocabulary=inputs.shared.vocabulary.record(is_given=inputs.shared.has_own_classes),
         data=inputs.clean.record().model_copy(
             update={"screened": inputs.screening_record and inputs.screening_record.as_json()}
@@ -144,7 +144,7 @@ def compose(
         **fields,
         **inputs.shared.judge.record(applied),
     )
-    return report, example_images.grids(before.shown, after.shown)
+    return report, example_images.grids(before.pictures, after.pictures)
 
 
 def recipe_of(inputs: CleaningInputs, before: detect.Measurement, after: detect.Measurement, /) -> RecipeRecord:
@@ -183,7 +183,10 @@ def notes(inputs: CleaningInputs, /) -> Iterator[Finding]:
         yield judging.note_on_skipped(skipped, samples, value=float(len(skipped)))
     if screening_record and (screening_record.suspicious or screening_record.dropped):
         yield finding(
-            CC.SUSPICIOUS_PAIRS, ranking.told(screening_record), level="note", value=screening_record.suspicious_share
+            CC.SUSPICIOUS_PAIRS,
+            ranking.screening_words(screening_record),
+            level="note",
+            value=screening_record.suspicious_share,
         )
     # That measures its candidates in the run itself.
     if inputs.evidence.kind != "measured" and not inputs.recipe.traits.chooses:

@@ -25,7 +25,7 @@ def compare_with_base(request: requests.Compare, /) -> ComparedModels:
     )
     suspicions, device = naming.suspicions(request.trigger, None, vocabulary), opening.device_of(request.device)
     with stage("reading the models"):
-        checkpoint = opening.opened(request, suspicions)
+        checkpoint = opening.open_for_request(request, suspicions)
         base = finetune_base.read(sources, checkpoint, arch=request.arch)
     if base is None:
         raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")

@@ -40,7 +40,7 @@ class Work:
     captions: float = 0.0
     searched: float = 0.0  # forward, and back to the pixels; in bfloat16
     pairs: float = 0.0  # image and caption forward, and back to the weights
-    shown: float = 0.0  # the image alone
+    trained_images: float = 0.0  # the image alone
     glanced: float = 0.0  # images forward, in bfloat16
 
     def __add__(self, other: "Work") -> "Work":
@@ -191,7 +191,7 @@ def training(recipe: Recipe, size: JobSize, /) -> Work:
         if method.disturbs:  # images alone, clean and changed
             pairs, alone = 0, 2 * steps
     images_of_original = steps * bool(alone or method.keeps_original) + recovering
-    work = Work(images_of_original, pairs=pairs, shown=alone + 3 * recovering)
+    work = Work(images_of_original, pairs=pairs, trained_images=alone + 3 * recovering)
     work = recipe.train.batch_size * work + Work(captions=size.classes * size.templates)
     if method.searches:
         effort = replace(efforts.EFFORTS[unlearning.effort], halves=False)
@@ -232,7 +232,7 @@ def work_of_choosing(recipe: Recipe, candidates: Sequence[Sequence[Recipe]], siz
         work = sum((training(beginning[-1], size) for beginning in new), tested)
         on_copy.append(work if settings.test_backdoors else Work())
     runs = [sum((training(step, size) for step in steps), tested) for steps in candidates]
-    longest = max(runs, key=lambda work: work.pairs + work.shown, default=Work())
+    longest = max(runs, key=lambda work: work.pairs + work.trained_images, default=Work())
     # Whatever is run, the model is measured once more.
     first, longest = (measuring(size) + work for work in (runs[0] if runs else Work(), longest))
     return Trying(Work(pairs=settings.plant_steps * batch), tuple(on_copy), first, longest)
@@ -311,7 +311,7 @@ def estimated(
             captions=_seconds(lambda count: clip.embed_texts(captions[:count]), clip.device),
             searched=SEARCH_FACTOR * _seconds(back, clip.device) if work.searched else 0.0,
             pairs=_seconds(taught, clip.device) if work.pairs else 0.0,
-            shown=_seconds(partial(taught, pairs=False), clip.device) if work.shown else 0.0,
+            trained_images=_seconds(partial(taught, pairs=False), clip.device) if work.trained_images else 0.0,
             glanced=_seconds(lambda count: glance(pixels[:count]), clip.device) if work.glanced else 0.0,
         )
         if effort is not None and is_reduced:

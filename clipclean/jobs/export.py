@@ -29,7 +29,7 @@ def export(request: requests.Export, /) -> Exported:
     # The outputs of a run too: its report never stays beside other weights.
     present = placing.look(request.out, force=request.force, names=OUTPUTS)
     with stage("reading the model"):
-        checkpoint = opening.opened(request)
+        checkpoint = opening.open_for_request(request)
         formats.check_architecture(checkpoint.architecture, export_options)
     if checkpoint.architecture.quick_gelu is None and request.data is None:
         raise UsageError(

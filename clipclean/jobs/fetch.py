@@ -118,12 +118,12 @@ def fetch(name: str, /) -> str:
     if repository is None:
         raise UsageError(f"--download fetches from the Hugging Face hub alone, and {name} is not there.")
     with stage(f"fetching {repository}"):
-        commit, published_files = _listed(repository, revision)
+        commit, published_files = _published_files(repository, revision)
         _download(repository, commit, published_files)
     return f"{model_paths.HUB}{repository}@{commit}"
 
 
-def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Published]]:
+def _published_files(repository: str, revision: str | None, /) -> tuple[str, dict[str, Published]]:
     """The commit, and the files that clipclean reads, as the hub has published them.
 
     Raises:
@@ -138,7 +138,7 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
             file.rfilename: Published(file.size, (file.lfs.sha256 if file.lfs else file.blob_id) or "")
             for file in info.siblings or ()
         }
-    published_files = {file: files[file] for file in chosen(list(files))}
+    published_files = {file: files[file] for file in weights_among(list(files))}
     if not published_files or not model_paths.COMMIT.fullmatch(info.sha or ""):
         raise RefusedInput(f"{name} has no weights of a CLIP among its {len(files):,} files.")
     if odd := [file for file, published in published_files.items() if not published.is_sound]:
@@ -154,7 +154,7 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Pu
     return str(info.sha), published_files
 
 
-def chosen(files: Sequence[str], /) -> list[str]:
+def weights_among(files: Sequence[str], /) -> list[str]:
     """The weights of a repository, open_clip's first, with their configuration; empty if there are none."""
     ordered = folders.OPEN_CLIP_WEIGHTS if folders.OPEN_CLIP_CONFIG in files else folders.HF_WEIGHTS
     weights = next((name for name in ordered if name in files), None)

@@ -27,13 +27,13 @@ MOMENT_IMAGES = 32  # at a time
 class Base:
     """The model that another one is said to be finetuned from, read and not yet built, and how near it is by its weights."""
 
-    opened: OpenedCheckpoint
+    checkpoint: OpenedCheckpoint
     weights: Kinship
 
     @property
     def digests(self) -> frozenset[str]:
         """The SHA-256 of its file, and of its tensors, which other layouts of the same precision share."""
-        file = self.opened.file
+        file = self.checkpoint.file
         return frozenset((file.sha256, checkpoint.digest(file.tensors)))
 
 
@@ -71,9 +71,9 @@ def base_and_references(base: Base | None, references: Sequence[OpenedCheckpoint
     """The clean models to compare with: the base, then the references but for the base itself, which counts once."""
     if base is None:
         return tuple(references)
-    base_digest = checkpoint.digest(base.opened.file.tensors)
+    base_digest = checkpoint.digest(base.checkpoint.file.tensors)
     return (
-        base.opened,
+        base.checkpoint,
         *(reference for reference in references if checkpoint.digest(reference.file.tensors) != base_digest),
     )
 
@@ -87,7 +87,7 @@ class LoadedBase:
     kin: Kinship
     first: BaseComparison  # the tested model beside it, under no trigger
     expected: model.Clip  # what known triggers are compared with, whatever is cleaned: the base, or what clean images explain of the tested model
-    opened: OpenedCheckpoint
+    checkpoint: OpenedCheckpoint
 
     def with_comparison(
         self, clip: model.Clip, eval_set: detect.EvalSet, audit: detect.AuditResult, /
@@ -105,9 +105,9 @@ class LoadedBase:
             for strength in search.known
             if strength.excess >= detect.MOVING_EXCESS
         }
-        moving |= {probe.trigger for probe in audit.measured.panel if probe.excess >= detect.MOVING_EXCESS}
+        moving |= {probe.trigger for probe in audit.measurement.panel if probe.excess >= detect.MOVING_EXCESS}
         # No other can act.
-        known_triggers = [trigger for trigger in eval_set.plan.triggers.tried if trigger.spec in moving]
+        known_triggers = [trigger for trigger in eval_set.plan.triggers.panel_and_grid if trigger.spec in moving]
         user_triggers = [trigger for trigger, _ in eval_set.plan.suspicions]
         own, *others = [reached(search) for search in audit.searches] or [[]]
         # Two searches call what they found for one class alike: that of the model's own normalisation comes last, and counts.
@@ -159,7 +159,7 @@ class LoadedBase:
         panel = [trigger for trigger in known_triggers.panel if trigger.spec in acting]
         trigger_count = len(user_triggers) + len(known_triggers.panel)
         comparison = self.with_lift(compare_models(*models, [*user_triggers, *panel]), clip, eval_set)
-        return replace(comparison, tried=trigger_count)
+        return replace(comparison, trigger_count=trigger_count)
 
     def with_lift(self, comparison: BaseComparison, clip: model.Clip, eval_set: detect.EvalSet, /) -> BaseComparison:
         """The same with the class that known triggers lift over what is expected of a clean finetune."""
@@ -190,7 +190,7 @@ class LoadedBase:
 
         ``is_whole`` says that what acts on the base alone was tried as well.
         """
-        source, file, kin = self.opened.source, self.opened.file, self.kin
+        source, file, kin = self.checkpoint.source, self.checkpoint.file, self.kin
         comparison = before or self.first
         more_fields: dict[str, object] = {"revision": source.revision} if source.revision else {}
         if comparison.lift:
@@ -206,7 +206,7 @@ class LoadedBase:
             format=file.format,
             layers=tuple(map(BaseLayerRecord.of, kin.layers)),
             moved=tuple(MovedClassRecord.of(moved, class_=moved.name) for moved in comparison.moved),
-            tried=comparison.tried,
+            tried=comparison.trigger_count,
             differences=_differences(before.differences if before else ()),
             left=None if after is None else _differences(after.differences),
             **more_fields,
@@ -220,14 +220,14 @@ def reached(search: detect.SearchResult, /) -> list[detect.TriggerLike]:
 
 def load(base: Base, clip: model.Clip, eval_set: detect.EvalSet, pairs: Pairs, /) -> LoadedBase:
     """The base, built and compared with the tested model on clean images."""
-    base_model = opening.build(base.opened, pairs, device=str(clip.device))
+    base_model = opening.build(base.checkpoint, pairs, device=str(clip.device))
     first = compare_models(*_models(clip, base_model.clip, eval_set), [])
     kin = replace(base.weights, images=first.images)
     natural_baseline = expected_of(clip, base_model.clip, eval_set, first) if kin.is_base else base_model.clip
-    name = base.opened.source.name
+    name = base.checkpoint.source.name
     words = f"{name}: cosine of weights {kin.weights:.2f}, of embeddings of clean images {kin.images:.2f}"
     say(f"{words}, so this model was finetuned from it." if kin.is_base else f"{words}, so it is taken as a reference.")
-    return LoadedBase(name, base_model.clip, kin, first, natural_baseline, base.opened)
+    return LoadedBase(name, base_model.clip, kin, first, natural_baseline, base.checkpoint)
 
 
 def expected_of(clip: model.Clip, base: model.Clip, eval_set: detect.EvalSet, comparison: BaseComparison) -> model.Clip:

@@ -104,10 +104,10 @@ class FirstAudit:
         by_user = eval_set.plan.suspicions
         if audit.search is None:  # nothing to compare with: every trigger that acts is suspicious
             targets_by_trigger = {
-                probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measured, limits=limits)
+                probe.trigger: probe.target for probe in detect.suspicious_probes(audit.measurement, limits=limits)
             }
             suspicions = distinct([*by_user, *panel_suspicions(eval_set, targets_by_trigger)])
-            acting_ones = acting_of(audit.measured, suspicions, eval_set.vocabulary.classes, limits)
+            acting_ones = acting_of(audit.measurement, suspicions, eval_set.vocabulary.classes, limits)
             return cls(audit, suspicions, acting_ones, frozenset(trigger.spec for trigger, _ in by_user))
         searched = _Searched(audit, eval_set, limits)
         return cls(
@@ -194,7 +194,7 @@ class _Searched:
         """The triggers that act, and all that were found for a suspected class."""
         # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         by_user = self.eval_set.plan.suspicions
-        acts = acting_of(self.audit.measured, distinct(by_user), self.eval_set.vocabulary.classes, self.limits)
+        acts = acting_of(self.audit.measurement, distinct(by_user), self.eval_set.vocabulary.classes, self.limits)
         by_search = new_among(self._found_for(self.suspected), by_user)
         return distinct(
             [*acts, *self._not_shared([*by_search, *self.acting_patterns, *self._persuading]), *self._not_on_base]
@@ -327,7 +327,9 @@ def beside_base(audit: AuditResult, classes: Sequence[str], /) -> list[Suspicion
 def striking(audit: AuditResult, /) -> dict[str, str]:
     """The known triggers, and variants of them, that turn nearly all images into one class, with its name."""
     variants = {variant.trigger: name for variant, name in variants_moving(audit, least=STRIKING_VARIANT_EXCESS)}
-    return variants | {probe.trigger: probe.target for probe in audit.measured.panel if probe.excess >= STRIKING_EXCESS}
+    return variants | {
+        probe.trigger: probe.target for probe in audit.measurement.panel if probe.excess >= STRIKING_EXCESS
+    }
 
 
 def moving_images(audit: AuditResult, /, *, least: float) -> list[Suspicion[int]]:

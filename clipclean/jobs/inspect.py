@@ -26,7 +26,7 @@ def inspect(source: opening.Source, /, *, arch: str | None, weights: str | None 
     inspection = Inspection.of(
         file,
         name=location.name,
-        tensors=counted(file.tensors),
+        tensors=counts_of(file.tensors),
         tensor_sha256=checkpoint.digest(file.tensors),
         config=file.config_name,
         loaders=loaders(file),
@@ -35,7 +35,7 @@ def inspect(source: opening.Source, /, *, arch: str | None, weights: str | None 
     return inspection.model_copy(update={"revision": location.revision}) if location.revision else inspection
 
 
-def counted(tensors: Mapping[str, Tensor], /) -> TensorsRecord:
+def counts_of(tensors: Mapping[str, Tensor], /) -> TensorsRecord:
     """The tally of tensors, and one for each dtype (``float32``, ...), the one with most bytes first."""
     groups: dict[str, list[Tensor]] = {}
     for tensor in tensors.values():

@@ -58,7 +58,7 @@ def recipe_of(request: Request, /) -> Recipe:
     """The recipe with the values that are changed; of an audit that with the standard values. Raises UsageError."""
     if isinstance(request, requests.Audit):
         return recipes.load(recipes.STANDARD_RECIPE)
-    recipe = recipes.chosen(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
+    recipe = recipes.recipe_of_run(request.recipe, request.set, max_accuracy_loss=request.max_accuracy_loss)
     if recipe.undoes and not request.base:
         raise UsageError(f"The recipe {recipe.name} compares the model with its base. Name that by --base.")
     return recipes.undoing(recipe) if request.base and recipe.traits.chooses else recipe

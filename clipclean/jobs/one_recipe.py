@@ -54,12 +54,12 @@ class RecipeRun:
     def is_whole(self) -> bool:
         """Whether nothing was left out at a deadline, so that no run has to go on from here."""
         audits = (self.first_audit.audit, self.audit)
-        return not (self.trained.cut or any(audit.is_cut or audit.measured.untried for audit in audits))
+        return not (self.trained.cut or any(audit.is_cut or audit.measurement.untried for audit in audits))
 
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
         """The cleaned model, its report and the images."""
         cleaned_model = CleanedModel(
-            replace(self.first_audit.audit, measured=self.original),
+            replace(self.first_audit.audit, measurement=self.original),
             self.audit,
             bench.eval_set.suspecting(self.suspicions),
             self.weights,
@@ -74,7 +74,7 @@ class RecipeRun:
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:
     """The findings of the result by these limits: of its audit, of what it cost, and of what was not finished."""
-    after, trained, unlearned = recipe_run.audit.measured, recipe_run.trained, recipe_run.trained.unlearned
+    after, trained, unlearned = recipe_run.audit.measurement, recipe_run.trained, recipe_run.trained.unlearned
     words = "Time was over after step {} of {} of the cleaning. The same command with more minutes and --force resumes."
     if bench.searches:
         audit_findings = [
@@ -135,7 +135,7 @@ class OneRecipe:
                 first_audit.shown_to([self.recipe]),
                 base=base_of(bench, self.recipe),
                 run=run,
-                text_classifier=first_audit.audit.measured.text_classifier,
+                text_classifier=first_audit.audit.measurement.text_classifier,
             )
             with deadline.within(
                 None, reserve=(RESERVE_SEARCHED if bench.searches else RESERVE_MEASURED) * audit_seconds
@@ -180,5 +180,5 @@ def walked_and_audited(
         audit = bench.audit_cleaned(suspected, weights, share=way.point.share)
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
-        audit = AuditResult(way.point.measured, None, (CC.TIME_OVER, late), 0.0)
+        audit = AuditResult(way.point.measurement, None, (CC.TIME_OVER, late), 0.0)
     return RecipeRun(first_audit, original, suspected, trained, aims.searched is not None, weights, way, audit)

@@ -74,7 +74,7 @@ def device_of(name: str, /) -> str:
     return f"cuda:{number}"
 
 
-def opened(
+def open_for_request(
     request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
     suspicions: Sequence[Suspicion[int | None]] = (),
     /,

@@ -60,7 +60,7 @@ def stages_of_cleaning(
     return [
         *([Stage(f"screen {screened:,} pairs for suspicious ones", estimate.screening(screened))] if screened else []),
         *([Stage(f"search {others} to compare with, an audit each", reference)] if shared.clean_models else []),
-        *(Stage(f"compare with {stored.name}") for stored in shared.stored.measured),
+        *(Stage(f"compare with {stored.name}") for stored in shared.stored.references),
         Stage(f"{'audit' if searches else 'measure'} before: {workload}", measure + variants),
         *([Stage(f"search for unknown triggers, effort {recipe.auto.effort}", search)] if searches else []),
         *(_stages_beside(shared, inputs.loaded.clip, measure + search) if searches else []),
@@ -203,7 +203,9 @@ def _stages_beside(
 ) -> list[Stage]:
     """What an audit of so much work does beside its measurements and its search."""
     own = Stage("measure and search the same under CLIP's own normalisation of pixels", audit, saved_early)
-    base = [Stage(f"try on the base {shared.base.opened.source.name} what acts on the model")] if shared.base else []
+    base = (
+        [Stage(f"try on the base {shared.base.checkpoint.source.name} what acts on the model")] if shared.base else []
+    )
     return [*([own] if clip.clip_normalised() else []), *base]
 
 
@@ -274,8 +276,8 @@ def _comparison_words(inputs: AuditInputs, /) -> str:
     shared = inputs.shared
     if shared.clean_models:
         return f"search {plural(len(shared.clean_models), 'clean model')} too, and compare"
-    if shared.stored.measured:
-        return f"compare with {', '.join(stored.name for stored in shared.stored.measured)}"
+    if shared.stored.references:
+        return f"compare with {', '.join(stored.name for stored in shared.stored.references)}"
     none = "compare with nothing: no clean model is known"
     return none if inputs.has_power else f"{none}, so the verdict is never pass (--reference or --power)"
 

@@ -38,7 +38,7 @@ def _named_references(shared: SharedInputs) -> tuple[str, ...]:
     """The clean models to compare with, and the files that hold some."""
     return (
         *(checkpoint.source.name for checkpoint in shared.clean_models),
-        *(stored.name for stored in shared.stored.measured),
+        *(stored.name for stored in shared.stored.references),
     )
 
 
@@ -131,7 +131,7 @@ def _policy_facts(shared: SharedInputs) -> dict[str, str]:
 
 def _base_facts(shared: SharedInputs) -> dict[str, str]:
     """The model that this one was finetuned from, where one was named."""
-    return {"base": shared.base.opened.source.name} if shared.base else {}
+    return {"base": shared.base.checkpoint.source.name} if shared.base else {}
 
 
 def _class_facts(shared: SharedInputs) -> str:

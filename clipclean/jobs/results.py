@@ -55,7 +55,7 @@ def common_fields(command: str, loaded: LoadedModel, labels: Mapping[str, str] |
 
 def measurements_of(audit: detect.AuditResult, /) -> MeasurementsRecord:
     """``measurements`` of a report, with the distances of the triggers that the search came to."""
-    record, targeted = audit.measured.record(), audit.search.targeted if audit.search else ()
+    record, targeted = audit.measurement.record(), audit.search.targeted if audit.search else ()
     distances = record.distances | {result.trigger.spec: finite(result.probe.distance) for result in targeted}
     return record.model_copy(update={"distances": distances})
 
@@ -176,7 +176,7 @@ def pictures_of_search(
     """Maps and images under the most abnormal trigger found, which is shown alone too, or else under the first of the panel."""
     targeted_results = audit.search.targeted if audit.search else ()
     under_found = eval_set.suspecting(targeted.suspicion for targeted in targeted_results)
-    under = example_pictures(clip, under_found, audit.measured, seed=seed)
+    under = example_pictures(clip, under_found, audit.measurement, seed=seed)
     alone = (
         example_images.trigger_alone(targeted_results[0].trigger, eval_set.images.pixels) if targeted_results else ()
     )

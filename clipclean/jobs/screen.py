@@ -35,7 +35,7 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT_SUFFIXES, force=request.force)
     device = opening.device_of(request.device)
     triggers = [naming.named_trigger(spec) for spec in request.trigger]
-    checkpoint = opening.opened(request, [Suspicion(trigger, None) for trigger in triggers])
+    checkpoint = opening.open_for_request(request, [Suspicion(trigger, None) for trigger in triggers])
     cache = measured_images.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     clean = clean_pairs.pairs_of(request, request.data, cache)
     if request.save_kept:

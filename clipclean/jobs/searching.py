@@ -45,7 +45,7 @@ class SearchSettings:
             "captions": images.captions,
             "classes": eval_set.vocabulary.classes,
             "templates": eval_set.vocabulary.templates,
-            "panel": [trigger.spec for trigger in plan.triggers.tried],
+            "panel": [trigger.spec for trigger in plan.triggers.panel_and_grid],
             "suspicions": identities(plan.suspicions),
             "settings": [images.knn, plan.classifier, plan.scale],
             **asdict(replace(self, search=True)),  # a model is measured alike without a search

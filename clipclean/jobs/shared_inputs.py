@@ -34,7 +34,7 @@ class SharedInputs:
     @property
     def compares(self) -> bool:
         """Whether there is a clean model to compare with."""
-        return bool(self.clean_models or self.stored.measured)
+        return bool(self.clean_models or self.stored.references)
 
     @classmethod
     def of(cls, job: Job[Request], /) -> "SharedInputs":
@@ -45,7 +45,7 @@ class SharedInputs:
         if not (has_own_classes := request.classes is not None):
             say(f"No class list was given. {vocabulary.default_note} Give yours by --classes FILE.")
         with stage("reading the model"):
-            checkpoint = opening.opened(request, suspicions)
+            checkpoint = opening.open_for_request(request, suspicions)
             base = finetune_base.read(request.base, checkpoint, arch=request.arch)
             judge = judge._replace(base_sha256=base.digests if base else frozenset())
             if fault := judge.base_fault:

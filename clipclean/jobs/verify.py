@@ -84,7 +84,7 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Verification:
             "Checking a signature needs model-signing, which this installation lacks. "
             "Install it from your checkout: pip install '.[signing]'."
         )
-    digest_by_name = _listed(folder)
+    digest_by_name = _sums_of(folder)
     result = Verification()
     present = _digests(folder, result)
     _checksums(digest_by_name, present, result)
@@ -96,7 +96,7 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Verification:
     return result
 
 
-def _listed(folder: Path, /) -> dict[str, str]:
+def _sums_of(folder: Path, /) -> dict[str, str]:
     """The entries of ``SHA256SUMS``."""
     try:
         if folder.is_dir():

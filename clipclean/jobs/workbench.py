@@ -132,7 +132,7 @@ class Workbench:
         eval_set = self.eval_set.suspecting(suspicions)
         settings = SearchSettings(self.auto_settings.effort, self.run.seed, pointed=tuple(pointed))
 
-        def audited() -> AuditResult:
+        def run_audit() -> AuditResult:
             if not self.searches:
                 measurement = searching.measure(self.clip, eval_set, what=f"measuring {what}")
                 measurement = judging.with_natural_marked(self.clip, measurement, eval_set, self.limits)
@@ -140,7 +140,7 @@ class Workbench:
             result = searching.audit_both(settings, self.clip, eval_set, self.references, what=what, state=self.state)
             return self.base.with_comparison(self.clip, eval_set, result) if self.base else result
 
-        return self.run.group.of_first(audited)
+        return self.run.group.of_first(run_audit)
 
     def audit_cleaned(
         self, suspicions: Sequence[Suspicion[int | None]], weights: dict[str, Tensor], /, *, share: float
@@ -164,7 +164,7 @@ class Workbench:
         self, suspicions: Sequence[Suspicion[int | None]], first_audit: FirstAudit, /
     ) -> detect.Measurement:
         """The measurement of the original under these triggers: its audit did not know those that a cleaning came to by itself."""
-        measurement = first_audit.audit.measured
+        measurement = first_audit.audit.measurement
         there = {probe.trigger for probe in measurement.suspected}
         # The panel is looked at on fewer images.
         more = tuple(suspicion for suspicion in suspicions if suspicion.trigger.spec not in there)

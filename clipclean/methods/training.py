@@ -415,9 +415,9 @@ def with_inputs_of_method(
         )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        inputs["pixels"] = _changed(inputs["pixels"], changes, step=step, run=run)
+        inputs["pixels"] = _with_changes(inputs["pixels"], changes, step=step, run=run)
         if beside:
-            inputs["disturbed"] = _changed(inputs["pixels"], beside, step=step, run=run)
+            inputs["disturbed"] = _with_changes(inputs["pixels"], beside, step=step, run=run)
         # The tower takes both at once: one range for both.
         if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
@@ -426,7 +426,7 @@ def with_inputs_of_method(
         yield replace(batch, inputs=inputs)
 
 
-def _changed(pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, step: int, run: Run) -> Tensor:
+def _with_changes(pixels: Tensor, changes: Mapping[int, Callable[..., Tensor]], /, *, step: int, run: Run) -> Tensor:
     """This process's images of a step after each of the changes."""
     for what, change in changes.items():
         # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of

@@ -18,7 +18,7 @@ from clipclean.detect.zeroshot import attack_success, representatives
 from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.methods.rounds import VARIANTS, RoundSettings, RoundTriggers, Teachers, forget
-from clipclean.progress import counted
+from clipclean.progress import track
 from clipclean.schema.report import RecoveredRecord, RoundRecord, UnlearningRecord
 from clipclean.train import Run, RunState
 from clipclean.train.memory import Encode
@@ -53,12 +53,12 @@ class Scene:
     text_classifier: Tensor
     classes: tuple[str, ...]
     effort: Effort
-    shown: ShownTriggers
+    shown_triggers: ShownTriggers
 
     @property
     def identity(self) -> list[list[str | int | None]]:
         """The triggers that were suspected before a search, in JSON."""
-        return identities((*self.shown.suspicions, *self.shown.beside, *self.shown.variants))
+        return identities((*self.shown_triggers.suspicions, *self.shown_triggers.beside, *self.shown_triggers.variants))
 
     def excess(self, without: Tensor, answered: Tensor, target: int, /) -> float:
         """The share of images that predicted classes (N,) turn into a class, or into one that is the same to the model."""
@@ -188,7 +188,7 @@ def first_search(
     Raises:
         Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no suspected trigger acts.
     """
-    suspected_targets = dict.fromkeys(target for _, target in scene.shown.suspicions)
+    suspected_targets = dict.fromkeys(target for _, target in scene.shown_triggers.suspicions)
     if not settings.search:
         # Nearer its base, a tower is without what the finetune brought in, whether it is known or not.
         if not (suspected_targets or settings.nears_base):
@@ -196,7 +196,7 @@ def first_search(
                 "No trigger that is named or found acts on the model, so there is nothing to unlearn. A backdoor may answer to one pattern "
                 "alone: 'clipclean audit --save-triggers FOLDER' searches for it, and --trigger takes the files that it saves."
             )
-        return UnlearningState(tuple(suspected_targets), scene.shown.controls, (), 0, ({},), ())
+        return UnlearningState(tuple(suspected_targets), scene.shown_triggers.controls, (), 0, ({},), ())
     progress(0, 0)
     try:
         # Without suspected triggers, which are forgotten whatever they compare with.
@@ -297,10 +297,10 @@ def unlearn(
 
     while not state.is_settled:
         number = len(state.losses)
-        everything = (*scene.shown.suspicions, *suspicions_of(state.recovered), *scene.shown.beside)
+        everything = (*scene.shown_triggers.suspicions, *suspicions_of(state.recovered), *scene.shown_triggers.beside)
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*suspicions_of(state.newest), *(scene.shown.suspicions[row] for row in acting))
+        newest = (*suspicions_of(state.newest), *(scene.shown_triggers.suspicions[row] for row in acting))
         settles = not newest
         # A model that begins nearer its base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.nears_base
@@ -348,7 +348,9 @@ def triggers_of_round(
     )
     # Of a colour filter 0.41 stayed where variants had turns among all others, and 0.12 in copies of their own.
     return {
-        name: triggers for name, triggers in (triggers_by_name | {VARIANTS: scene.shown.variants}).items() if triggers
+        name: triggers
+        for name, triggers in (triggers_by_name | {VARIANTS: scene.shown_triggers.variants}).items()
+        if triggers
     }
 
 
@@ -378,11 +380,11 @@ def search_again(
         embed = embed_of(clip, scene)
         for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
             scores, hasty = {}, replace(scene.effort, steps=steps)
-            for family in counted("searching again", detect.SEARCH_FAMILIES, len(detect.SEARCH_FAMILIES)):
+            for family in track("searching again", detect.SEARCH_FAMILIES, len(detect.SEARCH_FAMILIES)):
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SmallestTrigger(family, target, trigger.parameters, trigger.size, True)
-                    for trigger, target in (*suspicions_of(state.newest), *scene.shown.suspicions)
+                    for trigger, target in (*suspicions_of(state.newest), *scene.shown_triggers.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(
@@ -407,10 +409,12 @@ def search_again(
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     """The places of the suspected triggers that still act."""
-    if not scene.shown.suspicions:
+    if not scene.shown_triggers.suspicions:
         return ()
     without = answers(clip, scene, scene.pixels, None)
-    responses = ((answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.shown.suspicions)
+    responses = (
+        (answers(clip, scene, scene.pixels, trigger), target) for trigger, target in scene.shown_triggers.suspicions
+    )
     excesses = (scene.excess(without, answered, target) for answered, target in responses)
     return tuple(row for row, excess in enumerate(excesses) if excess > LEFT_EXCESS)
 

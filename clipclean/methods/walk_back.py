@@ -53,16 +53,16 @@ class Point:
     share: float
     accuracy_lost: float  # clean accuracy of the original minus that here, on the same images; 0 if it is not measured
     interval: Interval  # of that, 95 %
-    measured: detect.Measurement = field(compare=False, repr=False)  # whose ``suspected`` are the watched triggers
+    measurement: detect.Measurement = field(compare=False, repr=False)  # whose ``suspected`` are the watched triggers
 
     @property
     def excess(self) -> float:
         """Highest excess attack success of a watched trigger; 0 without any."""
-        return round(max((p.excess for p in self.measured.suspected if not math.isnan(p.excess)), default=0.0), 9)
+        return round(max((p.excess for p in self.measurement.suspected if not math.isnan(p.excess)), default=0.0), 9)
 
     def record(self) -> WayRecord:
         """For a report."""
-        probes = [probe for probe in self.measured.suspected if not math.isnan(probe.excess)]
+        probes = [probe for probe in self.measurement.suspected if not math.isnan(probe.excess)]
         return WayRecord.of(self, triggers=tuple(WayTriggerRecord.of(probe) for probe in probes))
 
 
@@ -136,7 +136,7 @@ def walk_back(
         return Point(share, 0.0 if math.isnan(lost) else lost, interval, measurement)
 
     points = [point(1.0)]
-    watch = _Watch.of(watched, points[0].measured.suspected, limit=limits.max_excess)
+    watch = _Watch.of(watched, points[0].measurement.suspected, limit=limits.max_excess)
     least = least if watch.witnesses else max(least, UNWITNESSED_SHARE)
 
     def is_enough(point: Point) -> bool:
@@ -193,7 +193,7 @@ class _Watch:
 
     def stays_gone(self, point: Point, /) -> bool:
         """Whether each trigger does."""
-        return not any(probe.excess > most for probe, most in zip(point.measured.suspected, self.most, strict=True))
+        return not any(probe.excess > most for probe, most in zip(point.measurement.suspected, self.most, strict=True))
 
 
 def between(original: Weights, end: Weights, /, *, share: float) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from clipclean.model.architecture import (
     resolve,
     unseen_settings,
 )
-from clipclean.untrusted import some
+from clipclean.untrusted import first_few
 
 if TYPE_CHECKING:
     from open_clip.model import CLIP
@@ -498,7 +498,7 @@ def refuse_unseen_settings(architecture: Architecture, config_path: str, /) -> N
     """
     if architecture.came_beside and (words := unseen_settings(architecture.config)):
         raise UnsupportedModel(
-            f"{architecture.origin} sets {some(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
+            f"{architecture.origin} sets {first_few(words, show=str)}. The tensors do not show whether that is right, and a wrong setting hides a "
             f"backdoor. If you trust it, say so: --arch {config_path}. Else name an architecture of open_clip by --arch."
         )
 
@@ -544,7 +544,7 @@ def _misfits(architecture: Architecture, tensors: Mapping[str, Tensor]) -> str:
         "of another shape": wrong_shapes,
     }
     return "; ".join(
-        f"{len(group)} {word} ({some(group, most=4, show=str)})" for word, group in groups.items() if group
+        f"{len(group)} {word} ({first_few(group, most=4, show=str)})" for word, group in groups.items() if group
     )
 
 

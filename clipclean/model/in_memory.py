@@ -9,7 +9,7 @@ from torch.nn.modules import module as torch_module
 from clipclean.errors import UnsupportedModel
 from clipclean.model.architecture import Architecture
 from clipclean.model.clip import Attention, Clip, Patches, Sigmoid, build, evaluating
-from clipclean.untrusted import some
+from clipclean.untrusted import first_few
 
 NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length
 HOOK_NAMES = (
@@ -44,7 +44,7 @@ def check_module(net: nn.Module, architecture: Architecture, tensors: Mapping[st
         for name, part in net.named_modules()
         if any(getattr(part, hook, None) for hook in HOOK_NAMES)
     ]:
-        raise UnsupportedModel(f"The module has hooks ({some(hook_parts, show=str)}). {PLAIN_MODEL_ADVICE}")
+        raise UnsupportedModel(f"The module has hooks ({first_few(hook_parts, show=str)}). {PLAIN_MODEL_ADVICE}")
     if any(getattr(torch_module, name, None) for name in GLOBAL_HOOK_NAMES):
         raise UnsupportedModel(
             "Hooks for all modules are registered in this process. Remove them, and give the model again."
@@ -52,7 +52,7 @@ def check_module(net: nn.Module, architecture: Architecture, tensors: Mapping[st
     reference = build(architecture, tensors, device=str(next(net.parameters()).device))
     if unlike := list(_unlike(net, reference.net)):
         raise UnsupportedModel(
-            f"The module has parts that are not open_clip's: {some(unlike, show=str)}. {PLAIN_MODEL_ADVICE}"
+            f"The module has parts that are not open_clip's: {first_few(unlike, show=str)}. {PLAIN_MODEL_ADVICE}"
         )
     _refuse_other_answers(net, reference)
 
@@ -75,11 +75,11 @@ def _unlike(net: nn.Module, reference: nn.Module, /) -> Iterator[str]:
         if reference_part is None or kind is not usual.get(type(reference_part), type(reference_part)):
             yield f"{where} is a {kind.__qualname__}"
         elif methods := [key for key, value in vars(part).items() if callable(value) and hasattr(kind, key)]:
-            yield f"{where} has a {some(methods, show=str)} of its own"
+            yield f"{where} has a {first_few(methods, show=str)} of its own"
         elif settings := [
             key for key, value in _settings(part).items() if _settings(reference_part).get(key, value) != value
         ]:
-            yield f"{where} has another {some(settings, show=str)}"
+            yield f"{where} has another {first_few(settings, show=str)}"
     state, buffers = net.state_dict(), dict(reference.named_buffers())
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if type(tensor) not in (nn.Parameter, Tensor):

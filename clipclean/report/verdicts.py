@@ -14,7 +14,7 @@ from clipclean.findings import CC, LEVEL_RANKS, RULES, Finding, Level, Need, Sup
 from clipclean.report import measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
-from clipclean.untrusted import plural, some
+from clipclean.untrusted import first_few, plural
 
 OUTLIER_DEVIATIONS = 2.0  # robust deviations from which Neural Cleanse calls a size unusual (https://doi.org/10.1109/SP.2019.00031, IV-A)
 
@@ -317,7 +317,7 @@ def _shared_start(texts: Sequence[str]) -> str:
 
 def _passed(report: Report) -> str:
     if codes := _accepted(report):
-        return f"It passes by its policy alone, which lowers or sets aside {some(codes, show=str)}."
+        return f"It passes by its policy alone, which lowers or sets aside {first_few(codes, show=str)}."
     passes = [words for finding in report.findings if (words := rule(finding.rule).passes)]
     if passes:
         return passes[0]
@@ -362,7 +362,7 @@ def _undecided(report: Report) -> str:
     words = next(filter(None, doubts), "There is too little evidence to say pass or fail.")
     for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
         if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
-            return f"The policy sets aside what acts beyond its limit ({some(signs, show=str)}), and {undone}."
+            return f"The policy sets aside what acts beyond its limit ({first_few(signs, show=str)}), and {undone}."
     is_over = any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings)
     if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
         return words

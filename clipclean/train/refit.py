@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from clipclean.progress import counted
+from clipclean.progress import track
 from clipclean.train.sparing import InputTap, Moment
 
 
@@ -113,7 +113,7 @@ def refit(tower: Tower, finetune: Tower, base: nn.Module, batches: Sequence[Tens
     of_base = dict(base.named_parameters())
     runs = [_Run(side, batches) for side in (tower, finetune)]
     layers = list(_layers(tower, batches))
-    for name, done in counted("fitting layers to clean images", layers, len(layers)):
+    for name, done in track("fitting layers to clean images", layers, len(layers)):
         for run in runs:
             run.go_on(done)
         sides = [(run, weights[name]) for run, weights in zip(runs, (own, before), strict=True)]

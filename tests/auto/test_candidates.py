@@ -24,7 +24,7 @@ from clipclean.train import Run
 def candidates_of(*texts, pairs=20_000):
     auto = recipe.load("auto")
     asked = auto.model_copy(update={"auto": auto.auto.model_copy(update={"candidates": texts})})
-    return tuple(each.fitted(asked, pairs=pairs) for each in candidates.listed(asked))
+    return tuple(each.fitted(asked, pairs=pairs) for each in candidates.candidates_of(asked))
 
 
 def test_a_candidate_is_recipes_in_a_row_with_values_in_brackets():
@@ -70,7 +70,7 @@ def test_what_is_no_candidate_is_refused_by_name(text, told):
 
 def test_every_recipe_of_a_shipped_candidate_can_be_run():
     auto = recipe.load("auto")
-    for each in candidates.listed(auto):
+    for each in candidates.candidates_of(auto):
         for step in each.fitted(auto, pairs=20_000).recipes:
             recipe.check(step, pairs=20_000)
 
@@ -84,7 +84,7 @@ def test_a_candidate_says_what_the_data_lack_for_it():
 
 def test_a_candidate_measures_as_its_run_does():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.listed(auto)[0].fitted(auto, pairs=99).recipes[0]
+    step = candidates.candidates_of(auto)[0].fitted(auto, pairs=99).recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
 
 

@@ -111,8 +111,8 @@ def test_a_model_with_a_normalisation_of_its_own_is_audited_under_the_usual_one_
 
     usual, both = audited(clip.architecture), audited(other)
     assert usual.clip_normalised is None
-    assert torch.equal(both.clip_normalised.measured.confidence, usual.measured.confidence)
-    assert not torch.allclose(both.measured.confidence, usual.measured.confidence)
+    assert torch.equal(both.clip_normalised.measurement.confidence, usual.measurement.confidence)
+    assert not torch.allclose(both.measurement.confidence, usual.measurement.confidence)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_an_original_that_stays_has_its_own_audit(bench):
 def test_an_original_that_stays_keeps_its_weights(bench):
     original = original_as_attempt(bench, sight(measurement(suspected=[probe(0.3)])))
     cleaned = original.cleaned
-    assert (original.candidate.name, cleaned.changed, cleaned.training.seconds) == ("nothing", False, 0.0)
+    assert (original.candidate.name, cleaned.is_changed, cleaned.training.seconds) == ("nothing", False, 0.0)
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, cleaned.weights, share=original.point.share)
     assert are_equal(weights(bench), bench.original)
@@ -192,9 +192,9 @@ def test_a_candidate_is_tried_at_the_share_that_the_model_takes(bench, copied):
     assert [each.took for each in result.trials[0].outcomes] == [True, True]
     assert (result.why_not, result.trials[0].is_refinetuned) == ("", True)
     run = running.run_on_model(bench, result, copy, first_audit)
-    assert run.attempt.cleaned.training.steps == 2
+    assert run.attempt.cleaning.training.steps == 2
     assert run.attempt.way.point.share in {trial.share for trial in run.trials}
-    assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaned.changed)
+    assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaning.is_changed)
 
 
 # Trials, and what comes back.
@@ -215,7 +215,7 @@ def test_test_backdoors_that_did_not_take_are_not_counted():
     assert len(result.counted) == 2
     assert result.removed(LIMITS) == 1
     nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
-    assert trials.trial_of("a", nothing, nothing, share=1.0, seconds=0.0).counted == ()
+    assert trials.trial_of("a", nothing, nothing, share=1.0, seconds=0.0).learned_outcomes == ()
 
 
 def test_probes_before_the_refinetune_test_pair_with_those_of_the_same_trigger():
@@ -285,7 +285,7 @@ def test_a_trial_says_what_became_of_a_trigger_that_was_planted(subjected, victi
     told = trials.trial_of("back", planted, before, share=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.suspected]
     assert told.accuracy_lost == detect.accuracy_loss(planted, before)[0]  # from the copy, not from the model
-    assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.counted) > 0
+    assert told.removed(LIMITS.model_copy(update={"max_excess": 0.3})) == len(told.learned_outcomes) > 0
 
 
 def planted_in(precision, subjected):

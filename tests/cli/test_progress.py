@@ -44,7 +44,7 @@ def test_a_quiet_run_has_no_listener(capsys):
 @pytest.fixture
 def lines(monkeypatch, capsys):
     """What is told of a stage, or of the next of its four tiles, at a second each."""
-    now, tiles = [0.0], progress.counted("tiles", range(4), 4)
+    now, tiles = [0.0], progress.track("tiles", range(4), 4)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def told(calls):

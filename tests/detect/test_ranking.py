@@ -126,8 +126,8 @@ def test_the_record_counts_what_was_dropped(poisoned):
 
 
 def test_what_is_told_of_a_screening_names_its_option(poisoned):
-    assert "--screen 1%" in ranking.told(ranking.record(poisoned, 0.01))
-    assert "--screen report" in ranking.told(ranking.record(poisoned, None))
+    assert "--screen 1%" in ranking.screening_words(ranking.record(poisoned, 0.01))
+    assert "--screen report" in ranking.screening_words(ranking.record(poisoned, None))
 
 
 def test_pairs_beside_trusted_ones_are_dropped_by_a_rate_that_clean_ones_keep(tmp_path, clean):

@@ -26,7 +26,7 @@ from clipclean.detect import (
 )
 from clipclean.detect.inversion import SmallestTrigger
 from clipclean.detect.measure import UNMEASURED, Measurement
-from clipclean.detect.search import Comparison, divided, drawn, shortlisted
+from clipclean.detect.search import Comparison, divided, random_classes, shortlisted
 from clipclean.detect.stages import Stages
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -161,7 +161,7 @@ def test_a_reference_that_comes_late_is_searched_once_for_the_classes_that_the_m
     made = towers.searched(towers.honest(), pixels=EIGHT, effort=few, references=late)
     (classes,) = asked
     assert [towers.CLASSES[place] for place in classes] == sorted(made.sizes()["mask"])  # in the order of the list
-    assert (made.references, late.towards(()), late.measured) == (yard, yard, yard)
+    assert (made.references, late.towards(()), late.measured_so_far) == (yard, yard, yard)
 
 
 def masks(*sizes):
@@ -241,11 +241,13 @@ def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_ga
 
 
 def test_controls_are_other_classes_drawn_from_the_seed():
-    first, again, other = (drawn(100, [3, 4], count=6, generator=Generator().manual_seed(s)) for s in (0, 0, 1))
+    first, again, other = (
+        random_classes(100, [3, 4], count=6, generator=Generator().manual_seed(s)) for s in (0, 0, 1)
+    )
     assert first == again != other
     assert len(set(first)) == 6
     assert not {3, 4} & set(first)
-    assert set(drawn(5, [3, 4], count=6, generator=Generator())) == {0, 1, 2}  # as many as there are
+    assert set(random_classes(5, [3, 4], count=6, generator=Generator())) == {0, 1, 2}  # as many as there are
 
 
 def test_labels_say_which_images_are_of_other_classes():
@@ -285,12 +287,14 @@ def found(memory=None, progress=lambda *_: None):
 
 
 def test_what_a_stage_draws_depends_on_its_name_alone():
-    def drawn(*names):
+    def random_classes(*names):
         stages = Stages(Course(1, lambda *_: None), 2)
-        return stages.each("draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator))
+        return stages.results_by_key(
+            "draw", names, lambda _, generator: torch.randint(2**31, (3,), generator=generator)
+        )
 
-    assert drawn("a", "b")["b"].equal(drawn("b")["b"])
-    assert not drawn("a")["a"].equal(drawn("b")["b"])
+    assert random_classes("a", "b")["b"].equal(random_classes("b")["b"])
+    assert not random_classes("a")["a"].equal(random_classes("b")["b"])
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])

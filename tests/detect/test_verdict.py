@@ -620,9 +620,9 @@ def test_of_two_looks_at_a_model_each_doubts_half_as_many_clean_models():
         for hits in ((hit(margin=between, usual=0.0, shrunk=9.0),), (hit(),))
     ]
     alone = detect.audit_findings(
-        replace(looks[0], measured=replace(measurement(), text_classifier=torch.zeros(10, 2))), LIMITS, images=100
+        replace(looks[0], measurement=replace(measurement(), text_classifier=torch.zeros(10, 2))), LIMITS, images=100
     )
-    seen = [replace(each, measured=replace(measurement(), text_classifier=torch.zeros(10, 2))) for each in looks]
+    seen = [replace(each, measurement=replace(measurement(), text_classifier=torch.zeros(10, 2))) for each in looks]
     both = detect.audit_findings(replace(seen[1], clip_normalised=seen[0]), LIMITS, images=100)
     assert ["CC003" in {each.rule for each in found} for found in (alone, both)] == [True, False]
 

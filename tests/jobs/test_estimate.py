@@ -109,7 +109,11 @@ def test_a_training_on_two_views_is_counted_twice():
 
 def test_a_preservation_is_counted_by_both_models():
     work = estimate.training(recipe.override(short("cleanclip"), ["loss.preserve_weight=2"]), SIZE)
-    assert (work.pairs, work.shown, work.images) == (320, 160, 160)  # the clean images once more, and by the original
+    assert (work.pairs, work.trained_images, work.images) == (
+        320,
+        160,
+        160,
+    )  # the clean images once more, and by the original
 
 
 def test_a_distillation_is_counted_by_images_alone():
@@ -120,7 +124,10 @@ def test_a_distillation_is_counted_by_images_alone():
 def test_an_unlearning_is_counted_by_its_rounds():
     few = ["unlearn.steps=10", "unlearn.max_rounds=1", "train.batch_size=16"]
     work = estimate.training(recipe.override(recipe.load("unlearn"), few), SIZE)
-    assert (work.pairs, work.shown) == (0, 2 * 10 * 16 * 3)  # clean and under two triggers; one more round settles
+    assert (work.pairs, work.trained_images) == (
+        0,
+        2 * 10 * 16 * 3,
+    )  # clean and under two triggers; one more round settles
     # after a whole search, two classes in six families, 11 steps of 6 images, three times as many for warps, and in five of them 13 of 12
     again = (6 + 3) * 2 * 11 * 6 + 5 * 2 * 13 * 12
     assert work.searched == replace(EFFORTS["standard"], halves=False).cost(10) + again

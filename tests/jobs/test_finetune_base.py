@@ -139,7 +139,7 @@ def test_the_base_counts_once_among_the_clean_models(tmp_path, finetune):
     base = finetune_base.read((foreign.saved(tmp_path / "base.pt", foreign.STATE),), finetune, arch=None)
     again = opened(tmp_path / "again.pt", {"state_dict": foreign.STATE})
     other = opened(tmp_path / "other.pt", foreign.tiny.state_dict(foreign.CONFIG, seed=9))
-    assert finetune_base.base_and_references(base, [again, other]) == (base.opened, other)
+    assert finetune_base.base_and_references(base, [again, other]) == (base.checkpoint, other)
     assert finetune_base.base_and_references(None, [again]) == (again,)
 
 

@@ -79,7 +79,7 @@ def test_of_the_known_triggers_of_a_class_the_strongest_is_watched():
 def test_a_known_trigger_that_turns_few_images_makes_no_suspicion():
     shown = SHOWN.trying(KnownTriggers((PATCH, OTHER)))
     weak = replace(
-        searched(Strength(OTHER.spec, 2, 0.8, 0.7)), measured=measurement(panel=[probe(0.8, trigger=OTHER.spec)])
+        searched(Strength(OTHER.spec, 2, 0.8, 0.7)), measurement=measurement(panel=[probe(0.8, trigger=OTHER.spec)])
     )
     assert FirstAudit.of(weak, shown, LIMITS).acting_suspicions == ()
 

@@ -417,4 +417,4 @@ INDEX, BIN = "model.safetensors.index.json", "open_clip_pytorch_model.bin"
     ],
 )
 def test_the_weights_that_open_clip_takes_come_first_then_those_of_transformers(names, chosen):
-    assert fetch.chosen(names) == chosen
+    assert fetch.weights_among(names) == chosen
