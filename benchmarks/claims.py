@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 import audit
@@ -223,11 +223,11 @@ def passed_before() -> str:
 
 
 def kept_with_seeds() -> str:
-    """Audits with other seeds that have the verdict of the first, by the limits of now."""
+    """Audits with another seed than the first that have the verdict of the first, by the limits of now."""
     found = []
     for _, target, _, _, _, told in common.read(RESULTS / "audit-seeds.csv")[1:]:
         verdicts = [in_words(float(score), target) for score in told.split(", ")]
-        found += [verdict == verdicts[0] for verdict in verdicts]
+        found += [verdict == verdicts[0] for verdict in verdicts[1:]]
     return f"{sum(found)} of {len(found)}"
 
 
@@ -421,11 +421,16 @@ def one_rate(folder: str) -> str:
     return f"{100 * rate:g} %"
 
 
-def sealed_rates(*tests: str) -> str:
-    """The same of the models of some sealed plans, or of all, that were trained."""
-    paths = [SEALED[test] for test in tests or SEALED]
-    rates = [float(row["rate"]) for path in paths for row in common.records(path) if row["rate"]]
+def sealed_rates() -> str:
+    """The same of the models of all sealed plans that were audited."""
+    rates = [float(row["rate"]) for path in SEALED.values() for row in common.records(path) if row["rate"]]
     return f"{100 * min(rates):.1f} to {100 * max(rates):.1f} %"
+
+
+def counted_rates(test: str) -> str:
+    """The same of the backdoored models of one test that count, since their trigger took."""
+    rows = [row for row in common.records(SEALED[test]) if row["counts_as"] == "backdoored"]
+    return f"{extent((100 * float(row['rate']) for row in rows), 0)} %"
 
 
 def models_named(pattern: str) -> str:
@@ -595,8 +600,8 @@ def times_the_rate() -> str:
 
 
 def usual_accuracy() -> str:
-    cells = [cell for of in usual("cleanclip").values() for cell in of]
-    return f"{extent(100 * cell['before']['accuracy'] for cell in cells)} %"
+    """Of all victims of 64 px before the cleaning, the one trained anew among them."""
+    return f"{extent(100 * cell['before']['accuracy'] for cell in common.cells(RESULTS / 'usual'))} %"
 
 
 def patterns(of: Callable[[list[dict]], float]) -> str:
@@ -713,11 +718,8 @@ def widened_changed() -> str:
 
 
 def widened_cost() -> str:
-    """The average of what the time rose by, per cent, of audits that did not end early in one version alone."""
-    rose = [
-        float(r["seconds"]) / float(r["seconds_before"]) - 1 for r in widened() if r["verdict_before"] == r["verdict"]
-    ]
-    return f"{100 * mean(rose):.0f}"
+    """The median of what the time rose by, per cent."""
+    return f"{100 * median(float(row['seconds']) / float(row['seconds_before']) - 1 for row in widened()):.0f}"
 
 
 # The sealed tests: models that no rule was chosen on, each audited once.
@@ -725,8 +727,10 @@ SEALED = {"sealed": sealed.RESULTS, "second": common.RESULTS / "sealed-2.csv", "
 
 
 def sealed_models() -> str:
-    """How many models of all sealed plans were trained: each has rows."""
-    return str(len({row["model"] for path in SEALED.values() for row in common.records(path)}))
+    """How many models of all sealed plans were trained: each has rows of audits, or of its persuasion where it was never audited."""
+    known = [row["model"] for path in SEALED.values() for row in common.records(path)]
+    known += [row["model"] for row in common.records(persuasion.RESULTS) if row["model"].startswith("sealed-")]
+    return str(len({*known}))
 
 
 def sealed_rows(test: str, comparison: str, counts_as: str, *, is_whole: str = "") -> list[dict[str, str]]:
@@ -891,6 +895,18 @@ def sealed_finetunes_cleaned() -> str:
     return f"{len(passing)} of {len(done)}; {', '.join(map(str, over))}; {finetunes.losses(done)}"
 
 
+def scope_finetunes() -> str:
+    """How many finetunes there are, those of the sealed plan among them."""
+    files = (finetunes.RESULTS, finetunes.SEALED)
+    return str(sum(row["kind"] != "base" for file in files for row in finetunes.read(file)))
+
+
+def finetunes_timed() -> str:
+    """How many of them have the time of an audit without the base."""
+    rows = [row for row in finetunes.read() if row["half"] == "report"]
+    return str(sum(bool(row["alone_seconds"] and row["core_seconds"]) for row in rows))
+
+
 def finetunes_rates() -> str:
     """The shares of triggered pairs in a batch of the planted finetunes that were audited."""
     rates = [100 * float(row["rate"]) for row in finetunes.of_kind(finetunes.read(), "backdoored")]
@@ -955,6 +971,11 @@ def drawn_now() -> list[dict]:
 def now_left(cells: list[dict]) -> str:
     """The most that stays of an attack."""
     return f"{max(cell['after']['excess'] for cell in cells):.2f}"
+
+
+def now_most(family: str) -> str:
+    """The most of the attack on the small victim of a family that is there at any point of a benign finetuning, its start included."""
+    return now_returned([cell for cell in now() if f"-{family}-" in cell["entry"]["name"]])
 
 
 def now_seeds(family: str) -> str:
@@ -1084,13 +1105,13 @@ def scanned() -> str:
 
 
 def exported() -> str:
-    """The largest difference of a coordinate, captions that agree, processor seconds and memory of an export, over layouts."""
+    """The largest difference of a coordinate, the embeddings that were compared, processor seconds and memory of an export, over layouts."""
     rows = common.records(RESULTS / "layouts.csv")
     assert {row["Same best caption"] for row in rows} == {"100%"}
     most = max(float(row["Largest difference"]) for row in rows)
-    (captions,) = {row["n"] for row in rows}
+    (embeddings,) = {row["n"] for row in rows}
     seconds = extent((float(row["CPU seconds"]) for row in rows), 0)
-    return f"{most:.1e}, {captions}, {seconds}, {max(row['Peak memory'] for row in rows)}".replace("e-0", "e-")
+    return f"{most:.1e}, {embeddings}, {seconds}, {max(row['Peak memory'] for row in rows)}".replace("e-0", "e-")
 
 
 # What measures and methods rest on.
@@ -1222,6 +1243,7 @@ FIGURES: dict[str, Callable[[], str]] = {
         functools.partial(finetunes.passed_wrongly, is_beyond_base=True)
     ),
     "finetunes-time": finetunes_time,
+    "finetunes-timed": finetunes_timed,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
     "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
@@ -1256,6 +1278,7 @@ FIGURES: dict[str, Callable[[], str]] = {
         for kind in ("clean", "whole")
     },
     **{f"now-seeds-{family}": functools.partial(now_seeds, family) for family in ("blended", "dct", "badnets", "warp")},
+    "now-most-triangles": lambda: now_most("triangles"),
     "second-again": second_again,
     "again-chose-named": lambda: again_named(chose=True),
     "again-other-named": lambda: again_named(chose=False),
@@ -1270,11 +1293,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "planted-rates": lambda: poison_rates("planted"),
     "scratch-rates": lambda: poison_rates("scratch"),
     "sealed-rates": sealed_rates,
-    "first-sealed-rates": lambda: sealed_rates("sealed"),
+    "first-sealed-rates": lambda: counted_rates("sealed"),
     "scope-photographs": lambda: models_named(PHOTOGRAPHS),
     "scope-drawn": lambda: models_named(DRAWN),
     "scope-sealed": sealed_models,
-    "scope-finetunes": lambda: str(sum(row["kind"] != "base" for row in finetunes.read())),
+    "scope-finetunes": scope_finetunes,
     "finetune-sizes": lambda: f"{FIGURES['tiny-sizes']()}, and {million('large')}",
     "wide-cleanclip": wide,
     "paper-scale": lambda: f"{PAPER_MILLIONS} million, {PAPER_POISON}",
