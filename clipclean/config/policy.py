@@ -263,9 +263,8 @@ def apply(
 def verdict(findings: Sequence[Finding], /) -> Verdict:
     """The one rule from findings to a verdict.
 
-    Any error fails. Otherwise a warning about triggers or about the evidence leaves the question open. Notes, and
-    warnings about data, recipe, policy or accuracy, change nothing. A code that this version does not know counts as
-    evidence.
+    Any error fails. Otherwise a warning about triggers, accuracy or the evidence leaves the question open. Notes, and
+    warnings about data, recipe or policy, change nothing. A code that this version does not know counts as evidence.
     """
     if any(finding.is_error for finding in findings):
         return "fail"
