@@ -63,7 +63,7 @@ class Train(Section):
     )
     lr: float | None = field(
         None,
-        "Peak learning rate, the same for all weights, instead of walk: the paper's CleanCLIP has 1e-5, for 15,600 steps. `--set` of one "
+        "Peak learning rate, the same for all weights, instead of walk: the paper's CleanCLIP has 1e-5, for 15,625 steps. `--set` of one "
         "of the two sets the other to null.",
         "per step",
         gt=0,

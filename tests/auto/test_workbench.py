@@ -162,7 +162,7 @@ def test_an_original_that_stays_has_its_own_audit(bench):
 
 def test_an_original_that_stays_keeps_its_weights(bench):
     original = original_as_attempt(bench, sight(measurement(suspected=[probe(0.3)])))
-    cleaned = original.cleaned
+    cleaned = original.cleaning
     assert (original.candidate.name, cleaned.is_changed, cleaned.training.seconds) == ("nothing", False, 0.0)
     bench.put({name: tensor + 1 for name, tensor in bench.original.items()})
     bench.put_between(bench.original, cleaned.weights, share=original.point.share)
@@ -212,7 +212,7 @@ def trial(*outcomes, lost=0.01, reach=0.01):
 
 def test_test_backdoors_that_did_not_take_are_not_counted():
     result = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
-    assert len(result.counted) == 2
+    assert len(result.learned_outcomes) == 2
     assert result.removed(LIMITS) == 1
     nothing = replace(UNMEASURED, suspected=(replace(probe(0.0), excess=math.nan),))  # all images are of its class
     assert trials.trial_of("a", nothing, nothing, share=1.0, seconds=0.0).learned_outcomes == ()

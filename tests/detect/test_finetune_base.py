@@ -133,7 +133,7 @@ def test_a_trigger_that_acts_on_the_model_alone_is_its_difference():
     assert (first.trigger, first.target, first.own.value, first.base.value) == ("bright", "fox", 1.0, 0.0)
     assert first.own.n == 60
     assert first.interval[0] > 0.9
-    assert (found.images, found.tried) == (1.0, 2)
+    assert (found.images, found.trigger_count) == (1.0, 2)
 
 
 def test_what_acts_on_both_is_no_difference():

@@ -118,7 +118,7 @@ def test_a_preservation_is_counted_by_both_models():
 
 def test_a_distillation_is_counted_by_images_alone():
     work = trained("distill")
-    assert (work.pairs, work.shown, work.images) == (0, 320, 160)  # clean and changed, and by the original
+    assert (work.pairs, work.trained_images, work.images) == (0, 320, 160)  # clean and changed, and by the original
 
 
 def test_an_unlearning_is_counted_by_its_rounds():

@@ -400,7 +400,7 @@ def test_variants_of_known_triggers_get_copies_of_their_own(monkeypatch, variant
         return {"loss": 0.0}
 
     monkeypatch.setattr(unlearning, "forget", forget)
-    here = replace(scene(torch.ones(8, 3, 16, 16)), shown=unlearning.ShownTriggers(variants=variants))
+    here = replace(scene(torch.ones(8, 3, 16, 16)), shown_triggers=unlearning.ShownTriggers(variants=variants))
     begun = unlearning.UnlearningState((1,), {}, FIRST, 0, ({},), ())
     how = rounds.RoundSettings.of(recipe.override(SHORT_RECIPE, ["unlearn.max_rounds=1", "unlearn.search=false"]))
     run = Run(0, "fp32", lambda *_: None)

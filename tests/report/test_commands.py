@@ -177,7 +177,7 @@ def run(words):
 @pytest.mark.slow
 def test_every_command_that_an_audit_suggests_runs(folder, unread, monkeypatch):
     monkeypatch.chdir(folder)
-    asked = ["--data", "eval.tar", "--effort", "quick", "--save-triggers", "found", "--report", "audit.html"]
+    asked = ["--data", "eval.tar", "--save-triggers", "found", "--report", "audit.html"]
     assert cli.main(["audit", demo.CHECKPOINT, *OPTIONS, *asked]) in (1, 4)
     (words,) = shown(folder / "audit.html")
     assert "--trigger found/" in words
