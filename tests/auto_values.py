@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from clipclean.auto.attempts import Attempt
-from clipclean.auto.candidates import Candidate, Cleaned
+from clipclean.auto.candidates import Candidate, CandidateCleaning
 from clipclean.auto.trials import Trial
 from clipclean.config import policy, recipe
 from clipclean.detect import AuditResult, Measurement, Probe, Rate
@@ -78,7 +78,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0, doubted="cat"):
     point = Point(1.0, lost, (lost, lost), after)
     way = WalkBack((point,), point, 0, LIMITS)
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
-    done = Cleaned({}, training, (), ())
+    done = CandidateCleaning({}, training, (), ())
     return Attempt(candidate(name), done, way, (), sight(after), findings=found)
 
 

@@ -138,9 +138,9 @@ def implants(
 
 def measured_on(eval_set: detect.EvalSet, test_backdoors: Sequence[TestBackdoor], /) -> detect.EvalSet:
     """The images of ``eval_set``, with the test backdoors as its only triggers."""
-    return eval_set.under(suspicions_of(test_backdoors))
+    return eval_set.under(suspicions_of_backdoors(test_backdoors))
 
 
-def suspicions_of(test_backdoors: Sequence[TestBackdoor], /) -> tuple[detect.Suspicion[int], ...]:
+def suspicions_of_backdoors(test_backdoors: Sequence[TestBackdoor], /) -> tuple[detect.Suspicion[int], ...]:
     """Test backdoors as what a model is measured under, or surgery is shown."""
     return tuple(detect.Suspicion(backdoor.trigger, backdoor.target) for backdoor in test_backdoors)

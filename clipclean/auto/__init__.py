@@ -1,6 +1,9 @@
-"""Cleaning by a choice among candidates (``strategy``), where a recipe lists some; others clean by themselves."""
+"""Cleaning by a choice among candidates, where a recipe lists some; others clean by themselves.
 
-from clipclean.auto.strategy import ChoosingStrategy
+Which candidates, in which order: ``recipes/auto.yaml``. When one is left out: ``left_out``.
+"""
+
+from clipclean.auto.choosing import ChoosingStrategy
 from clipclean.jobs.job import Job
 from clipclean.jobs.one_recipe import OneRecipe
 from clipclean.jobs.strategy import Strategy

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from clipclean import deadline, detect, progress
-from clipclean.auto.candidates import Candidate, Cleaned
+from clipclean.auto.candidates import Candidate, CandidateCleaning
 from clipclean.auto.trials import Refinetuned, Trial
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult, Suspicion
@@ -37,7 +37,7 @@ class Attempt:
     """One candidate on the model itself, with the results of the audit and of the refinetune test."""
 
     candidate: Candidate
-    cleaning: Cleaned
+    cleaning: CandidateCleaning
     way: WalkBack  # back to the original, as far as was walked
     suspicions: tuple[Suspicion[int | None], ...]
     audit: AuditResult

@@ -148,7 +148,7 @@ def _candidate(text: str, auto: Recipe) -> Candidate:
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CandidateCleaning:
     """The result of cleaning with a candidate: the weights, the report's ``training``, and the triggers found on the way."""
 
     weights: dict[str, Tensor]
@@ -186,7 +186,7 @@ def clean_by_candidate(
     origin: dict[str, object],
     base: model.Clip | None = None,
     original: detect.Measurement | None = None,
-) -> Cleaned:
+) -> CandidateCleaning:
     """Clean the current model of a workbench in place, recipe by recipe; two candidates that begin alike share their beginning.
 
     A finetuning puts the known triggers on some images, and after an unlearning those that it found.
@@ -236,7 +236,7 @@ def clean_by_candidate(
         parts.append(trained)
     suspicions = tuple(suspicion for trained in parts for suspicion in trained.suspicions)
     record = training.merged([trained.record for trained in parts])
-    return Cleaned(model.copy_weights(clip), record, suspicions, remaining)
+    return CandidateCleaning(model.copy_weights(clip), record, suspicions, remaining)
 
 
 def _clean_in_sequence(

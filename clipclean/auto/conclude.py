@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import detect
-from clipclean.auto import attempts, running
+from clipclean.auto import attempts, one_candidate
 from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import policy
@@ -17,7 +17,7 @@ from clipclean.jobs import cleaning
 from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.strategy import Cleaning
+from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import WalkBack
 from clipclean.report import PageImages
@@ -59,12 +59,12 @@ class Choice:
         """Whether time was over before any candidate was run."""
         return self.is_late and not self.candidate_results
 
-    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
+    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> StrategyResult:
         """The cleaned model, its report and the images."""
         attempt = attempt_to_write(bench, self)
         cleaned_model = cleaned_model_of(bench, self, attempt)
         report, images = report_of(bench, inputs, self, attempt, cleaned_model)
-        return Cleaning(cleaned_model, report, images, is_whole=not self.is_cut)
+        return StrategyResult(cleaned_model, report, images, is_whole=not self.is_cut)
 
 
 def verdict_of(bench: Workbench, inputs: CleaningInputs, audit: AuditResult, /) -> Verdict:
@@ -87,7 +87,11 @@ def report_of(
         other = replace(bench, limits=limits)
         if attempt.is_original:
             return [*other.findings(attempt.audit), *of_choice]
-        own = attempt.findings if limits == bench.limits else running.findings_of(other, attempt, choice.first_audit)
+        own = (
+            attempt.findings
+            if limits == bench.limits
+            else one_candidate.findings_of(other, attempt, choice.first_audit)
+        )
         return [*own, *of_choice]
 
     if_failed = (
@@ -101,9 +105,9 @@ def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:
     """The attempt whose weights are written: the best one, or the original where nothing was run or none is worth its price."""
     if not choice.candidate_results:
         nothing = WalkBack.of_uncleaned(choice.first_audit.audit.measurement, bench.limits)
-        return running.original_as_attempt(bench, choice.first_audit, nothing)
+        return one_candidate.original_as_attempt(bench, choice.first_audit, nothing)
     _, best = attempts.best(choice.candidate_results)
-    original = running.original_as_attempt(bench, choice.first_audit, best.way)
+    original = one_candidate.original_as_attempt(bench, choice.first_audit, best.way)
     stays = attempts.is_better_as_it_was(original.findings, best, patterns=choice.first_audit.acting_patterns)
     return original if stays else best
 

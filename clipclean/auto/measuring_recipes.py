@@ -109,7 +109,7 @@ def _planted_and_cleaned_measurements(
     )
     workbench.put(workbench.original)
     base = model.frozen_copy(workbench.clip)  # what is planted here is a finetune of it
-    planted = poison.suspicions_of(test_backdoors)
+    planted = poison.suspicions_of_backdoors(test_backdoors)
     try:
         copy = trials.planted(workbench, test_backdoors)
         if copy is None or not copy.took:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clipclean.auto import attempts, running, trials
+from clipclean.auto import attempts, one_candidate, trials
 from clipclean.auto.attempts import Attempt, CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.left_out import Occasion
@@ -27,9 +27,8 @@ class ModelRunner:
     copy: PlantedCopy | None  # with test backdoors; None where none are planted
     time_limit: Limit
     audit_seconds: float  # seconds that an audit takes
-    trial_seconds: list[float] = field(
-        default_factory=lambda: [0.0]
-    )  # of each trial so far; the first candidate has none before it
+    # Of each trial so far; the first candidate has none before it.
+    trial_seconds: list[float] = field(default_factory=lambda: [0.0])
 
     @classmethod
     def of(
@@ -80,15 +79,15 @@ class ModelRunner:
         why_not = candidate.unfit(self.bench.samples) or self.occasion.why_not(candidate)
         if why_not or self.occasion.is_run_at_once(candidate):
             return CandidateResult(candidate, why_not)
-        candidate_result = running.try_on_copy(self.bench, candidate, self.copy, self.first_audit)
+        candidate_result = one_candidate.try_on_copy(self.bench, candidate, self.copy, self.first_audit)
         # How long another one may take, as is_late reckons.
         self.trial_seconds.append(candidate_result.seconds)
         return candidate_result
 
     def run(self, result: CandidateResult, /) -> CandidateResult:
         """A candidate with its attempt on the model."""
-        return running.run_on_model(self.bench, result, self.copy, self.first_audit)
+        return one_candidate.run_on_model(self.bench, result, self.copy, self.first_audit)
 
     def test(self, attempt: Attempt, /) -> Attempt:
         """An attempt with its refinetune test."""
-        return running.with_refinetune_test(self.bench, attempt, self.first_audit)
+        return one_candidate.with_refinetune_test(self.bench, attempt, self.first_audit)

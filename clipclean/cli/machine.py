@@ -14,7 +14,7 @@ from clipclean.cli.command import Command, CommandGroup, as_json_option
 from clipclean.errors import ClipcleanError, UsageError
 from clipclean.untrusted import plural, printable
 
-PACKAGES = {  # distribution, and what it is for
+PURPOSES = {  # distribution, and what it is for
     "open_clip_torch": "architectures and tokenizers",
     "pillow": "images",
     "nltk": "synonyms",
@@ -49,14 +49,14 @@ def doctor(as_json: bool) -> None:
         environment = collect_env.get_env_info()  # type: ignore[no-untyped-call] # torch leaves it unannotated
     versions = {
         name: next((distribution.version for distribution in metadata.distributions(name=name)), None)
-        for name in PACKAGES
+        for name in PURPOSES
     }
     disk = {"here": here, "temporary": shutil.disk_usage(tempfile.gettempdir()).free}
     bundled = {"wordnet": wordnet(), "demo": demo()}
     facts = {"clipclean": __version__, "versions": versions, "disk": disk, "bundled": bundled}
     rows = [
         ("clipclean", __version__),
-        *((name, f"{version or 'not installed'} ({PACKAGES[name]})") for name, version in versions.items()),
+        *((name, f"{version or 'not installed'} ({PURPOSES[name]})") for name, version in versions.items()),
         ("disk", f"{disk['here'] / GIB:.1f} GiB free here, {disk['temporary'] / GIB:.1f} GiB for temporary files"),
         ("WordNet", bundled["wordnet"]),
         ("demo files", bundled["demo"]),

@@ -1,6 +1,8 @@
 """The cleaning methods as plain values: one entry per method, which every other place reads, and the weights of their losses.
 
-A new method is its entry here, its weight in ``Loss``, and its loss in ``clipclean/methods/losses.py``. Nothing here needs torch.
+A new method is its entry here, its weight in ``Loss`` and in the ``ADDED_LATER_KEYS`` of that (else the digests of all recipes change, and
+with them what their evidence is of), its loss in ``LOSSES`` of ``clipclean/methods/losses.py``, a recipe, and the schema of recipes. Nothing
+here needs torch.
 """
 
 from dataclasses import dataclass

@@ -164,7 +164,7 @@ class Data(Section):
 
 
 class Unlearn(Section):
-    """How unlearn alternates between searching and forgetting; other methods ignore it."""
+    """How unlearn alternates between searching and forgetting; a finetuning that rehearses triggers, and a recovery, vary them as it says."""
 
     ADDED_LATER_KEYS = ("search", "towards", "base_share", "base_damping")
     FORMER_KEY_NAMES: ClassVar = {"outlyingness": "anomaly_index"}
@@ -218,7 +218,7 @@ class Unlearn(Section):
 
 
 class AutoSettings(Section):
-    """How auto chooses; other methods ignore it."""
+    """How auto chooses, and the effort of the audits of every cleaning."""
 
     ADDED_LATER_KEYS = ("candidates_with_base",)
     FORMER_KEY_NAMES: ClassVar = {
@@ -548,7 +548,7 @@ def digest(recipe: Recipe, /) -> str:
 
     A key that was renamed counts under its first name: evidence stays that of the same values.
     """
-    # What only a recipe that chooses reads.
+    # What only a recipe that chooses is measured with: the effort of audits moves no weight.
     idle = set() if METHODS[recipe.method].chooses else {"auto"}
     described = {"version", "name", "revision", "description", "evidence"}
     values = recipe.model_dump(mode="json", exclude=described | idle)

@@ -53,9 +53,8 @@ def field(default: object, description: str, unit: str = "none", **bounds: Any) 
 class Section(BaseModel):
     """Frozen values under known keys; nothing is coerced, nothing unknown is let through."""
 
-    ADDED_LATER_KEYS: ClassVar[
-        tuple[str, ...]
-    ] = ()  # at its default such a key leaves the digest of a recipe as it was before
+    # At its default such a key leaves the digest of a recipe as it was before.
+    ADDED_LATER_KEYS: ClassVar[tuple[str, ...]] = ()
     FORMER_KEY_NAMES: ClassVar[Mapping[str, str]] = {}  # what files of before call a key, with its name of now
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -12,6 +12,7 @@ from clipclean.config.thresholds import (
     LEAST_ACCURACY,
     OFF_LIST_SHARE,
     QUIET_SCORE,
+    WAVELESS_EVIDENCE,
     WIDEST_INTERVAL,
     AuditLimits,
 )
@@ -31,9 +32,6 @@ from clipclean.schema.report import CalibrationRecord, SearchRecord, SuspectReco
 from clipclean.untrusted import first_few, quoted
 
 NAMED_CLASSES = 5  # names of a group of classes that a finding tells
-# Evidence of a class, all families together, below which no wave is searched for where there is no clean model to compare with. On 60 models of
-# the half that rules were chosen on waves changed no verdict; of 70 others they name two victims, with 1.0 and 1.3, and one clean one, with 1.3.
-WAVELESS_EVIDENCE = 0.8
 LEAST_SHARE_STATED = 0.001  # share of clean models that is told to reach a score; less is a guess
 ROUNDING_SPREAD = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 

@@ -7,7 +7,7 @@ from clipclean import deadline, detect
 from clipclean.findings import CC, Finding
 from clipclean.jobs import clean_models, saved_search, searching
 from clipclean.jobs.finetune_base import LoadedBase
-from clipclean.jobs.judging import Audited
+from clipclean.jobs.judging import ModelAudit
 from clipclean.jobs.shared_inputs import AuditInputs
 
 NOT_COMPARED = (
@@ -16,7 +16,7 @@ NOT_COMPARED = (
 )
 
 
-def findings_of_references(model_audit: Audited, /) -> list[Finding]:
+def findings_of_references(model_audit: ModelAudit, /) -> list[Finding]:
     """What speaks against the clean models that the tested one was compared with, but for its base, of which other findings tell."""
     audit_inputs, search = model_audit.audit_inputs, model_audit.audit.search
     if model_audit.references is None or search is None or search.cut:  # then nothing passes, and the time may be over
@@ -31,7 +31,7 @@ def findings_of_references(model_audit: Audited, /) -> list[Finding]:
     return clean_models.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
 
-def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
+def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> ModelAudit:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
     settings, clip, eval_set = audit_inputs.settings, audit_inputs.loaded.clip, audit_inputs.eval_set
     with saved_search.resumable(settings.fingerprint(clip, eval_set)) as state:
@@ -69,6 +69,6 @@ def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> Audited:
         except deadline.OutOfTime:
             if known_triggers_alone is None:
                 raise
-            return Audited(audit_inputs, None, replace(known_triggers_alone, why_not=(CC.TIME_OVER, NOT_COMPARED)))
+            return ModelAudit(audit_inputs, None, replace(known_triggers_alone, why_not=(CC.TIME_OVER, NOT_COMPARED)))
         audit_result = base.with_comparison(clip, eval_set, audit_result) if base else audit_result
-    return Audited(audit_inputs, references.measured_so_far if references else None, audit_result)
+    return ModelAudit(audit_inputs, references.measured_so_far if references else None, audit_result)

@@ -31,15 +31,13 @@ class FirstAudit:
     audit: AuditResult
     # Triggers that were named, are of the panel, or were found, each once.
     suspicions: tuple[Suspicion[int | None], ...]
-    acting_suspicions: tuple[
-        Suspicion[int], ...
-    ]  # those that act, and all that were found for a class that the search names
+    # Those that act, and all that were found for a class that the search names.
+    acting_suspicions: tuple[Suspicion[int], ...]
     sure_specs: frozenset[str] = frozenset()  # names of those that were named, or that the search was sure of
     acting_patterns: tuple[Suspicion[int], ...] = ()  # known ones that act, natural ones too, the strongest first
     leading_suspicions: tuple[Suspicion[int], ...] = ()  # those found for the classes with the highest scores
-    moving_suspicions: tuple[
-        Suspicion[int], ...
-    ] = ()  # all that move most images, known or found, whichever class they lead to
+    # All that move most images, known or found, whichever class they lead to.
+    moving_suspicions: tuple[Suspicion[int], ...] = ()
     variants: tuple[Suspicion[int], ...] = ()  # variants of known triggers that move most images
     # Where no class is sure: all else that was found for the classes in doubt and moves some images.
     doubtful_suspicions: tuple[Suspicion[int], ...] = ()

@@ -18,7 +18,7 @@ SHOWN_SKIPPED = 5  # samples in a message
 
 
 @dataclass(frozen=True)
-class Audited:
+class ModelAudit:
     """What an audit has read and measured."""
 
     audit_inputs: AuditInputs
@@ -26,7 +26,7 @@ class Audited:
     audit: AuditResult  # of the tested model
 
 
-def all_findings(model_audit: Audited, limits: AuditLimits, /) -> list[Finding]:
+def all_findings(model_audit: ModelAudit, limits: AuditLimits, /) -> list[Finding]:
     """All findings except the power: on the model and on the images."""
     images = len(model_audit.audit_inputs.eval_set.images)
     is_chosen = model_audit.audit_inputs.names_weights
@@ -71,7 +71,7 @@ def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:
     return [finding(CC.NO_CLASS_LIST, words, value=float(len(classes)))]
 
 
-def power_of(model_audit: Audited, /) -> PowerRecord | None:
+def power_of(model_audit: ModelAudit, /) -> PowerRecord | None:
     """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails anyway."""
     audit_inputs, settings = model_audit.audit_inputs, model_audit.audit_inputs.settings
     findings = all_findings(model_audit, audit_inputs.shared.judge.limits)

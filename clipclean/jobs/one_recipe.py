@@ -20,7 +20,7 @@ from clipclean.jobs import cleaning
 from clipclean.jobs.cleaning import CleanedModel
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.strategy import Cleaning
+from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training
 from clipclean.methods.training import Aims, Training
@@ -56,7 +56,7 @@ class RecipeRun:
         audits = (self.first_audit.audit, self.audit)
         return not (self.trained.cut or any(audit.is_cut or audit.measurement.untried for audit in audits))
 
-    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> Cleaning:
+    def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> StrategyResult:
         """The cleaned model, its report and the images."""
         cleaned_model = CleanedModel(
             replace(self.first_audit.audit, measurement=self.original),
@@ -69,7 +69,7 @@ class RecipeRun:
         report, images = cleaning.report_of(
             bench, inputs, cleaned_model, lambda limits: findings(bench, inputs, self, limits)
         )
-        return Cleaning(cleaned_model, report, images, self.is_whole)
+        return StrategyResult(cleaned_model, report, images, self.is_whole)
 
 
 def findings(bench: Workbench, inputs: CleaningInputs, recipe_run: RecipeRun, limits: AuditLimits, /) -> list[Finding]:
@@ -123,7 +123,7 @@ class OneRecipe:
         /,
         *,
         audit_seconds: float,
-    ) -> Cleaning | None:
+    ) -> StrategyResult | None:
         """Clean, walk back and audit again in this time, then report; ``audit_seconds`` are what an audit takes.
 
         Of several processes the first one audits; the others train with it, and return None.

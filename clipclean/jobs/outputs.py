@@ -6,14 +6,14 @@ from clipclean.jobs import results
 from clipclean.jobs.destination import Destination
 from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
-from clipclean.jobs.strategy import Cleaning
+from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import verdicts
 from clipclean.requests import Sanitize
 
 
 def publish(
-    request: Sanitize, output: Destination, inputs: CleaningInputs, bench: Workbench, cleaning: Cleaning, /
+    request: Sanitize, output: Destination, inputs: CleaningInputs, bench: Workbench, cleaning: StrategyResult, /
 ) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
@@ -28,7 +28,7 @@ def publish(
     exported = not verdicts.why_withheld(result) or (request.keep_failed and result.is_changed)
     with placing.scratch_folder(request.out) as new:
         if exported:
-            cleaning.cleaned_model.put_in(bench)
+            cleaning.cleaned_model.put_in(bench)  # the bench's model is the loaded one
             measured_on = bench.eval_set
             # Labelled images have no captions: the names of the classes are embedded instead.
             entries = formats.write(

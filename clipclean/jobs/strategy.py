@@ -13,7 +13,7 @@ from clipclean.report import PageImages, Report
 from clipclean.train import Run
 
 
-class Cleaning(NamedTuple):
+class StrategyResult(NamedTuple):
     """What a strategy has done: the cleaned model, and the report of it before and after with its images."""
 
     cleaned_model: CleanedModel
@@ -45,5 +45,5 @@ class Strategy(Protocol):
         /,
         *,
         audit_seconds: float,
-    ) -> Cleaning | None:
+    ) -> StrategyResult | None:
         """Clean and audit again in this time, then report; ``audit_seconds`` are what an audit takes. None in all processes but the first."""

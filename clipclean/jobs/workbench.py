@@ -33,7 +33,7 @@ def control_of(recipe: Recipe, /) -> Recipe:
 class Workbench:
     """What a cleaning works on: the model, the data, what it is compared with and the limits. The weights of the model change."""
 
-    clip: model.Clip  # the model; its weights change
+    clip: model.Clip  # the model of the run's inputs, whose weights change
     original: dict[str, Tensor]  # its own weights
     samples: Samples  # to train on
     eval_set: detect.EvalSet  # to measure on, with the triggers that were named

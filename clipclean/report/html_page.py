@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML page: no network, no script."""
+"""A report as one self-contained HTML page: no network, no script. Its sections are those of ``document.sections``."""
 
 import base64
 import functools

@@ -88,7 +88,7 @@ def _use(report: Report) -> str:
     return "Use the weights as they were: the cleaning changed nothing. Keep report.json with them."
 
 
-def still_acting(report: Report, /) -> tuple[str, ...]:
+def triggers_left(report: Report, /) -> tuple[str, ...]:
     """The found or named triggers that a cleaning leaves: towards a class that the audit of the original had named they turn more of the
     images than the limit allows, beyond chance.
     """
@@ -110,7 +110,7 @@ def why_withheld(report: Report, /) -> str:
     if not report.is_changed:
         return "" if report.verdict == "pass" else "they would be those of the original, unchanged"
     reasons = []
-    if triggers := still_acting(report):
+    if triggers := triggers_left(report):
         reasons.append(f"{trigger_words(triggers[0])} still acts")
     if any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in report.findings):
         reasons.append("they cost more accuracy than --max-accuracy-loss allows")
@@ -550,9 +550,8 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
     if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
-        kept = [
-            option for option in options if option[0] != "--data" or not same_data
-        ]  # it goes on with the same ones alone
+        # It goes on with the same images alone.
+        kept = [option for option in options if option[0] != "--data" or not same_data]
         more = [*same_data, *kept, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
     if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):

@@ -238,7 +238,7 @@ PRECISION = Opt(
     default_words="the recipe's",
     help_position=("Cleaning", 120),
 )
-PANEL = Opt(
+PANEL_OPTION = Opt(
     "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
     argument_words="Whether to try the panel of known triggers.",
     help_position=("Search", 80),
@@ -310,7 +310,7 @@ class Sanitize:
     precision: Annotated[PrecisionName | None, PRECISION] = None
     trigger: Annotated[tuple[str, ...], TRIGGER] = ()
     target: Annotated[str | None, TARGET] = None
-    panel: Annotated[bool, PANEL] = True
+    panel: Annotated[bool, PANEL_OPTION] = True
     search: Annotated[bool, SANITIZE_SEARCH] = True
     policy: Annotated["Path | Policy | None", POLICY_FILE] = None
     ignore: Annotated[tuple[str, ...], IGNORE] = ()

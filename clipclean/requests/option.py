@@ -30,10 +30,8 @@ class Opt:
     is_model: bool = False  # whether it names a model, which may be hostile, or fetched from a hub
     needs: tuple[str, str] = ("", "")  # the option without which it means nothing, and the words that say so
     python_attribute: str = ""  # the attribute of what Python may give in place of a text
-    help_position: tuple[HelpGroup, int] = (
-        "Running",
-        0,
-    )  # its place in the help: below a title, the lowest number first
+    # Its place in the help: below a title, the lowest number first.
+    help_position: tuple[HelpGroup, int] = ("Running", 0)
     in_brief: bool = False  # whether --help of a command with many options shows it
     has_letter: bool = False  # whether its first letter stands for it
 

@@ -7,7 +7,7 @@ import pytest
 from auto_values import LIMITS, attempt, candidate, measurement, probe, returning, sight, trial
 
 from clipclean.attack import triggers
-from clipclean.auto import attempts, conclude, running
+from clipclean.auto import attempts, conclude, one_candidate
 from clipclean.auto.attempts import CandidateResult
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.conclude import Choice
@@ -211,7 +211,7 @@ def test_of_a_trigger_that_never_acted_nothing_is_left():
 @pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
 def test_a_trial_that_leaves_a_test_backdoor_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
     bench = SimpleNamespace(auto_settings=SimpleNamespace(refinetune_steps=steps), limits=LIMITS)
-    assert running.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
+    assert one_candidate.CleanedCopy(bench, candidate("a"), None, (), {1.0: made}).refinetuned(1.0) is made
 
 
 def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
@@ -223,5 +223,5 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
         sides = ((name, finding("CC003", "A patch.", value=4.0, target=name)) for name in {*before, *after})
         known = dict(sides)
         one, other = ({name: known[name] for name in names} for names in (before, after))
-        again = running.findings_of_return(one, other, names={"bee"}, steps=60)
+        again = one_candidate.findings_of_return(one, other, names={"bee"}, steps=60)
         assert [(f.rule, f.level, f.target) for f in again] == told

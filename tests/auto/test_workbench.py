@@ -15,7 +15,7 @@ from auto_values import workbench as workbench_of
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.attack.poison import PLANTED_EXCESS
-from clipclean.auto import candidates, running, trials
+from clipclean.auto import candidates, one_candidate, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.trials import PlantedCopy, Refinetuned, Trial
 from clipclean.config import recipe
@@ -148,7 +148,9 @@ def test_half_of_the_way_is_the_mean_of_the_weights(bench):
 
 def original_as_attempt(bench, audit):
     """The original, audited so, in the place of an attempt that costs too much."""
-    return running.original_as_attempt(bench, FirstAudit(audit, (), ()), attempt("a", ("CC010", "error"), lost=0.1).way)
+    return one_candidate.original_as_attempt(
+        bench, FirstAudit(audit, (), ()), attempt("a", ("CC010", "error"), lost=0.1).way
+    )
 
 
 def test_an_original_that_stays_has_its_own_audit(bench):
@@ -157,7 +159,9 @@ def test_an_original_that_stays_has_its_own_audit(bench):
     assert (original.point.excess, original.point.accuracy_lost, original.refinetuned) == (0.3, 0.0, None)
     assert list(original.findings) == bench.findings(audit)
     late = replace(original, audit=sight(UNMEASURED), returned=(finding("CC024", "words"),))
-    assert late.returned[0] in running.findings_of(bench, late, FirstAudit(late.audit, (), ()))  # by other limits, too
+    assert late.returned[0] in one_candidate.findings_of(
+        bench, late, FirstAudit(late.audit, (), ())
+    )  # by other limits, too
 
 
 def test_an_original_that_stays_keeps_its_weights(bench):
@@ -181,17 +185,17 @@ def copied(bench, monkeypatch):
 
 
 def test_where_no_test_backdoor_took_a_candidate_has_no_trial(bench, copied):
-    assert running.try_on_copy(bench, *copied).trials == ()  # so small a model learns no test backdoor
+    assert one_candidate.try_on_copy(bench, *copied).trials == ()  # so small a model learns no test backdoor
 
 
 def test_a_candidate_is_tried_at_the_share_that_the_model_takes(bench, copied):
     candidate, copy, first_audit = copied
     took = tuple(replace(each, excess=0.9) for each in copy.planted.suspected)
     copy = replace(copy, planted=replace(copy.planted, suspected=took))
-    result = running.try_on_copy(bench, candidate, copy, first_audit)
+    result = one_candidate.try_on_copy(bench, candidate, copy, first_audit)
     assert [each.took for each in result.trials[0].outcomes] == [True, True]
     assert (result.why_not, result.trials[0].is_refinetuned) == ("", True)
-    run = running.run_on_model(bench, result, copy, first_audit)
+    run = one_candidate.run_on_model(bench, result, copy, first_audit)
     assert run.attempt.cleaning.training.steps == 2
     assert run.attempt.way.point.share in {trial.share for trial in run.trials}
     assert are_equal(weights(bench), bench.original) == (not run.attempt.cleaning.is_changed)

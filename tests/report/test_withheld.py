@@ -27,7 +27,7 @@ def cleaned(verdict, findings, *, hits):
 def test_a_trigger_still_acts_that_leads_to_a_class_which_the_audit_of_the_original_named(hits, named, acting):
     result = cleaned("inconclusive", [], hits=hits)
     result["before"]["findings"][0]["target"] = named
-    assert verdicts.still_acting(report.parse(result)) == acting
+    assert verdicts.triggers_left(report.parse(result)) == acting
 
 
 @pytest.mark.parametrize(

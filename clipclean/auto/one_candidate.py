@@ -8,7 +8,7 @@ from functools import cached_property
 from clipclean import deadline, detect
 from clipclean.auto import candidates, trials
 from clipclean.auto.attempts import Attempt, CandidateResult
-from clipclean.auto.candidates import Candidate, Cleaned
+from clipclean.auto.candidates import Candidate, CandidateCleaning
 from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.detect import distinct, new_among, targets
 from clipclean.errors import Inconclusive
@@ -63,7 +63,7 @@ class CleanedCopy:
     trials: dict[float, Trial] = field(default_factory=dict)  # by share
 
     @cached_property
-    def cleaning(self) -> Cleaned:
+    def cleaning(self) -> CandidateCleaning:
         """The copy after the candidate; the weights of an earlier run are read from its folder."""
         self.bench.put(self.copy.weights)
         return candidates.clean_by_candidate(
@@ -167,7 +167,7 @@ def original_as_attempt(bench: Workbench, first_audit: FirstAudit, way: WalkBack
     """The original in the place of an attempt that walked this way, with the findings of its own audit."""
     return Attempt(
         Candidate((UNCHANGED_NAME,), ()),
-        Cleaned(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
+        CandidateCleaning(bench.original, training_record((), steps=0, pairs=0, seconds=0.0), (), ()),
         way.at_original(first_audit.audit.measurement),
         first_audit.suspicions,
         first_audit.audit,

@@ -13,7 +13,7 @@ from clipclean.deadline import Limit
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
 from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.strategy import Cleaning
+from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.requests import Sanitize
 from clipclean.train import Run
@@ -54,7 +54,7 @@ class ChoosingStrategy:
         /,
         *,
         audit_seconds: float,
-    ) -> Cleaning | None:
+    ) -> StrategyResult | None:
         """Try and run candidates in this time, unless the audit passes, then report; ``audit_seconds`` are what an audit takes.
 
         Of several processes the first one reports; the others return None.
