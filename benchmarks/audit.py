@@ -192,7 +192,7 @@ def searches_are_kept(out: Path) -> None:
     resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
     saved_search.MOST_KEPT_AUDITS = 10_000
     saved_search.SavedSearch.of = of  # type: ignore[method-assign]
-    resume.program = lambda: {"search": references.code(), "torch": torch.__version__}
+    resume.program = lambda: {"search": references.code_digest(), "torch": torch.__version__}
 
 
 def options_of(job: Job) -> dict[str, Any]:

@@ -97,8 +97,14 @@ def report_of(
     if_failed = (
         nothing_passed_finding(choice.candidate_results, attempt, bench.limits) if choice.candidate_results else None
     )
-    record = auto_record(choice, attempt, bench.limits)
-    return cleaning.report_of(bench, inputs, cleaned_model, findings_by, if_failed=if_failed, auto=record)
+    return cleaning.report_of(
+        bench,
+        inputs,
+        cleaned_model,
+        findings_by,
+        if_failed=if_failed,
+        auto=lambda: auto_record(choice, attempt, bench.limits),
+    )
 
 
 def attempt_to_write(bench: Workbench, choice: Choice, /) -> Attempt:

@@ -77,7 +77,7 @@ class Trial:
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
     def removed(self, limits: AuditLimits, /) -> int:
-        """How many of the counted test backdoors do not act above the limit, and do not return."""
+        """How many of the learned test backdoors do not act above the limit, and do not return."""
         return sum(outcome.is_removed(limits.max_excess) for outcome in self.learned_outcomes)
 
     def removes_all(self, limits: AuditLimits, /) -> bool:

@@ -22,7 +22,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """A run of numbers that a pickle points at: ``elements`` values of ``dtype`` in the record ``key``, saved from ``place``."""
+    """A run of numbers that a pickle points at: ``elements`` values of ``dtype`` in the record ``key``, saved from ``device``."""
 
     dtype: str
     key: str

@@ -47,7 +47,7 @@ def list_recipes(as_json: bool) -> None:
 
 
 def _measurements(loaded: recipe.Recipe) -> list[str]:
-    """A line a place where a recipe was measured, with the result; or one that its file has no measurements."""
+    """A line a model that a recipe was measured on, with the result; or one that its file has no measurements."""
     evidence_by_model: dict[str, list[recipe.Evidence]] = {}
     for block in recipe.own_evidence(loaded):
         evidence_by_model.setdefault(evidence.model_words(block), []).append(block)

@@ -36,6 +36,7 @@ from clipclean.detect.references import (
     LateReferences,
     References,
     as_file,
+    code_digest,
     from_file,
     is_natural,
     merged_references,

@@ -328,11 +328,11 @@ def acting_tiles(
         if again >= success:
             candidates[target] = tile.candidate(target, pixels.shape[-1])
 
-    def acting(what: str, acting_tiles: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
+    def acting(what: str, candidate_tiles: Sequence[Tile], images: Tensor) -> Iterator[tuple[Tile, int]]:
         looks = _looks(
-            what, look, images, (tile.painted(images) for tile in acting_tiles), len(acting_tiles), canonical
+            what, look, images, (tile.painted(images) for tile in candidate_tiles), len(candidate_tiles), canonical
         )
-        for tile, shares in zip(acting_tiles, looks, strict=True):
+        for tile, shares in zip(candidate_tiles, looks, strict=True):
             target = int(shares.argmax())
             if target not in candidates and shares[target] >= ACTING_EXCESS:
                 yield tile, target

@@ -290,12 +290,10 @@ class Inversion:
 
     def _towards(self, begin: Parameters, goals: Sequence[int], plan: Round, /) -> list[SmallestTrigger]:
         """One round towards the class of each row of ``begin``."""
-        end_candidates = self._smallest(
-            begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan
-        )
-        candidates = [self._candidate(goal, end) for goal, end in zip(goals, end_candidates, strict=True)]
+        end_results = self._smallest(begin, self._attack(torch.tensor(goals, device=self.canonical.texts.device)), plan)
+        candidates = [self._candidate(goal, end) for goal, end in zip(goals, end_results, strict=True)]
         largest = max(
-            candidate.size for candidate, end in zip(candidates, end_candidates, strict=True) if not end.is_stopped
+            candidate.size for candidate, end in zip(candidates, end_results, strict=True) if not end.is_stopped
         )
         # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can
         # have needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
@@ -303,7 +301,7 @@ class Inversion:
             replace(candidate, size=largest, is_reached=False, is_stopped=True)
             if end.is_stopped and candidate.size > largest
             else candidate
-            for candidate, end in zip(candidates, end_candidates, strict=True)
+            for candidate, end in zip(candidates, end_results, strict=True)
         ]
 
     def _candidate(self, target: int, end: _End, /) -> SmallestTrigger:

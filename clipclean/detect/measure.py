@@ -191,7 +191,7 @@ class Accuracy:
 class Measurement:
     """The measurement of one model, on the CPU: several processes share it, and a search resumes from it.
 
-    Its values are plain, or of ``jobs.searching.SAVED_KINDS``. ``text_classifier`` (K, D), of classes, is empty if no measure needed one.
+    Its values are plain, or of ``jobs.saved_search.SAVED_KINDS``. ``text_classifier`` (K, D), of classes, is empty if no measure needed one.
     """
 
     accuracy: Accuracy
@@ -363,7 +363,7 @@ def stack(images: Sequence[data.Image], /) -> Tensor:
 
 
 def spaced(images: Several, most: int, /) -> Several:
-    """At most so many of some images, evenly spaced from the first to the last: folders come class by class.
+    """At most so many of some images, evenly spaced over all of them: folders come class by class.
 
     A step of whole images would leave out the end: of 400 images by a step of one the 256 are the first.
     """

@@ -204,7 +204,7 @@ def digest_of(sources: Iterable[bytes], /) -> str:
 
 
 @functools.cache
-def code() -> str:
+def code_digest() -> str:
     """The digest of the code that sizes come from: references of other code are no references."""
     return digest_of(resources.files("clipclean").joinpath(name).read_bytes() for name in MEASURED_BY)
 
@@ -213,7 +213,7 @@ def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str,
     """A references file: what was measured with, and the sizes of each model, by its name and digest."""
     return {
         "format": REFERENCES_FORMAT,
-        "code": code(),
+        "code": code_digest(),
         "kind": kind,
         "effort": effort,
         "vocabulary": vocabulary(classes),
@@ -234,7 +234,7 @@ def from_file(
     models = stored.get("models")
     if stored.get("format") != REFERENCES_FORMAT or not isinstance(models, list) or not models:
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
-    expected_values = {"code": code(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
+    expected_values = {"code": code_digest(), "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
         "code": "another version of clipclean",
         "kind": f"{printable(stored.get('kind'))[:40]} models, and this one is {kind}",
@@ -243,7 +243,7 @@ def from_file(
     }
     if other := [words[key] for key, value in expected_values.items() if stored.get(key) != value]:
         advice, stored_effort = "Build them again.", stored.get("effort")
-        if other == [words["effort"]] and stored_effort in EFFORTS:
+        if other == [words["effort"]] and isinstance(stored_effort, str) and stored_effort in EFFORTS:
             advice = (
                 f"Take their effort, by --effort {stored_effort} of audit or --set auto.effort={stored_effort} of sanitize, or build "
                 f"them again with --effort {effort}."

@@ -232,11 +232,11 @@ def compared_with(result: SearchResult, references: References | None, /) -> Sea
     """The same search compared with these clean models; with None as if none had been given."""
     clean = references or NO_REFERENCES
 
-    def suspects_compared(found_trigger: TargetedResult) -> TargetedResult:
+    def with_clean_models(found_trigger: TargetedResult) -> TargetedResult:
         margin = margin_beside(clean, found_trigger.candidate, found_trigger.trigger.target, found_trigger.margin.value)
         return replace(found_trigger, margin=margin, reference=clean.sizes(found_trigger.candidate.family))
 
-    return replace(result, targeted=tuple(map(suspects_compared, result.targeted)), references=references)
+    return replace(result, targeted=tuple(map(with_clean_models, result.targeted)), references=references)
 
 
 def known_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:

@@ -494,19 +494,19 @@ class _Scene:
     def targets(self, suspects: Sequence[int], /) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search through a long list, and controls at random."""
         drawing = Generator().manual_seed(self.stages.course.seed)
-        all_suspects_of = list(suspects)
+        pointed_targets = list(suspects)
         if swept := self.effort.classes_swept(self.classes):
             swept_classes = [*suspects, *self.random_controls(suspects, swept - len(suspects), drawing)]
-            all_suspects_of = list(
+            pointed_targets = list(
                 dict.fromkeys([*suspects, *self.leaders(_in_order(self.effort.without_target), swept_classes)])
             )
         # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
         # 4.9 deviations; commit a95ae354: benchmarks/results/notebook.md, "What random control classes are worth"). They give the scale;
         # margins are to every class.
         return [
-            *all_suspects_of,
+            *pointed_targets,
             *self.random_controls(
-                all_suspects_of, max(0, self.effort.classes_searched(self.classes) - len(all_suspects_of)), drawing
+                pointed_targets, max(0, self.effort.classes_searched(self.classes) - len(pointed_targets)), drawing
             ),
         ]
 
@@ -647,7 +647,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     if count < 4:
         raise NoSearch(
             CC.TOO_LITTLE_DATA,
-            f"{count} image(s) are too few to search on some and judge by others. Give more by --data.",
+            f"{count} image(s) are too few to search on some and judge by others. Give more.",
         )
     # The same split whatever the seed: a trigger that is begun from one of an earlier search is judged on images that neither saw.
     order = torch.randperm(count, generator=Generator().manual_seed(0)).tolist()

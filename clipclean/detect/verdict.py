@@ -152,7 +152,7 @@ def _findings_alone(audit: AuditResult, limits: AuditLimits, *, images: int) -> 
         return findings
     if images < limits.min_images:
         words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
-        findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more by --data."))
+        findings.append(unproven(CC.TOO_LITTLE_DATA, f"{words} Give more."))
     findings += _one_class_findings(audit, limits)
     if classes := len(measurement.text_classifier):  # a measurement without a trigger may have made no classifier
         findings += _unsound_accuracy_findings(_sound_rate(audit), classes=classes)
@@ -178,7 +178,7 @@ def _one_class_findings(audit: AuditResult, limits: AuditLimits) -> list[Finding
         return []
     words = (
         f"{most} of {len(labels)} images are of the class {quoted(audit.classes[int(counts.argmax())])}: a trigger that leads there can "
-        f"only be seen on the {others} others, and at least {limits.min_images} are needed. Give images of more classes by --data."
+        f"only be seen on the {others} others, and at least {limits.min_images} are needed. Give images of more classes."
     )
     return [unproven(CC.TOO_LITTLE_DATA, words)]
 

@@ -1,7 +1,7 @@
 """What a cleaning ends with, by one recipe or by ``auto``: the report of the model before and after."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -81,7 +81,7 @@ def report_of(
     /,
     *,
     if_failed: Finding | None = None,
-    auto: AutoRecord | None = None,
+    auto: Callable[[], AutoRecord] | None = None,
 ) -> tuple[Report, PageImages]:
     """The report of a cleaning and its images.
 
@@ -91,7 +91,7 @@ def report_of(
         cleaned_model: what the cleaning came to.
         findings_by: all its findings by these limits.
         if_failed: what is said as well where the verdict is fail.
-        auto: of the report, where candidates were tried.
+        auto: makes that of the report, where candidates were tried, once all is measured and drawn: it has the time.
     """
     before, after, eval_set = cleaned_model.before, cleaned_model.after, cleaned_model.eval_set
     bench.put(bench.original)
@@ -99,7 +99,9 @@ def report_of(
     cleaned_model.put_in(bench)
     last = side(inputs, bench, after, eval_set)
     applied = inputs.shared.judge.apply(inputs.loaded, findings_by, if_failed=if_failed)
-    report, images = compose(inputs, first, last, cleaned_model.training, cleaned_model.way, applied, auto=auto)
+    report, images = compose(
+        inputs, first, last, cleaned_model.training, cleaned_model.way, applied, auto=auto() if auto else None
+    )
     if bench.base:
         report = report.model_copy(update={"base": bench.base.record(before.beside_base, after.beside_base)})
     return report, images

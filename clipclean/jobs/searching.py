@@ -36,6 +36,7 @@ class SearchSettings:
         tensors = {"pixels": images.pixels} | ({} if images.labels is None else {"labels": images.labels})
         return {
             "program": resume.program(),
+            "code": detect.code_digest(),  # a stage of other code is no part of this search
             "threads": torch.get_num_threads(),
             "device": clip.device.type,
             "model": checkpoint.digest(clip.net.state_dict()),

@@ -73,12 +73,12 @@ class Architecture:
         length: int = config_signature(self.config)["text_cfg"]["context_length"]
         return length
 
-    def with_activation(self, quick_gelu: bool, origin: str, /) -> "Architecture":
+    def with_activation(self, quick_gelu: bool, activation_how: str, /) -> "Architecture":
         """The same architecture with the activation decided."""
         plain = self.name.removesuffix("-quickgelu")
         name = f"{plain}-quickgelu" if quick_gelu and f"{plain}-quickgelu" in native_configs() else plain
         config = {**self.config, "quick_gelu": quick_gelu}
-        return replace(self, name=name, config=config, quick_gelu=quick_gelu, activation_how=origin)
+        return replace(self, name=name, config=config, quick_gelu=quick_gelu, activation_how=activation_how)
 
 
 def resolve(

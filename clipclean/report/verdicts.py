@@ -250,7 +250,8 @@ def _search_words(report: Report) -> str:
     if suspects:
         name, score = suspects[0].class_, decimal(suspects[0].score)
         # Suspects are those with the highest scores; the findings say whether one is higher than usual.
-        levels = {finding.level for finding in report.findings if finding.target == name} - {"note"}
+        of_search = (finding for finding in report.findings if finding.rule == CC.TRIGGER_FOUND)
+        levels = {finding.level for finding in of_search if finding.target == name} - {"note"}
         if levels:
             is_doubt = levels == {"warning"} and not _has_severities(report)
             why_no_error = ", enough here to doubt the model and not to fail it" if is_doubt else ""
@@ -550,9 +551,8 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
     if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
-        # It goes on with the same images alone.
-        kept = [option for option in options if option[0] != "--data" or not same_data]
-        more = [*same_data, *kept, ("--max-minutes", "MORE")]
+        # It goes on only with what it had: other images, classes or clean models make another audit.
+        more = [*same_data, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
     if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
@@ -560,7 +560,8 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     if is_open and report.effort == "quick":
         harder = [*data, *options, ("--effort", "standard")]
         purpose = "Search harder: a quick search misses what a standard one sees"
-        return purpose, _command("audit", [model], harder, paths)
+        # A file of references is of one effort.
+        return purpose, _command("audit", [model], harder, paths, without=("--references",))
     suspect = next(iter(report.suspects), None)
     trigger_options = _trigger_options(report, suspect, paths) if suspect else []
     options = [("--data", PAIRS_PLACEHOLDER), ("--recipe", "auto"), ("--out", "cleaned"), *trigger_options]
@@ -640,6 +641,16 @@ def _trigger_options(report: Report, suspect: SuspectRecord, paths: RunPaths) ->
 
 # Two reports: findings that are new, worse, unchanged, gone, or not measured again.
 
+# Accounts of a procedure, such as of candidates: a run without it has nothing to say of the model again.
+PROCEDURES: tuple[Need, ...] = ("power", "cleaning", "auto", "refinetuned")
+
+
+def _is_unmeasured(finding: Finding, later: Report) -> bool:
+    """Whether a later run could not have made a finding of the model again."""
+    need = rule(finding.rule).needs
+    return need not in PROCEDURES and bool(not_run(need, later))
+
+
 LEAST_RANK = {
     "error": LEVEL_RANKS["error"],
     "inconclusive": LEVEL_RANKS["warning"],
@@ -686,7 +697,7 @@ def compare(earlier: Report, later: Report, /) -> ReportComparison:
         for subject, finding in after.items()
     ]
     absent = [
-        FindingChange("not measured" if not_run(rule(finding.rule).needs, later) else "gone", finding, finding)
+        FindingChange("not measured" if _is_unmeasured(finding, later) else "gone", finding, finding)
         for subject, finding in before.items()
         if subject not in after
     ]

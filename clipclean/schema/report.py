@@ -814,7 +814,7 @@ def parse(value: object, /) -> Report:
 
 
 def _problems(error: ValidationError, value: object) -> Iterator[str]:
-    """Each place where a value departs from the schema, as ``place: what is wrong``."""
+    """Each place where a value departs from the schema, as ``path: what is wrong``."""
     if isinstance(value, dict) and value.get("command") == "sanitize":
         yield from (f"report.{key}: missing" for key in SANITIZE_SECTIONS if value.get(key) is None)
     for problem in error.errors(include_url=False):

@@ -139,7 +139,10 @@ class RunState:
                 return frozenset(entry[SET_KEY])
             return kinds[entry.pop(KIND_KEY)](**entry) if KIND_KEY in entry else entry
 
-        return json.loads(json.dumps(record["value"]), object_hook=build)
+        try:
+            return json.loads(json.dumps(record["value"]), object_hook=build)
+        except (KeyError, TypeError):  # kept by a version whose kinds or fields had other names
+            return None
 
     def keep(self, name: str, value: object, /, *, kinds: Collection[type] = ()) -> None:
         """Write a value whole or not at all: what JSON can hold, tensors, frozen sets, and dataclasses of these ``kinds``.

@@ -142,7 +142,12 @@ def test_references_of_another_kind_are_refused(changes, word):
 
 @pytest.mark.parametrize(
     ("changes", "is_offered"),
-    [({"effort": "quick"}, True), ({"effort": "quick", "vocabulary": "x"}, False), ({"effort": "hasty"}, False)],
+    [
+        ({"effort": "quick"}, True),
+        ({"effort": "quick", "vocabulary": "x"}, False),
+        ({"effort": "hasty"}, False),
+        ({"effort": []}, False),
+    ],
 )
 def test_the_effort_of_references_is_offered_where_it_is_all_that_differs(changes, is_offered):
     with pytest.raises(UsageError) as refusal:

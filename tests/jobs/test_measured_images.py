@@ -89,3 +89,9 @@ def test_captions_are_the_labels_of_an_audit_where_nearly_all_name_a_class(read,
     words = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
     shown = measured_images.audit_set(tested.clip, RECIPE, images, vocabulary=words).images
     assert (shown.labels is not None, shown.captions is None, len(shown.pixels)) == (is_labelled, is_labelled, n)
+
+
+def test_some_pairs_are_from_all_over_the_set(read):
+    _, captions = measured_images.spaced(read[2], 4)
+    count = len(read[2].pairs)
+    assert captions == [read[2].pairs[number * count // 4].caption for number in range(4)]

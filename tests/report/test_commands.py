@@ -118,7 +118,13 @@ def test_an_audit_that_ran_out_of_time_goes_on_with_more():
     made = searches.doubtful()
     made["findings"] = [samples.finding(code, "warning", "") for code in ("CC004", "CC024")]
     (words,) = suggested(made, model="m.pt", data=(Path("mine"),))
-    assert words.endswith("--max-minutes MORE")
+    assert words == "clipclean audit m.pt --data mine --max-minutes MORE"
+
+
+def test_a_harder_audit_leaves_out_references_of_another_effort():
+    made = searches.doubtful() | {"effort": "quick", "findings": [samples.finding("CC004", "warning", "")]}
+    (words,) = suggested(made, model="m.pt", effort="quick", references=(Path("quick.json"),))
+    assert "--references" not in words
 
 
 def test_a_cleaning_is_suggested_without_the_effort_of_the_audit():

@@ -217,6 +217,12 @@ def test_values_are_kept_by_name(own):
     assert torch.equal(own.recall("weights")[0]["net.a"], torch.ones(2))
 
 
+def test_a_value_of_a_kind_that_no_longer_is_is_not_recalled(own):
+    with own.locked():
+        own.keep("note", NOTE, kinds=(Rate,))
+    assert own.recall("note") is None
+
+
 def test_a_value_of_a_kind_that_is_not_named_is_not_kept(own):
     with own.locked(), pytest.raises(TypeError, match="Rate"):
         own.keep("rate", Rate(1, 2))
