@@ -101,7 +101,7 @@ def _findings() -> str:
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
     """What became of planted backdoors, at worst."""
-    worst = evidence.worst(recipe.own_evidence(loaded), loaded.audit.max_accuracy_loss)
+    worst = evidence.worst(recipe.own_evidence(loaded), loaded.audit)
     return _code(loaded.name), _prose(loaded.description), "each run measures" if loaded.method == "auto" else worst
 
 

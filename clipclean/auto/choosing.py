@@ -81,25 +81,8 @@ class ChoosingStrategy:
             progress.say("The audit passes: there is nothing to clean.")
             return Choice(first_audit, None, (), time_limit.minutes, False, time_limit.started)
         try:
-            return tried_all(bench, first_audit, self.candidates, time_limit, audit_seconds=audit_seconds)
+            runner = ModelRunner.of(bench, first_audit, self.candidates, time_limit, audit_seconds=audit_seconds)
+            results = attempts.with_best_tested(attempts.choose(self.candidates, runner), runner)
         except deadline.OutOfTime:  # what the audit shows is told all the same
             return Choice(first_audit, None, (), time_limit.minutes, True, time_limit.started)
-
-
-def tried_all(
-    bench: Workbench,
-    first_audit: FirstAudit,
-    offered: Sequence[Candidate],
-    time_limit: Limit,
-    /,
-    *,
-    audit_seconds: float,
-) -> Choice:
-    """Plant test backdoors in a copy, and try and run the candidates that ``attempts.choose`` chooses; ``audit_seconds`` are what an audit takes.
-
-    Raises:
-        OutOfTime: the deadline came before a candidate was run.
-    """
-    runner = ModelRunner.of(bench, first_audit, offered, time_limit, audit_seconds=audit_seconds)
-    results = attempts.with_best_tested(attempts.choose(offered, runner), runner)
-    return Choice(first_audit, runner.copy, results, time_limit.minutes, runner.is_late(), time_limit.started)
+        return Choice(first_audit, runner.copy, results, time_limit.minutes, runner.is_late(), time_limit.started)

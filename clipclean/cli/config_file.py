@@ -1,4 +1,8 @@
-"""Defaults of options from a project's own file: ``clipclean.yaml``, or ``[tool.clipclean]`` in ``pyproject.toml``."""
+"""Defaults of options from a project's own file: ``clipclean.yaml``, or ``[tool.clipclean]`` in ``pyproject.toml``.
+
+A flag wins over a variable, and a variable over the file. A file of the working folder that no flag named may come with a cloned
+repository: like a variable it sets only what is in ``FREE_OPTIONS``.
+"""
 
 import difflib
 import os
@@ -12,10 +16,6 @@ import click
 from clipclean import requests, untrusted
 from clipclean.cli import process
 from clipclean.errors import UsageError
-
-# Defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``. A flag wins over a variable, and a
-# variable over the file. A file of the working folder that no flag named may come with a cloned repository: like a variable it sets only
-# what is in ``FREE_OPTIONS``.
 
 CONFIG_NAME, PROJECT_NAME, CONFIG_OFF = "clipclean.yaml", "pyproject.toml", "off"
 CONFIG_BYTES = 1_000_000  # bytes

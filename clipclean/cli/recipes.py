@@ -1,7 +1,6 @@
 """``clipclean recipes`` lists, shows, validates and measures recipes; ``clipclean triggers`` shows their families."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, 
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
-from clipclean.config.thresholds import Audit
 from clipclean.errors import UsageError
 from clipclean.requests import Opt
 
@@ -52,19 +50,12 @@ def _measurements(loaded: recipe.Recipe) -> list[str]:
     for block in recipe.own_evidence(loaded):
         evidence_by_model.setdefault(evidence.model_words(block), []).append(block)
     lines = [
-        f"{_outcome(blocks, loaded.audit)} on {model_words}: {evidence.results(evidence.expected(blocks))}"
+        f"{evidence.worst(blocks, loaded.audit)} on {model_words}: {evidence.results(evidence.expected(blocks))}"
         for model_words, blocks in evidence_by_model.items()
     ]
     return lines or [
         "measures its candidates in each run" if METHODS[loaded.method].chooses else "no measurements in its file"
     ]
-
-
-def _outcome(blocks: Sequence[recipe.Evidence], limits: Audit) -> str:
-    """The worst result of some measurements, in words: what leaves more of the attack than a cleaning may removes most of it alone."""
-    words = evidence.worst(blocks, limits.max_accuracy_loss)
-    most_left = evidence.expected(blocks).left[-1]
-    return words.replace("removes it", "removes most of it") if most_left > limits.max_excess else words
 
 
 RESOLVED = Opt("Print every value, with defaults, as JSON.", help_position=("Output", 150))

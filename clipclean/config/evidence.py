@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe
+from clipclean.config.thresholds import Audit
 from clipclean.schema.report import ExpectedRecord
 from clipclean.untrusted import plural
 
@@ -97,18 +98,15 @@ def applicability(recipe: Recipe, subject: Subject, /) -> Applicability:
     return Applicability("measured" if near else "extrapolated", words, expected(nearest))
 
 
-# What a recipe does to a backdoor, the worst first.
-OUTCOMES = ("leaves the backdoor in", "removes it, but costs more accuracy than the budget", "removes it")
-
-
-def worst(blocks: Sequence[Evidence], budget: float, /) -> str:
-    """The worst result of some measurements, in words."""
-    results = [(removed(block) >= LEAST_REMOVED_SHARE, lost(block) <= budget) for block in blocks]
-    if not results:
+def worst(blocks: Sequence[Evidence], limits: Audit, /) -> str:
+    """The worst result of some measurements, in words: what leaves more of the attack than a cleaning may removes most of it alone."""
+    if not blocks:
         return "not measured"
-    if not all(is_gone for is_gone, _ in results):
-        return OUTCOMES[0]
-    return OUTCOMES[1 + all(is_cheap for _, is_cheap in results)]
+    if not all(removed(block) >= LEAST_REMOVED_SHARE for block in blocks):
+        return "leaves the backdoor in"
+    removes = "removes most of it" if expected(blocks).left[-1] > limits.max_excess else "removes it"
+    is_cheap = all(lost(block) <= limits.max_accuracy_loss for block in blocks)
+    return removes if is_cheap else f"{removes}, but costs more accuracy than the budget"
 
 
 def removed(block: Evidence, /) -> float:

@@ -112,7 +112,7 @@ def why_withheld(report: Report, /) -> str:
     reasons = []
     if triggers := triggers_left(report):
         reasons.append(f"{trigger_words(triggers[0])} still acts")
-    if any(finding.rule == CC.ACCURACY_LOST and finding.level != "note" for finding in report.findings):
+    if _is_raised(report, CC.ACCURACY_LOST):
         reasons.append("they cost more accuracy than --max-accuracy-loss allows")
     if report.verdict == "fail" and not reasons:
         reasons.append("they fail")
@@ -258,7 +258,7 @@ def _search_words(report: Report) -> str:
             return f"“{name}” stands out, with a score of {score}{why_no_error}"
         return f"“{name}” has the highest score, {score}"
     # Of an unlearning's search.
-    if any(finding.rule == CC.TRIGGER_FOUND and finding.level != "note" for finding in report.findings):
+    if _is_raised(report, CC.TRIGGER_FOUND):
         return "a small trigger was found: see the findings"
     trigger = search.strongest(report)
     if trigger is None:
@@ -364,7 +364,7 @@ def _undecided(report: Report) -> str:
     for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
         if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
             return f"The policy sets aside what acts beyond its limit ({first_few(signs, show=str)}), and {undone}."
-    is_over = any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings)
+    is_over = _is_raised(report, CC.TIME_OVER)
     if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
         return words
     return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
@@ -550,7 +550,7 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     if _is_to_be_searched(report):
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
-    if is_open and any(finding.rule == CC.TIME_OVER and finding.level != "note" for finding in report.findings):
+    if is_open and _is_raised(report, CC.TIME_OVER):
         # It goes on only with what it had: other images, classes or clean models make another audit.
         more = [*same_data, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
@@ -577,9 +577,14 @@ def _missing_options(report: Report) -> list[tuple[str, str]]:
     return list(dict.fromkeys((flag, value) for code, flag, value in _MISSING_EVIDENCE if code in codes))
 
 
+def _is_raised(report: Report, code: str) -> bool:
+    """Whether a finding of a rule is more than a note."""
+    return any(finding.rule == code and finding.level != "note" for finding in report.findings)
+
+
 def _has_too_few_images(report: Report) -> bool:
     """Whether an audit was in doubt by its images; that of a cleaning is about its accuracy as well, which no audit tells."""
-    return report.is_audit and any(f.rule == CC.TOO_LITTLE_DATA and f.level != "note" for f in report.findings)
+    return report.is_audit and _is_raised(report, CC.TOO_LITTLE_DATA)
 
 
 def _command(
