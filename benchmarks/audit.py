@@ -342,9 +342,8 @@ def searched(model: Model, /, *, effort: EffortName) -> SearchResult:
     """The whole search of a model, as a reference is searched: no early end."""
     recipe = recipes.load(recipes.DEFAULT_RECIPE)
     words = naming.read_vocabulary(model.options["classes"], model.options["templates"])
-    request = requests.References((model.path,), out=model.path, effort=effort, device="cpu", **model.options)
     opened = opening.read(model.path, arch=model.options["arch"])
-    with measured_images.shown_images(request, recipe, opened.architecture) as (images, late):
+    with measured_images.shown_images(model.options["data"], recipe, opened.architecture) as (images, late):
         loaded = opening.build(opened, late, device="cpu")
         asked = measured_images.audit_set(loaded.clip, recipe, images, vocabulary=words)
         # Kept by what decides it, wherever the state lies; see ``searches_are_kept``.

@@ -15,7 +15,7 @@ import common
 import sealed
 import torch
 
-from clipclean import detect, requests
+from clipclean import detect
 from clipclean.config import recipe as recipes
 from clipclean.detect.persuasion import Persuasion, persuasions
 from clipclean.detect.search import halves_of
@@ -70,9 +70,11 @@ def shown_by(model: audit.Model) -> tuple[Persuasion, ...]:
     """The persuasions of a model on the images that its audit judges by."""
     recipe = recipes.load(recipes.DEFAULT_RECIPE)
     words = naming.read_vocabulary(model.options["classes"], model.options["templates"])
-    request = requests.Audit(model.path, device="cpu", **model.options)
     opened = opening.read(model.path, arch=model.options["arch"])
-    with measured_images.shown_images(request, recipe, opened.architecture) as (images, late), torch.no_grad():
+    with (
+        measured_images.shown_images(model.options["data"], recipe, opened.architecture) as (images, late),
+        torch.no_grad(),
+    ):
         clip = opening.build(opened, late, device="cpu").clip
         eval_set = measured_images.audit_set(clip, recipe, images, vocabulary=words)
         classifier = detect.classifier(clip.embed_texts, words.classes, templates=words.templates)

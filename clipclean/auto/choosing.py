@@ -10,9 +10,9 @@ from clipclean.auto.conclude import Choice
 from clipclean.auto.runner import ModelRunner
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.first_audit import FirstAudit
 from clipclean.jobs.job import Job
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.requests import Sanitize

@@ -15,7 +15,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import prepare
+from clipclean.jobs import cleaning_inputs
 from clipclean.jobs.job import Job
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.unlearning import ShownTriggers
@@ -50,7 +50,9 @@ def measure(loaded: Sequence[Recipe], request: requests.Bench, out: Path, /) -> 
     }
     options = {name: getattr(request, name) for name in (*MEASURED_ON, "device")}
     options |= {"recipe": "auto", "set": [f"auto.{name}={value}" for name, value in own.items()]}
-    inputs = prepare.prepare(Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).on_this_machine())
+    inputs = cleaning_inputs.read_for_cleaning(
+        Job.of(requests.Sanitize(**options, out=out, screen="off", force=True)).on_this_machine()
+    )
     for recipe in loaded:
         recipes.check(recipe, pairs=len(inputs.to_train.pairs))
     state = RunState.of(out, {"bench": [recipes.digest(recipe) for recipe in loaded]})

@@ -6,8 +6,8 @@ from dataclasses import replace
 from clipclean import deadline, detect, progress
 from clipclean.deadline import Limit
 from clipclean.jobs import clean_models, finetune_base
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.first_audit import FirstAudit
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.jobs.workbench import Workbench
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from clipclean import deadline, detect
 from clipclean.findings import CC, Finding
 from clipclean.jobs import clean_models, saved_search, searching
+from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.finetune_base import LoadedBase
 from clipclean.jobs.judging import ModelAudit
-from clipclean.jobs.shared_inputs import AuditInputs
 
 NOT_COMPARED = (
     "Time was over before the clean models to compare with were searched, and then the tested one: known triggers were tried on it. The same "

@@ -32,7 +32,7 @@ def build_references(request: requests.References, /) -> ReferencesFile:
     kinds = [model.shape_of(clean.architecture) for clean in checkpoints]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    with measured_images.shown_images(request, recipe, checkpoints[0].architecture) as (images, late_pairs):
+    with measured_images.shown_images(request.data, recipe, checkpoints[0].architecture) as (images, late_pairs):
         settings, sizes = SearchSettings(request.effort, request.seed), {}
         # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
         with saved_search.resumable(

@@ -1,6 +1,7 @@
 """The clean pairs of a job: read, screened, and divided between training and measuring."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,24 +21,40 @@ from clipclean.schema.results import ScreenedRecord
 # A loss of accuracy of two points is told from none on 400 to 500 images (docs/evidence.md, "Loss of accuracy"). A quarter of the pairs
 # is what a cleaning can spare; of fewer than 400 that is too little to see such a loss by, and they are better spent on training.
 SEES_BY, SEES_BY_SHARE, SEES_FROM = 500, 0.25, 400
+PairRule = float | Literal["auto", "report"]  # a share of the pairs that are dropped, a threshold of its own, or none
 SHOWN_CAPTIONS = 3  # captions in a message
 CHOOSES_BY_SHARE = 0.2  # of fewer, for a method that chooses
 
 
-def pairs_of(
-    request: requests.Sanitize | requests.Screen | requests.Export | requests.Plant,
-    sources: Sequence[Path],
-    cache: data.ImageCache,
-    /,
-    *,
-    templates: Sequence[str] = (),
-) -> data.CleanSet:
-    """Clean pairs of a request; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
+@dataclass(frozen=True)
+class PairSource:
+    """Where clean pairs are read from, and labelled images to measure on."""
+
+    paths: Sequence[Path]
+    image_key: str | None  # their columns, where a user named them
+    caption_key: str | None
+    labelled_paths: Sequence[Path] = ()
+    has_own_templates: bool = False  # whether images without captions get them from the templates
+
+    @classmethod
+    def of(cls, request: requests.Sanitize | requests.Plant, /) -> "PairSource":
+        """That of a request."""
+        return cls(
+            request.data,
+            request.image_key,
+            request.caption_key,
+            request.eval_data or (),
+            has_own_templates=request.templates is not None,
+        )
+
+
+def pairs_of(source: PairSource, cache: data.ImageCache, /, *, templates: Sequence[str] = ()) -> data.CleanSet:
+    """Clean pairs; raises RefusedInput, UsageError or Inconclusive where they are unusable."""
     clean = data.read(
-        *sources,
+        *source.paths,
         images=cache,
-        image_key=request.image_key,
-        caption_key=request.caption_key,
+        image_key=source.image_key,
+        caption_key=source.caption_key,
         templates=templates,
         progress=partial(step, "reading the data"),
     )
@@ -49,19 +66,19 @@ def pairs_of(
 
 
 def read(
-    request: requests.Sanitize | requests.Plant, recipe: Recipe, vocabulary: data.Vocabulary, cache: data.ImageCache, /
+    source: PairSource, recipe: Recipe, vocabulary: data.Vocabulary, cache: data.ImageCache, /
 ) -> tuple[data.CleanSet, Samples | None]:
     """The set to train on, and the labelled images to measure on, or None where the user gave none.
 
     Labelled images without captions that are trained on get captions from the templates that the user gave.
     """
     if recipe.traits.needs_captions:
-        templates = () if request.templates is None else vocabulary.templates
-        clean = pairs_of(request, request.data, cache, templates=templates)
+        clean = pairs_of(source, cache, templates=vocabulary.templates if source.has_own_templates else ())
     else:
-        clean = data.read_images(*request.data, images=cache, progress=partial(step, "reading the data"))
-    sources = request.eval_data
-    return clean, data.read_labelled(*sources, images=cache, classes=vocabulary.classes) if sources else None
+        clean = data.read_images(*source.paths, images=cache, progress=partial(step, "reading the data"))
+    if not source.labelled_paths:
+        return clean, None
+    return clean, data.read_labelled(*source.labelled_paths, images=cache, classes=vocabulary.classes)
 
 
 def divide(
@@ -133,7 +150,7 @@ def labelled_if_enough(samples: Samples, vocabulary: data.Vocabulary, /, *, leas
     return labelled_samples
 
 
-def screening_rule(screen: ScreenRule, clean: data.CleanSet, /) -> float | Literal["auto", "report"] | None:
+def screening_rule(screen: ScreenRule, clean: data.CleanSet, /) -> PairRule | None:
     """The rule that the pairs are screened by; None where they are not, as in a set that is too small, or has images without captions,
     unless pairs are to be dropped.
 
@@ -151,10 +168,9 @@ def screening_rule(screen: ScreenRule, clean: data.CleanSet, /) -> float | Liter
 
 
 def screen_pairs(
-    screen: ScreenRule, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
+    rule: PairRule | None, clip: model.Clip, clean: data.CleanSet, triggers: Sequence[detect.TriggerLike], /
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
-    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened."""
-    rule = screening_rule(screen, clean)
+    """The clean set without the pairs that screening drops, and the report's ``data.screened``; no rule screens nothing."""
     if rule is None:
         return clean, None
     scored = ranking.rank_pairs(clip, clean.pairs, triggers=triggers, what="screening the pairs")

@@ -13,7 +13,7 @@ from clipclean.config.policy import Applied
 from clipclean.detect import AuditResult, ranking
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import judging, results
-from clipclean.jobs.prepare import CleaningInputs
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods.walk_back import WalkBack
 from clipclean.progress import say

@@ -25,11 +25,12 @@ def compare_with_base(request: requests.Compare, /) -> ComparedModels:
     )
     suspicions, device = naming.suspicions(request.trigger, None, vocabulary), opening.device_of(request.device)
     with stage("reading the models"):
-        checkpoint = opening.open_for_request(request, suspicions)
+        checkpoint = opening.read(request.model, arch=request.arch, weights=request.weights)
+        opening.check_sides(checkpoint.architecture, suspicions)
         base = finetune_base.read(sources, checkpoint, arch=request.arch)
     if base is None:
         raise UsageError("One model is named. Name the one that it was finetuned from by --base, or two reports.")
-    with measured_images.shown_images(request, recipe, checkpoint.architecture) as (images, late_pairs):
+    with measured_images.shown_images(request.data, recipe, checkpoint.architecture) as (images, late_pairs):
         with stage("building the model"):
             loaded = opening.build(checkpoint, late_pairs, device=device)
         eval_set = measured_images.audit_set(loaded.clip, recipe, images, vocabulary=vocabulary, suspicions=suspicions)

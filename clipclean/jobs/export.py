@@ -8,6 +8,7 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import formats, placing, records
 from clipclean.jobs import clean_pairs, measured_images, opening, results
+from clipclean.jobs.clean_pairs import PairSource
 from clipclean.jobs.destination import OUTPUTS
 from clipclean.progress import stage
 from clipclean.schema.results import Exported
@@ -29,7 +30,7 @@ def export(request: requests.Export, /) -> Exported:
     # The outputs of a run too: its report never stays beside other weights.
     present = placing.look(request.out, force=request.force, names=OUTPUTS)
     with stage("reading the model"):
-        checkpoint = opening.open_for_request(request)
+        checkpoint = opening.read(request.model, arch=request.arch, weights=request.weights)
         formats.check_architecture(checkpoint.architecture, export_options)
     if checkpoint.architecture.quick_gelu is None and request.data is None:
         raise UsageError(
@@ -38,7 +39,8 @@ def export(request: requests.Export, /) -> Exported:
         )
     cache = measured_images.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
     with demo.late() as bundled:
-        clean = clean_pairs.pairs_of(request, request.data or [bundled() / demo.PAIRS], cache)
+        paths = request.data or [bundled() / demo.PAIRS]
+        clean = clean_pairs.pairs_of(PairSource(paths, request.image_key, request.caption_key), cache)
         loaded = opening.build(checkpoint, clean, device="cpu")
         pixels, captions = measured_images.spaced(clean, formats.PARITY_SAMPLES)
     run = hashlib.sha256(repr((loaded.file.sha256, replace(request, force=False))).encode()).hexdigest()

@@ -10,8 +10,9 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import AuditResult
 from clipclean.findings import CC, Finding, finding, rule
 from clipclean.jobs import searching
+from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.opening import LoadedModel
-from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
+from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.schema.report import PowerRecord, SkippedRecord
 
 SHOWN_SKIPPED = 5  # samples in a message

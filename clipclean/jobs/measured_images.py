@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from clipclean import data, demo, detect, model, requests
+from clipclean import data, demo, detect, model
 from clipclean.attack import triggers
 from clipclean.config.recipe import Recipe
 from clipclean.data import Samples
@@ -38,16 +39,13 @@ def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: b
 
 @contextlib.contextmanager
 def shown_images(
-    request: requests.Audit | requests.References | requests.Compare,
-    recipe: Recipe,
-    architecture: model.Architecture,
-    /,
+    paths: Sequence[Path] | None, recipe: Recipe, architecture: model.Architecture, /
 ) -> Iterator[tuple[data.CleanSet, LatePairs]]:
     """The images of an audit, of the user's or of the demo, and the demo's clean pairs, for the span of a with-block."""
     cache = image_cache(recipe, architecture)
     progress = functools.partial(step, "reading the images")
     with demo.late() as bundled:
-        images = data.read_images(*(request.data or [bundled() / demo.LABELLED]), images=cache, progress=progress)
+        images = data.read_images(*(paths or [bundled() / demo.LABELLED]), images=cache, progress=progress)
         # Read once and only if needed: most models state their activation.
         yield images, functools.cache(lambda: data.read(bundled() / demo.PAIRS, images=cache))
 

@@ -18,8 +18,8 @@ from clipclean.errors import Inconclusive
 from clipclean.findings import CC, Finding, finding
 from clipclean.jobs import cleaning
 from clipclean.jobs.cleaning import CleanedModel
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.first_audit import FirstAudit
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.methods import training

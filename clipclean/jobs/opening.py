@@ -74,14 +74,9 @@ def device_of(name: str, /) -> str:
     return f"cuda:{number}"
 
 
-def open_for_request(
-    request: requests.Audit | requests.Sanitize | requests.Screen | requests.Export | requests.Plant | requests.Compare,
-    suspicions: Sequence[Suspicion[int | None]] = (),
-    /,
-) -> OpenedCheckpoint:
-    """The model of a request, read; raises what ``read`` raises, and UsageError if a trigger for other images is named."""
-    opened_model = read(request.model, arch=request.arch, weights=request.weights)
-    side = opened_model.architecture.preprocess.size
+def check_sides(architecture: model.Architecture, suspicions: Sequence[Suspicion[int | None]], /) -> None:
+    """Raise UsageError where a trigger is for images of another side than the model's."""
+    side = architecture.preprocess.size
     if wrong := [
         f"{t.spec} ({t.side} px)" for t, _ in suspicions if isinstance(t, detect.InvertedTrigger) and t.side != side
     ]:
@@ -89,7 +84,6 @@ def open_for_request(
             f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
             "Audit this model with --save-triggers, and give the triggers that it finds."
         )
-    return opened_model
 
 
 def read(

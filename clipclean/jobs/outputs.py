@@ -2,19 +2,15 @@
 
 from clipclean import report
 from clipclean.export import formats, placing, records
-from clipclean.jobs import results
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.destination import Destination
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.results import Outcome
 from clipclean.jobs.strategy import StrategyResult
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import verdicts
-from clipclean.requests import Sanitize
 
 
-def publish(
-    request: Sanitize, output: Destination, inputs: CleaningInputs, bench: Workbench, cleaning: StrategyResult, /
-) -> Outcome:
+def publish(output: Destination, inputs: CleaningInputs, bench: Workbench, cleaning: StrategyResult, /) -> Outcome:
     """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
     Weights that something speaks against are not written, only the reports and their checksums, unless the user asks for them. Those of one run
@@ -23,10 +19,10 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    loaded, result = inputs.loaded, cleaning.report
+    loaded, result, options = inputs.loaded, cleaning.report, output.options
     # Those of the original never as if they had been cleaned.
-    exported = not verdicts.why_withheld(result) or (request.keep_failed and result.is_changed)
-    with placing.scratch_folder(request.out) as new:
+    exported = not verdicts.why_withheld(result) or (options.keeps_failed and result.is_changed)
+    with placing.scratch_folder(options.folder) as new:
         if exported:
             cleaning.cleaned_model.put_in(bench)  # the bench's model is the loaded one
             measured_on = bench.eval_set
@@ -42,16 +38,15 @@ def publish(
             )
             result = result.model_copy(update={"exports": tuple(entries)})
         report.write(result, "json", new / "report.json")
-        paths = results.paths_of(request, result)
-        report.write(result, "html", new / "report.html", cleaning.images, paths)
+        report.write(result, "html", new / "report.html", cleaning.images, options.paths)
         if exported:
             records.write(new, result.as_json())
         else:
             records.write_checksums(new)
-        placing.move_in(new, request.out, earlier=output.present.earlier, run=output.digest)
+        placing.move_in(new, options.folder, earlier=output.present.earlier, run=output.digest)
     if exported and cleaning.is_whole:
         output.state.discard()
     elif cleaning.is_whole:
         output.state.finish()
-    placing.close_run(request.out)
-    return Outcome(result, cleaning.images, exported, paths)
+    placing.close_run(options.folder)
+    return Outcome(result, cleaning.images, exported, options.paths)

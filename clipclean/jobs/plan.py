@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from clipclean import model, requests, train
+from clipclean import model, train
 from clipclean.attack import power, triggers
 from clipclean.config import effort as efforts
 from clipclean.config.recipe import Recipe, total_steps
 from clipclean.config.roles import Role
 from clipclean.detect import forward
-from clipclean.jobs import clean_pairs, estimate, prospects
+from clipclean.jobs import estimate, prospects
+from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.estimate import Estimate, JobSize, Stage, Work
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.prospects import Prospect
-from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
+from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.untrusted import plural
 
 
@@ -28,17 +30,21 @@ class Plan:
 
 
 def plan_cleaning(
-    request: requests.Sanitize, inputs: CleaningInputs, candidates: Sequence[Sequence[Recipe]], /
+    inputs: CleaningInputs,
+    candidates: Sequence[Sequence[Recipe]],
+    /,
+    *,
+    minutes: float | None,
+    folder: Path,
 ) -> Plan:
-    """The plan of a cleaning; ``candidates`` holds the recipes that ``auto`` may try. Raises what ``clean_pairs.screening_rule`` raises."""
-    screens = clean_pairs.screening_rule(request.screen, inputs.clean) is not None
-    stages = stages_of_cleaning(inputs, candidates, screened=len(inputs.clean.pairs) if screens else 0)
+    """The plan of a cleaning that has these minutes and writes into a folder; ``candidates`` holds the recipes that ``auto`` may try."""
+    stages = stages_of_cleaning(inputs, candidates, screened=inputs.screened_pairs)
     expected = estimate_cleaning(inputs, stages, candidates)
-    estimate.warn_of_time(expected, request.max_minutes)
+    estimate.warn_of_time(expected, minutes)
     # auto measures its candidates itself
     evidence = {} if inputs.recipe.traits.chooses else {"evidence": str(inputs.evidence)}
     facts = _model_facts(inputs) | prospects.facts_of_cleaning(inputs) | evidence
-    return Plan(facts, tuple(stage.words for stage in stages), (f"{request.out}/",), expected)
+    return Plan(facts, tuple(stage.words for stage in stages), (f"{folder}/",), expected)
 
 
 def stages_of_cleaning(
@@ -209,12 +215,12 @@ def _stages_beside(
     return [*([own] if clip.clip_normalised() else []), *base]
 
 
-def plan_audit(request: requests.Audit, inputs: AuditInputs, /) -> Plan:
-    """The plan of an audit."""
+def plan_audit(inputs: AuditInputs, /, *, minutes: float | None) -> Plan:
+    """The plan of an audit that has these minutes."""
     stages = stages_of_audit(inputs)
     expected = estimate_audit(inputs, stages)
-    estimate.warn_of_time(expected, request.max_minutes)
-    writes = () if request.save_triggers is None else (f"{request.save_triggers}/",)
+    estimate.warn_of_time(expected, minutes)
+    writes = () if inputs.trigger_folder is None else (f"{inputs.trigger_folder}/",)
     return Plan(
         _model_facts(inputs) | prospects.facts_of_audit(inputs),
         tuple(stage.words for stage in stages),

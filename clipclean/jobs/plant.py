@@ -33,9 +33,10 @@ def plant(request: requests.Plant, /) -> PlantedModel:
     trigger, target = naming.named_trigger(request.trigger), naming.class_number(request.target, vocabulary.classes)
     device = opening.device_of(request.device)
     backdoor = (Suspicion(trigger, target),)
-    original = opening.open_for_request(request, backdoor)
+    original = opening.read(request.model, arch=request.arch, weights=request.weights)
+    opening.check_sides(original.architecture, backdoor)
     cache = measured_images.image_cache(recipe, original.architecture)
-    clean, labelled = clean_pairs.read(request, recipe, vocabulary, cache)
+    clean, labelled = clean_pairs.read(clean_pairs.PairSource.of(request), recipe, vocabulary, cache)
     samples, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=labelled is None)
     if len(samples.pairs) < planting.batch_size:
         raise UsageError(

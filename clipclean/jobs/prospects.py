@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from clipclean.config import policy
+from clipclean.jobs.audit_inputs import AuditInputs
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.estimate import Estimate
-from clipclean.jobs.prepare import CleaningInputs
-from clipclean.jobs.shared_inputs import AuditInputs, SharedInputs
+from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.progress import say
 from clipclean.schema.report import ForecastRecord
 from clipclean.untrusted import plural

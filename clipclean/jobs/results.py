@@ -60,8 +60,8 @@ def measurements_of(audit: detect.AuditResult, /) -> MeasurementsRecord:
     return record.model_copy(update={"distances": distances})
 
 
-def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
-    """What a run was given, for the commands that its report suggests."""
+def paths_of(request: Audit | Sanitize, recipe_name: str = "", /) -> RunPaths:
+    """What a run was given, for the commands that its report suggests; an audit has no recipe."""
     words_of = {name: _command_words(name, option, getattr(request, name)) for name, option in options(request).items()}
     repeated = (
         (command, flag(name), words)
@@ -80,7 +80,7 @@ def paths_of(request: Audit | Sanitize, report: Report, /) -> RunPaths:
         folder=value_of("out"),
         model=value_of("model"),
         data=files.joined_words(request.data or ()),
-        recipe=report.recipe.name if report.recipe else "",
+        recipe=recipe_name,
         trigger_folder=value_of("save_triggers"),
         repeated=tuple(repeated),
         images=files.joined_words(getattr(request, "eval_data", None) or ()),

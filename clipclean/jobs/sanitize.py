@@ -13,7 +13,9 @@ from functools import partial
 from clipclean import deadline
 from clipclean.deadline import Limit
 from clipclean.errors import TooLittleTime
-from clipclean.jobs import audit_original, destination, outputs, plan, prepare
+from clipclean.jobs import audit_original, cleaning_inputs, destination, outputs, plan
+from clipclean.jobs.destination import OutputOptions
+from clipclean.jobs.fingerprint import fingerprint_of
 from clipclean.jobs.job import Job, precision_of
 from clipclean.jobs.plan import Plan
 from clipclean.jobs.results import Outcome
@@ -25,7 +27,7 @@ from clipclean.train import Run
 
 
 def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | None:
-    """Clean one checkpoint by a strategy, and write the result into ``job.request.out``.
+    """Clean one checkpoint by a strategy, and write the result into the folder that was named.
 
     Finished parts are kept in the run's folder, so a killed run resumes from them. Several processes share batches; the first one
     of ``run`` measures, searches, judges and writes, and the others return None.
@@ -35,26 +37,26 @@ def sanitize(job: Job[Sanitize], strategy: Strategy, run: Run, /) -> Outcome | N
     """
     started = time.monotonic()
     # Before slow work: an output that may not be replaced is refused at once.
-    present = destination.check_output_folder(job.request, is_first=run.group.is_first)
+    options, minutes = OutputOptions.of(job), job.request.max_minutes
+    present = destination.check_output_folder(options, is_first=run.group.is_first)
     # The deadline ends the reading of one process; several would wait for the one that it ends.
     timed = Listener(steps=lambda *_: deadline.check()) if run.group.size == 1 else Listener()
-    with _in_time(job, "the data were read"), deadline.within(job.request.max_minutes), heard(timed):
-        inputs = prepare.prepare(job)
+    with _in_time(minutes, "the data were read"), deadline.within(minutes), heard(timed):
+        inputs = cleaning_inputs.read_for_cleaning(job)
     strategy = strategy.fitted(inputs, run)
-    prospect = plan.tell_cleaning(inputs, strategy.candidate_recipes, minutes=job.request.max_minutes)
+    prospect = plan.tell_cleaning(inputs, strategy.candidate_recipes, minutes=minutes)
     inputs = replace(inputs, forecast=prospect.record())
-    state = run.state_of(job.request.out, destination.fingerprint(inputs))
-    output = destination.destination_of(job.request, inputs, present, state)
+    state = run.state_of(options.folder, fingerprint_of(inputs))
+    output = destination.destination_of(options, inputs, present, state)
     if destination.is_finished(output):
-        return destination.outcome_of_finished(job.request, state) if run.group.is_first else None
-    with destination.working(job.request, output), _in_time(job, strategy.least_done_words):
-        minutes, measuring = job.request.max_minutes, partial(plan.seconds_of_measuring, inputs)
-        time_limit = Limit.of(minutes, started, measuring=measuring)
+        return destination.outcome_of_finished(output) if run.group.is_first else None
+    with destination.working(output), _in_time(minutes, strategy.least_done_words):
+        time_limit = Limit.of(minutes, started, measuring=partial(plan.seconds_of_measuring, inputs))
         bench = audit_original.beside_clean_models(Workbench.of(inputs, state, run), inputs, time_limit)
         with time_limit.within(1.0):
             bench, first_audit, seconds = audit_original.audit_original(bench, time_limit)
         cleaning = strategy.clean(bench, inputs, first_audit, time_limit, audit_seconds=seconds)
-        return outputs.publish(job.request, output, inputs, bench, cleaning) if cleaning else None
+        return outputs.publish(output, inputs, bench, cleaning) if cleaning else None
 
 
 def run_of(job: Job[Sanitize], /) -> Run:
@@ -64,19 +66,20 @@ def run_of(job: Job[Sanitize], /) -> Run:
 
 def planned(job: Job[Sanitize], strategy: Strategy, /) -> Plan:
     """The plan of a cleaning; refuses what the cleaning itself would refuse before it measures."""
-    destination.check_output_folder(job.request, is_dry=True)
-    inputs = prepare.prepare(replace(job, request=replace(job.request, screen="off")))  # it embeds every pair
+    request = job.request
+    destination.check_output_folder(OutputOptions.of(job), is_dry=True)
+    inputs = cleaning_inputs.read_for_cleaning(job, screens=False)  # it embeds every pair
     fitted = strategy.fitted(inputs, run_of(job))
-    return plan.plan_cleaning(job.request, inputs, fitted.candidate_recipes)
+    return plan.plan_cleaning(inputs, fitted.candidate_recipes, minutes=request.max_minutes, folder=request.out)
 
 
 @contextlib.contextmanager
-def _in_time(job: Job[Sanitize], what: str) -> Iterator[None]:
+def _in_time(minutes: float | None, what: str) -> Iterator[None]:
     try:
         yield
     except deadline.OutOfTime as error:
         raise TooLittleTime(
-            f"The {job.request.max_minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more "
+            f"The {minutes:g} minutes of --max-minutes ended before {what}, so nothing was written. Give more "
             "minutes: the same command goes on from what is done."
         ) from error
 

@@ -14,6 +14,7 @@ from clipclean.detect import Suspicion, ranking
 from clipclean.detect.ranking import ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.jobs import clean_pairs, measured_images, naming, opening, results
+from clipclean.jobs.clean_pairs import PairSource
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.part import finite
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalValue
@@ -35,12 +36,15 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT_SUFFIXES, force=request.force)
     device = opening.device_of(request.device)
     triggers = [naming.named_trigger(spec) for spec in request.trigger]
-    checkpoint = opening.open_for_request(request, [Suspicion(trigger, None) for trigger in triggers])
+    suspicions = [Suspicion(trigger, None) for trigger in triggers]
+    checkpoint = opening.read(request.model, arch=request.arch, weights=request.weights)
+    opening.check_sides(checkpoint.architecture, suspicions)
     cache = measured_images.image_cache(recipes.load(recipes.STANDARD_RECIPE), checkpoint.architecture)
-    clean = clean_pairs.pairs_of(request, request.data, cache)
+    source = PairSource(request.data, request.image_key, request.caption_key)
+    clean = clean_pairs.pairs_of(source, cache)
     if request.save_kept:
         check_table(request.save_kept, clean)
-    trusted = read_trusted(request, clean, cache)
+    trusted = read_trusted(request, source, clean, cache)
     loaded = opening.build(checkpoint, clean, device=device)
     scored = ranking.rank_pairs(loaded.clip, (*clean.pairs, *trusted), triggers=triggers, what="embedding the pairs")
     if request.false_drop_rate is not None:
@@ -62,8 +66,10 @@ def screen(request: requests.Screen, /) -> tuple[Screening, list[TitledImage]]:
     return result, page_images(clean.pairs, ranked, top_places)
 
 
-def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.ImageCache, /) -> tuple[data.Pair, ...]:
-    """The pairs that are known to be clean; none without a request.
+def read_trusted(
+    request: requests.Screen, source: PairSource, clean: data.CleanSet, cache: data.ImageCache, /
+) -> tuple[data.Pair, ...]:
+    """The pairs that are known to be clean, with columns as those of the ``source`` to judge; none without a request.
 
     Raises:
         UsageError: they go with a false-drop rate and no other rule, and some of them are in the set that is judged.
@@ -77,7 +83,7 @@ def read_trusted(request: requests.Screen, clean: data.CleanSet, cache: data.Ima
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    trusted = clean_pairs.pairs_of(request, request.trusted, cache)
+    trusted = clean_pairs.pairs_of(replace(source, paths=request.trusted), cache)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in trusted.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(

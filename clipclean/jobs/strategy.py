@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol, Self
 from clipclean.config.recipe import Recipe
 from clipclean.deadline import Limit
 from clipclean.jobs.cleaning import CleanedModel
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.first_audit import FirstAudit
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.workbench import Workbench
 from clipclean.report import PageImages, Report
 from clipclean.train import Run

@@ -13,9 +13,9 @@ from clipclean.data import Samples
 from clipclean.detect import AuditResult, Suspicion
 from clipclean.findings import Finding
 from clipclean.jobs import judging, searching
+from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.finetune_base import LoadedBase
 from clipclean.jobs.first_audit import FirstAudit, watched_triggers
-from clipclean.jobs.prepare import CleaningInputs
 from clipclean.jobs.searching import SearchSettings
 from clipclean.methods import training, walk_back
 from clipclean.methods.training import Aims

@@ -8,7 +8,7 @@ import torch
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
-from clipclean import model, requests
+from clipclean import model
 from clipclean.config import recipe
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import measured_images, opening
@@ -93,8 +93,7 @@ def test_late_pairs_are_read_only_where_the_activation_is_not_told(job):
     assert opening.build(with_arch, missing, device="cpu").clip.architecture.quick_gelu is True
     with pytest.raises(RefusedInput, match="asked"):
         opening.build(without_arch, missing, device="cpu")
-    request = requests.Audit(job.model, data=(job.data,))
-    with measured_images.shown_images(request, RECIPE, with_arch.architecture) as (images, pairs):
+    with measured_images.shown_images((job.data,), RECIPE, with_arch.architecture) as (images, pairs):
         assert len(images) == 48
         assert opening.build(without_arch, pairs, device="cpu").clip.architecture.quick_gelu is not None
         assert pairs() is pairs()  # once

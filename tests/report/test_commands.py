@@ -22,7 +22,7 @@ PASSING = "version: 1\nname: mild\nseverities: {CC001: note, CC002: note, CC010:
 
 def suggested(made, **given):
     made = report.parse(made)
-    return [words for _, words in commands(made, results.paths_of(requests.Audit(**given), made))]
+    return [words for _, words in commands(made, results.paths_of(requests.Audit(**given)))]
 
 
 def test_a_command_repeats_what_the_run_was_given():
@@ -47,10 +47,10 @@ def test_a_command_names_a_file_for_classes_that_were_given_as_words():
 def test_after_an_undecided_cleaning_the_weights_that_were_written_are_audited_on_what_the_run_measured_on():
     given = {"out": Path("out"), "eval_data": (Path("a"), Path("b")), "classes": Path("c.txt"), "arch": "tiny.json"}
     made = report.parse(samples.undecided() | {"exports": samples.passed()["exports"]})
-    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **given), made))
+    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **given)))
     assert words == "clipclean audit out --data a::b --classes c.txt"
     without = given | {"eval_data": None}
-    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **without), made))
+    ((_, words),) = commands(made, results.paths_of(requests.Sanitize("m.pt", (Path("clean"),), **without)))
     assert words == "clipclean audit out --data clean --classes c.txt"
 
 
@@ -88,7 +88,7 @@ def test_after_a_cleaning_that_too_few_images_judged_the_weights_are_audited_on_
     made = report.parse(samples.undecided() | {"exports": samples.passed()["exports"]})
     made = made.model_copy(update={"findings": (*made.findings, finding("CC020", "Too few."))})
     given = requests.Sanitize("m.pt", (Path("clean"),), out=Path("out"))
-    ((_, words),) = commands(made, results.paths_of(given, made))
+    ((_, words),) = commands(made, results.paths_of(given))
     assert words == "clipclean audit out --data clean"
 
 
@@ -204,5 +204,5 @@ def test_every_command_that_a_cleaning_suggests_runs(folder, unread, monkeypatch
     made = report.read(folder / out / "report.json")
     classes, templates = Path("classes.txt"), Path("templates.txt")
     given = requests.Sanitize(demo.CHECKPOINT, (), arch="tiny.json", classes=classes, templates=templates)
-    place = results.paths_of(given, made)._replace(folder=out, recipe="auto")
+    place = results.paths_of(given)._replace(folder=out, recipe="auto")
     assert all(run(words) == 0 for _, words in commands(made, place))

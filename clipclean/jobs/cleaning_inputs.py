@@ -27,6 +27,7 @@ class CleaningInputs:
     shared: SharedInputs  # beside the pairs
     clean: data.CleanSet  # without what screening dropped
     screening_record: ScreenedRecord | None  # the report's data.screened
+    screened_pairs: int  # that the job's rule screens; 0 where none applies
     to_train: Samples
     to_measure: Samples
     holds_out: bool  # whether the images to measure on are some of the pairs
@@ -50,8 +51,10 @@ class CleaningInputs:
         )
 
 
-def prepare(job: Job[Sanitize], /) -> CleaningInputs:
+def read_for_cleaning(job: Job[Sanitize], /, *, screens: bool = True) -> CleaningInputs:
     """Read and check everything, cheapest first, and build the model; nothing is measured or written.
+
+    With ``screens`` the pairs are screened, if the job has a rule that applies to them.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code.
@@ -64,7 +67,8 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     checkpoint, vocabulary, least = shared.checkpoint, shared.vocabulary, shared.judge.limits.min_images
     formats.check_architecture(checkpoint.architecture, export_options)
     cache = measured_images.image_cache(requested_recipe, checkpoint.architecture, views=requested_recipe.shows_views)
-    clean, labelled = clean_pairs.read(request, requested_recipe, vocabulary, cache)
+    source = clean_pairs.PairSource.of(request)
+    clean, labelled = clean_pairs.read(source, requested_recipe, vocabulary, cache)
     hold_out = labelled is None
     to_train, held_out = clean_pairs.divide(clean, requested_recipe, vocabulary, hold_out=hold_out)
     recipe = fitting_recipe(requested_recipe, request.set, pairs=len(to_train.pairs))
@@ -76,7 +80,9 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
     subject = Subject(kind, parameters, len(to_train.pairs), len(vocabulary.classes))
     applicability = evidence_for(requested_recipe, recipe, subject)
     triggers = [trigger for trigger, _ in shared.named_suspicions]
-    clean, screening_record = clean_pairs.screen_pairs(request.screen, loaded.clip, clean, triggers)
+    rule = clean_pairs.screening_rule(request.screen, clean)
+    screened_pairs = 0 if rule is None else len(clean)
+    clean, screening_record = clean_pairs.screen_pairs(rule if screens else None, loaded.clip, clean, triggers)
     if screening_record and screening_record.dropped:
         to_train, held_out = clean_pairs.divide(clean, recipe, vocabulary, hold_out=hold_out)
         recipes.check(recipe, pairs=len(to_train.pairs))
@@ -86,6 +92,7 @@ def prepare(job: Job[Sanitize], /) -> CleaningInputs:
         shared=shared,
         clean=clean,
         screening_record=screening_record,
+        screened_pairs=screened_pairs,
         to_train=to_train,
         to_measure=to_measure,
         holds_out=hold_out,
