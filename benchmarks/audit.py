@@ -454,7 +454,7 @@ def pairs_of_numbers() -> Iterator[tuple[Any, ...]]:
 
 def beyond(family: str, class_: str, margin: float, of: Mapping[str, Any], known: references.References, /) -> float:
     """The evidence of a kept margin beside references, as ``clipclean.detect`` counts it."""
-    if family != references.PANEL:
+    if family != references.PANEL_KEY:
         size = comparable(family, of["sizes"][family][class_])
         usual, shrunk = known.margin(family, class_), known.shrunk(family, class_, size)
         return (

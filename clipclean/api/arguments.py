@@ -17,7 +17,7 @@ from clipclean.progress import Listener, heard
 from clipclean.requests import Opt, Request
 from clipclean.untrusted import printable
 
-GONE = {  # keywords that are no more, each with its name now
+FORMER_KEYWORDS = {  # keywords that are no more, each with its name now
     "overrides": "set",
     "triggers": "trigger",
     "formats": "format",
@@ -54,8 +54,10 @@ def explained(kind: type[object], /) -> Callable[[Callable[Arguments, Outcome]],
     def decorated(function: Callable[Arguments, Outcome]) -> Callable[Arguments, Outcome]:
         @functools.wraps(function)
         def checked(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> Outcome:
-            for name in keywords.keys() & GONE:
-                raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
+            for name in keywords.keys() & FORMER_KEYWORDS:
+                raise UsageError(
+                    f"{name} is gone: it is called {FORMER_KEYWORDS[name]} now, as the option of the command is."
+                )
             return function(*arguments, **keywords)
 
         lines = "\n".join(f"    {name}: {opt.explanation}" for name, opt in requests.options(kind).items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from clipclean import files, metrics_log, requests, untrusted
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
-from clipclean.requests import Opt, Request, called
+from clipclean.requests import Opt, Request, name_in_messages
 
 SHARD_PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 REPORT_HEAD_BYTES = 4096  # bytes; a report has no zero byte in them
@@ -45,11 +45,13 @@ def check(*sources: object) -> None:
         values = value if isinstance(value, tuple) else (value,)
         for path in (getattr(item, "path", item) for item in values):  # of a report
             if isinstance(path, Path) or (isinstance(path, str) and (opt.is_path or opt.reads)):
-                requests.check_path(called(name), Path(path))
+                requests.check_path(name_in_messages(name), Path(path))
     absent = {name for name, _, value in options if not value}
     negated = {field.name for source in sources for field in fields(source) if field.default is True}  # type: ignore[arg-type] # dataclasses
     for required, why in dict.fromkeys(opt.needs for _, opt, _ in options if opt.needs[0] in absent):
-        if idle_options := [called(name) for name, opt, value in options if opt.needs[0] == required and value]:
+        if idle_options := [
+            name_in_messages(name) for name, opt, value in options if opt.needs[0] == required and value
+        ]:
             presence = "with" if required in negated else "without"
             absent_flag = requests.flag(required, is_negated=required in negated)
             raise UsageError(f"{' and '.join(idle_options)} {presence} {absent_flag}: {why}")
@@ -74,7 +76,7 @@ def check(*sources: object) -> None:
         for package in value if name == "log_to" else ():
             if importlib.util.find_spec(package) is None:
                 raise UsageError(
-                    f"{called(name)} {package} needs a package that is not installed: pip install {package}."
+                    f"{name_in_messages(name)} {package} needs a package that is not installed: pip install {package}."
                 )
         if opt.writes == "log" and value is not None:
             metrics_log.check_log(value)
@@ -120,9 +122,9 @@ def _paths_of(
     for name, opt, value in options:
         for item in (value if isinstance(value, tuple) else (value,)) if is_of(opt) else ():
             if isinstance(item, Path | str) and model_paths.is_name(item):
-                yield from ((f"the cache of {called(name)}", cache) for cache in model_paths.caches())
+                yield from ((f"the cache of {name_in_messages(name)}", cache) for cache in model_paths.caches())
             elif isinstance(item, Path) or (isinstance(item, str) and untrusted.answers_yes(Path(item).exists)):
-                yield called(name), Path(item)
+                yield name_in_messages(name), Path(item)
 
 
 def _split(path: Path) -> tuple[Path, Path]:

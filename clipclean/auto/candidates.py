@@ -232,7 +232,7 @@ def clean_by_candidate(
         if trained.unlearned:
             # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
             # triggers found, it was 0.005 (commit a95ae354: benchmarks/results/notebook.md, "What a finetuning after unlearning brings back").
-            rehearsed = (*triggers.suspicions, *unlearning.suspicions_of(trained.unlearned.state.recovered))
+            rehearsed = (*triggers.suspicions, *unlearning.recovered_suspicions(trained.unlearned.state.recovered))
         parts.append(trained)
     suspicions = tuple(suspicion for trained in parts for suspicion in trained.suspicions)
     record = training.merged([trained.record for trained in parts])

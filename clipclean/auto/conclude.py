@@ -127,7 +127,14 @@ def cleaned_model_of(bench: Workbench, choice: Choice, attempt: Attempt, /) -> C
         bench.put(bench.original)
         original = replace(original, measurement=bench.measure(eval_set, what="measuring before", in_time=False))
     after = original if attempt.audit is choice.first_audit.audit else attempt.audit
-    return CleanedModel(original, after, eval_set, attempt.cleaning.weights, attempt.cleaning.training, attempt.way)
+    return CleanedModel(
+        before=original,
+        after=after,
+        eval_set=eval_set,
+        weights=attempt.cleaning.weights,
+        training=attempt.cleaning.training,
+        way=attempt.way,
+    )
 
 
 def findings_of_choice(

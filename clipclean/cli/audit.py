@@ -14,7 +14,7 @@ from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
 from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Shell
 from clipclean.errors import Inconclusive, RefusedInput, UsageError
-from clipclean.requests import called
+from clipclean.requests import name_in_messages
 from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.untrusted import plural, printable
 
@@ -96,7 +96,7 @@ def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], 
         UsageError: something is asked that several models cannot share.
     """
     single_options = {"save_triggers": job.request.save_triggers, "baseline": shell.baseline}  # of one model
-    if refused_options := [called(name) for name, value in single_options.items() if value is not None]:
+    if refused_options := [name_in_messages(name) for name, value in single_options.items() if value is not None]:
         raise UsageError(
             f"{' and '.join(refused_options)}: for one model, and these are {len(models)}. Audit them one by one."
         )

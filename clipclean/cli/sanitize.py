@@ -8,7 +8,7 @@ from clipclean.cli import printing, process, progress
 from clipclean.cli.command import command_of
 from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Shell
 from clipclean.errors import UsageError
-from clipclean.requests import called
+from clipclean.requests import name_in_messages
 
 # Options for values of a recipe.
 SHORT_OPTIONS = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}
@@ -67,6 +67,6 @@ def recipe_changes(changes: Sequence[str], shell: Shell, /) -> tuple[str, ...]:
     """
     short = {key: value for name, key in SHORT_OPTIONS.items() if (value := getattr(shell, name)) is not None}
     keys = {change.partition("=")[0] for change in changes}
-    if twice := [called(name) for name, key in SHORT_OPTIONS.items() if key in short and key in keys]:
+    if twice := [name_in_messages(name) for name, key in SHORT_OPTIONS.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return (*changes, *(f"{key}={value}" for key, value in short.items()))

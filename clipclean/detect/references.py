@@ -41,7 +41,7 @@ MEASURED_BY = (
     *("detect/measure.py", "detect/metrics.py", "detect/reach.py", "detect/search.py", "detect/zeroshot.py"),
 )
 MOVES_NO_SIZE = ("annotation", "returns", "kind", "type_comment", "type_params")  # fields of syntax trees
-PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
+PANEL_KEY = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 PATTERN = "pattern"  # likewise: the odds that an image resists the known trigger that turns most into a class
 REACH = "reach"  # likewise, with a family: how far its triggers move embeddings for their sizes, by class
 PERSUASION = "persuasion"  # likewise: by how much known triggers make a model surer of one class than of any other
@@ -75,7 +75,7 @@ class References:
         """
         others = []
         for sizes in self.entries:
-            panel_sizes = sizes.get(PANEL, {})
+            panel_sizes = sizes.get(PANEL_KEY, {})
             # By those that turn images at all.
             telling = [
                 name for name in panel_sizes.keys() & panel.keys() if min(panel_sizes[name], panel[name]) < NEVER
@@ -127,7 +127,7 @@ class References:
 
     def least(self, trigger: str, /) -> float | None:
         """The least strength at which a trigger of the panel acts on clean models; None where none was measured."""
-        strengths = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
+        strengths = [sizes[PANEL_KEY][trigger] for sizes in self.entries if trigger in sizes.get(PANEL_KEY, {})]
         return statistics.median(strengths) if strengths else None
 
     def sizes(self, family: str, /) -> dict[str, float] | None:
@@ -258,7 +258,7 @@ def _sizes(model: object, name: str) -> Sizes:
     if not isinstance(sizes, dict) or not sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     # The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown.
-    largest = {PANEL: NEVER, PATTERN: MOST_ODDS}
+    largest = {PANEL_KEY: NEVER, PATTERN: MOST_ODDS}
     largest |= {name: ROUNDED * family.cap for name, family in SEARCH_FAMILIES.items()}
     largest |= {reach_of(family): MOST_REACH for family in SEARCH_FAMILIES}
     for family, by_class in sizes.items():

@@ -31,7 +31,7 @@ from clipclean.detect.references import (
     MOST_ODDS,
     NEVER,
     NO_REFERENCES,
-    PANEL,
+    PANEL_KEY,
     PATTERN,
     PERSUASION,
     REACH,
@@ -152,7 +152,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
         strength = None
         if name in of_known_triggers:
-            pieces[PANEL], strength = of_known_triggers[name]
+            pieces[PANEL_KEY], strength = of_known_triggers[name]
         pieces[PERSUASION], persuasion = persuaded.get(name, (0.0, None))
         pieces = _that_speak(pieces, name, result.references)
         farther = _farther(result, name, (t.candidate.family for t in targeted if acting(t)))
@@ -178,7 +178,7 @@ def untried_suspects(result: SearchResult, candidates: Sequence[SmallestTrigger]
     rows = []
     for name in dict.fromkeys([*by_class, *of_known_triggers, *persuaded]):
         value, strength = of_known_triggers.get(name, (0.0, None))
-        indirect = {PANEL: value, PERSUASION: persuaded.get(name, (0.0, None))[0]}
+        indirect = {PANEL_KEY: value, PERSUASION: persuaded.get(name, (0.0, None))[0]}
         pieces = _that_speak(by_class.get(name, {}) | indirect, name, result.references)
         rows.append(Suspect(name, pieces, (), strength, result.references is not None))
     return sorted(rows, key=lambda suspect: -suspect.score)
@@ -267,7 +267,7 @@ def panel_evidence(
         # Without clean models only the margin to other classes counts, as for a found trigger.
         usual = references.least(own.trigger) if references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
-        by_class[classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
+        by_class[classes[target]] = (evidence(margin, PANEL_KEY, shrunk=shrunk), own)
     return by_class
 
 

@@ -39,7 +39,7 @@ from clipclean.detect.persuasion import Persuasion
 from clipclean.detect.reach import reaches
 from clipclean.detect.references import (
     NO_REFERENCES,
-    PANEL,
+    PANEL_KEY,
     PATTERN,
     PERSUASION,
     LateReferences,
@@ -186,7 +186,7 @@ class SearchResult:
         for candidate in self.candidates:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         if self.strengths or self.grid:
-            by_family[PANEL] = {s.trigger: s.size for s in self.known}
+            by_family[PANEL_KEY] = {s.trigger: s.size for s in self.known}
             by_family[PATTERN] = resisting(self.known, self.classes)
         return by_family | {reach_of(family): dict(by_class) for family, by_class in self.reaches.items()}
 

@@ -22,7 +22,7 @@ from clipclean.detect.families import SEARCH_FAMILIES
 from clipclean.detect.forward import LOGIT_ERROR, Departure, Strength
 from clipclean.detect.measure import TINT, Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, PERSUASION, REACH, calibration, is_natural
+from clipclean.detect.references import PANEL_KEY, PERSUASION, REACH, calibration, is_natural
 from clipclean.detect.score import Suspect, compared_with
 from clipclean.detect.search import SearchResult, TargetedResult, parts_of_search
 from clipclean.detect.zeroshot import representatives
@@ -532,7 +532,7 @@ def suspect_records(
         )
     rows = {p.target: p for p in reversed(suspicious_probes(measurement, limits=limits))}
     return tuple(
-        SuspectRecord.of(p, class_=p.target, score=p.excess, families=(PANEL,))
+        SuspectRecord.of(p, class_=p.target, score=p.excess, families=(PANEL_KEY,))
         for p in sorted(rows.values(), key=lambda p: -p.excess)
     )
 
@@ -547,7 +547,7 @@ def _spec_of(suspect: Suspect) -> str:
     """The trigger that a finding names: a known one if that contributes most, else the found one with most evidence."""
     if suspect.persuasion and (suspect.family == PERSUASION or not (suspect.targeted or suspect.strength)):
         return suspect.persuasion.trigger
-    if suspect.strength and (suspect.family == PANEL or not suspect.targeted):
+    if suspect.strength and (suspect.family == PANEL_KEY or not suspect.targeted):
         return suspect.strength.trigger
     return suspect.targeted[0].trigger.spec
 
@@ -704,7 +704,7 @@ def _clean_models_words(suspect: Suspect) -> Iterator[str]:
     if suspect.is_beside:
         as_much = sum(score >= suspect.score for score in calibrated.beside)
         yield f"Of {len(calibrated.beside)} clean models beside another clean one {_count_words(as_much)} as much."
-    elif suspect.pieces.keys() - {PANEL, PERSUASION}:
+    elif suspect.pieces.keys() - {PANEL_KEY, PERSUASION}:
         as_much = sum(score >= suspect.score for score in calibrated.scores)
         rate = _percent(max(calibrated.rate(suspect.score), LEAST_SHARE_STATED))
         yield f"Of {len(calibrated.scores)} clean models of other kinds {_count_words(as_much)} as much; as their scores are spread, at most {rate} of clean models would."

@@ -52,7 +52,7 @@ def _audit(inputs: AuditInputs, started: float, *, minutes: float | None) -> Out
     prospect, settings = plan.tell_audit(inputs, minutes=minutes), inputs.settings
     named_base, clip = inputs.shared.base, inputs.loaded.clip
     base = finetune_base.load(named_base, clip, inputs.eval_set, inputs.late_pairs) if named_base else None
-    model_audit, judge = audit_search.searched(inputs, base), inputs.shared.judge
+    model_audit, judge = audit_search.search_model(inputs, base), inputs.shared.judge
     result, folder = model_audit.audit, inputs.trigger_folder
     known_power, other_findings = None, base.notes() if base else []
     try:

@@ -31,7 +31,7 @@ def findings_of_references(model_audit: ModelAudit, /) -> list[Finding]:
     return clean_models.reference_findings(own, trusted, audit_inputs.eval_set, audit_inputs.late_pairs, device=device)
 
 
-def searched(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> ModelAudit:
+def search_model(audit_inputs: AuditInputs, base: LoadedBase | None, /) -> ModelAudit:
     """Measure and search the clean models, then the tested one, also under CLIP's own normalisation if that is another."""
     settings, clip, eval_set = audit_inputs.settings, audit_inputs.loaded.clip, audit_inputs.eval_set
     with saved_search.resumable(settings.fingerprint(clip, eval_set)) as state:

@@ -49,7 +49,7 @@ class Side:
         return AuditRecord(measurements=measurements, findings=tuple(self.findings), suspects=self.suspects)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CleanedModel:
     """What a cleaning came to, by one recipe or by the best of several candidates."""
 

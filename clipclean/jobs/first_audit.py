@@ -264,7 +264,7 @@ class _Searched:
     def _found_for(self, names: Iterable[str]) -> tuple[Suspicion[int], ...]:
         """The triggers found for classes of these names, those of the highest scores first."""
         suspects = [suspect for suspect in self.suspects if suspect.name in names]
-        return distinct([trigger for suspect in suspects for trigger in suspicions_of(suspect)])
+        return distinct([trigger for suspect in suspects for trigger in suspicions_towards(suspect)])
 
 
 def panel_suspicions(eval_set: detect.EvalSet, class_by_trigger: Mapping[str, str], /) -> list[Suspicion[int]]:
@@ -348,7 +348,7 @@ def variants_moving(audit: AuditResult, /, *, least: float) -> list[tuple[Streng
     return [(variant, classes[variant.target]) for classes, variant in grids if variant.excess >= least]
 
 
-def suspicions_of(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
+def suspicions_towards(suspect: detect.Suspect, /) -> list[Suspicion[int]]:
     """The triggers found for a class that make it suspicious, each with its target."""
     return [t.suspicion for t in suspect.targeted if t.candidate.family in suspect.shown_by]
 

@@ -32,7 +32,7 @@ from clipclean.train import Run
 RESERVE_SEARCHED, RESERVE_MEASURED = 1.25, 2.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecipeRun:
     """A cleaning by one recipe, with the audits around it."""
 
@@ -59,12 +59,12 @@ class RecipeRun:
     def concluded(self, bench: Workbench, inputs: CleaningInputs, /) -> StrategyResult:
         """The cleaned model, its report and the images."""
         cleaned_model = CleanedModel(
-            replace(self.first_audit.audit, measurement=self.original),
-            self.audit,
-            bench.eval_set.suspecting(self.suspicions),
-            self.weights,
-            self.trained.record,
-            self.way,
+            before=replace(self.first_audit.audit, measurement=self.original),
+            after=self.audit,
+            eval_set=bench.eval_set.suspecting(self.suspicions),
+            weights=self.weights,
+            training=self.trained.record,
+            way=self.way,
         )
         report, images = cleaning.report_of(
             bench, inputs, cleaned_model, lambda limits: findings(bench, inputs, self, limits)
@@ -112,7 +112,7 @@ class OneRecipe:
     def fitted(self, inputs: CleaningInputs, run: Run, /) -> "OneRecipe":
         """The same with a warm-up that the pairs of a run have room for; raises UsageError for batches that no processes share evenly."""
         run.group.check(inputs.recipe.train.batch_size)
-        return OneRecipe(inputs.recipe)
+        return replace(self, recipe=inputs.recipe)
 
     def clean(
         self,
@@ -181,4 +181,13 @@ def walked_and_audited(
     except deadline.OutOfTime:  # the weights are written all the same, with what is known of them
         late = "Time was over before the cleaned model was searched. The same command with more minutes and --force resumes."
         audit = AuditResult(way.point.measurement, None, (CC.TIME_OVER, late), 0.0)
-    return RecipeRun(first_audit, original, suspected, trained, aims.searched is not None, weights, way, audit)
+    return RecipeRun(
+        first_audit=first_audit,
+        original=original,
+        suspicions=suspected,
+        trained=trained,
+        searched=aims.searched is not None,
+        weights=weights,
+        way=way,
+        audit=audit,
+    )

@@ -140,7 +140,7 @@ class SearchedModel:
         for trigger in sorted(self.state.recovered, key=lambda trigger: -trigger.score):
             if trigger.round == 0:
                 best.setdefault(trigger.target, trigger)
-        return suspicions_of(best.values())
+        return recovered_suspicions(best.values())
 
     def findings(self, *, least: float) -> list[Finding]:
         """A warning for each class that the last search still suspects, so that the run does not pass.
@@ -297,10 +297,14 @@ def unlearn(
 
     while not state.is_settled:
         number = len(state.losses)
-        everything = (*scene.shown_triggers.suspicions, *suspicions_of(state.recovered), *scene.shown_triggers.beside)
+        everything = (
+            *scene.shown_triggers.suspicions,
+            *recovered_suspicions(state.recovered),
+            *scene.shown_triggers.beside,
+        )
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = run.group.of_first(lambda: still_acting(clip, scene))
-        newest = (*suspicions_of(state.newest), *(scene.shown_triggers.suspicions[row] for row in acting))
+        newest = (*recovered_suspicions(state.newest), *(scene.shown_triggers.suspicions[row] for row in acting))
         settles = not newest
         # A model that begins nearer its base has to learn the clean images again, whatever acts there.
         is_needless = settles and not state.losses and not settings.unlearn.nears_base
@@ -354,7 +358,7 @@ def triggers_of_round(
     }
 
 
-def suspicions_of(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
+def recovered_suspicions(recovered: Iterable[RecoveredTrigger], /) -> tuple[Suspicion[int], ...]:
     """Triggers with their targets."""
     return tuple(Suspicion(trigger.inverted, trigger.target) for trigger in recovered)
 
@@ -384,7 +388,7 @@ def search_again(
                 # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starts.
                 starts = [
                     detect.SmallestTrigger(family, target, trigger.parameters, trigger.size, True)
-                    for trigger, target in (*suspicions_of(state.newest), *scene.shown_triggers.suspicions)
+                    for trigger, target in (*recovered_suspicions(state.newest), *scene.shown_triggers.suspicions)
                     if isinstance(trigger, detect.InvertedTrigger) and trigger.family == family
                 ]
                 inverted = detect.Inversion(

@@ -661,19 +661,16 @@ def _training_section(report: Report) -> PageSection:
 
 
 def _loss_sum(report: Report) -> str:
-    """How the total loss of CleanCLIP adds up; empty for other methods, and where the recipe's values are not recorded."""
-    resolved = (report.recipe.resolved if report.recipe else None) or {}
-    loss = resolved.get("loss")
-    if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
+    """How the total adds up where a second view has a loss of its own; empty elsewhere, and where the recipe's values are not recorded."""
+    loss = ((report.recipe.resolved if report.recipe else None) or {}).get("loss")
+    has_views = report.training and any(entry.self_supervised is not None for entry in report.training.losses)
+    if not has_views or not isinstance(loss, Mapping) or loss.get("preserve_weight"):
         return ""
-    contrastive, self_supervised = loss.get("clip_weight"), loss.get("self_supervised_weight")
-    if (
-        loss.get("preserve_weight")
-        or not isinstance(contrastive, int | float)
-        or not isinstance(self_supervised, int | float)
-    ):
-        return ""
-    return f"Total loss = {contrastive:g} × L_CLIP + {self_supervised:g} × L_SS."
+    match loss.get("clip_weight"), loss.get("self_supervised_weight"):
+        case (int() | float()) as contrastive, (int() | float()) as self_supervised:
+            return f"Total loss = {contrastive:g} × L_CLIP + {self_supervised:g} × L_SS."
+        case _:
+            return ""
 
 
 def _rounds(report: Report) -> Table:

@@ -19,8 +19,8 @@ from clipclean.requests.commands import (
     Screen,
     Verify,
 )
-from clipclean.requests.option import HelpGroup, Opt, called, first_sentence, flag, options
-from clipclean.requests.retired import GONE, replacement_words
+from clipclean.requests.option import HelpGroup, Opt, first_sentence, flag, name_in_messages, options
+from clipclean.requests.retired import RETIRED_WORDS, replacement_words
 from clipclean.requests.shared import FORCE, KEEP_FAILED, OVERRIDES, POLICY_FILE, SEED, SETS_HELP, TEXT_FILE
 from clipclean.requests.values import (
     DropRule,

@@ -66,7 +66,7 @@ def flag(name: str, /, *, is_negated: bool = False) -> str:
     return FLAGS.get(name) or f"--{'no-' if is_negated else ''}{name.replace('_', '-')}"
 
 
-def called(name: str, /) -> str:
+def name_in_messages(name: str, /) -> str:
     """A field as messages call it: by its flag."""
     return CALLED.get(name) or flag(name)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-GONE: dict[str, str] = {
+RETIRED_WORDS: dict[str, str] = {
     "--witness": "leave it out, since it changed no verdict",
     "--witness-arch": "leave it out, like --witness",
     "--canaries": "--power plants four test backdoors",
@@ -25,4 +25,4 @@ GONE: dict[str, str] = {
 def replacement_words(arguments: Sequence[str], /) -> str:
     """What to use instead of each argument that is gone; empty where none is."""
     words = [word for argument in arguments for word in argument.split("=", 1)]
-    return " ".join(f"{word} is gone: {GONE[word]}." for word in dict.fromkeys(words) if word in GONE)
+    return " ".join(f"{word} is gone: {RETIRED_WORDS[word]}." for word in dict.fromkeys(words) if word in RETIRED_WORDS)

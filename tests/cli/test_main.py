@@ -101,7 +101,7 @@ def test_a_failure_has_a_traceback_on_request_alone(command, capsys, monkeypatch
         ("--zzz", "--zzz"),
         ("recipes list --zzz", "--zzz"),
         ("", "sanitize"),
-        ("cache list", requests.GONE["cache"]),
+        ("cache list", requests.RETIRED_WORDS["cache"]),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(capsys, wrong, named):

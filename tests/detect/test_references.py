@@ -12,7 +12,7 @@ from clipclean.detect.forward import Strength
 from clipclean.detect.references import (
     MOST_ODDS,
     NEVER,
-    PANEL,
+    PANEL_KEY,
     PATTERN,
     PERSUASION,
     Calibration,
@@ -29,12 +29,12 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 def test_every_family_has_a_unit():
     """One without would never count."""
-    assert set(calibration().units) == {*SEARCH_FAMILIES, PANEL, PATTERN, PERSUASION}
+    assert set(calibration().units) == {*SEARCH_FAMILIES, PANEL_KEY, PATTERN, PERSUASION}
 
 
 def test_what_is_natural_is_known_of_all_that_is_not_general():
     few = {name for name, family in SEARCH_FAMILIES.items() if not family.facts.is_general}
-    assert set(calibration().natural) == {*few, PANEL, PATTERN, PERSUASION}
+    assert set(calibration().natural) == {*few, PANEL_KEY, PATTERN, PERSUASION}
 
 
 def test_an_effort_counts_by_the_facts_of_the_families():
@@ -182,7 +182,7 @@ def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(models):
 
 # Known triggers.
 
-UNIT, NATURAL = calibration().units[PANEL], calibration().natural[PANEL]
+UNIT, NATURAL = calibration().units[PANEL_KEY], calibration().natural[PANEL_KEY]
 THREE = ("ant", "bee", "cow")
 
 
