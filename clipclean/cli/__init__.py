@@ -1,7 +1,6 @@
 """The command line: the list of commands, and the exit code of each failure."""
 
 import contextlib
-import difflib
 import errno
 import importlib
 import io
@@ -17,6 +16,7 @@ import click
 
 from clipclean import __version__, own_state, requests
 from clipclean.cli import process
+from clipclean.cli.groups import AdvisingGroup
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -53,7 +53,7 @@ HELP_NAMES = ("-h", "--help")
 _BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended; nobody is left to read a message
 
 
-class LazyGroup(click.Group):
+class LazyGroup(AdvisingGroup):
     """A group that knows its commands' names and help by heart, and imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -68,16 +68,9 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with near names for a misspelt one, and what to use instead of one that is gone."""
-        if args[0] not in COMMANDS and (instead := requests.replacement_words(args[:1])) and not ctx.resilient_parsing:
-            ctx.fail(instead)
-        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and close and not ctx.resilient_parsing:
-            ctx.fail(f"There is no command '{args[0]}'. Did you mean '{close[0]}'?")
-        return super().resolve_command(ctx, args)
+    def advice(self, ctx: click.Context, name: str, /) -> str:
+        """What to use instead of a command that is gone; else as every group."""
+        return requests.replacement_words([name]) or super().advice(ctx, name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help's list, from the table."""

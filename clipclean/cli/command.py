@@ -1,7 +1,6 @@
 """A click command whose options are the fields of a request, shown in groups in one order, and completed in a shell."""
 
 import contextlib
-import difflib
 import functools
 import importlib
 import os
@@ -19,9 +18,9 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import HELP_NAMES, process
 from clipclean.cli.config_file import FREE_OPTIONS, configure
+from clipclean.cli.groups import AdvisingGroup
 from clipclean.cli.options import Shell
 from clipclean.requests import HelpGroup, Opt, Request
-from clipclean.untrusted import printable
 
 MANY_OPTIONS = 12  # of a command with more --help shows those in_brief alone; --help-all shows all
 OTHER_VARIABLES = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
@@ -136,25 +135,10 @@ def _say_variables(context: click.Context) -> None:
         )
 
 
-class CommandGroup(click.Group):
-    """A group whose commands are ours, and which says what to call instead of one that it does not have."""
+class CommandGroup(AdvisingGroup):
+    """A group whose commands are ours."""
 
     command_class = Command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with what to call for a name that is none of the group's commands."""
-        name = args[0]
-        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
-            close = difflib.get_close_matches(name, self.commands, n=1)
-            advice = f"Did you mean '{close[0]}'?" if close else self.advice(ctx, name)
-            ctx.fail(f"There is no command '{printable(name)}' here. {advice}")
-        return super().resolve_command(ctx, args)
-
-    def advice(self, ctx: click.Context, _name: str, /) -> str:
-        """What to call instead of a name that is no command and near to none."""
-        return f"Those of '{ctx.command_path}' are {', '.join(self.list_commands(ctx))}."
 
 
 def command_of(

@@ -27,10 +27,11 @@ class ReportGroup(CommandGroup):
 
     def advice(self, ctx: click.Context, name: str, /) -> str:
         """How to convert, where the name is that of a format or of a file."""
+        there_is_none = f"There is no command '{printable(name)}'."
         if name in REPORT_FORMS:
-            return f"Did you mean 'clipclean report convert REPORT.JSON --to {name}'?"
+            return f"{there_is_none} Did you mean 'clipclean report convert REPORT.JSON --to {name}'?"
         if Path(name).suffix:
-            return f"Did you mean 'clipclean report convert {printable(name)} --to FORMAT'?"
+            return f"{there_is_none} Did you mean 'clipclean report convert {printable(name)} --to FORMAT'?"
         return super().advice(ctx, name)
 
 
