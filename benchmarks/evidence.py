@@ -203,10 +203,11 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "named-now": Measurement(
         ("named-now",),
-        lambda: celled("named-now", planned=8, commit="7a1e9ff6"),
+        lambda: celled("named-now", planned=8, commit="84e9355a"),
         (
-            f"{CLEANING} --zoo {{build}}/photo-zoo --out benchmarks/results/named-now --methods cleanclip par unlearn mmcl --only {NAMED}",
+            f"{CLEANING} --zoo {{build}}/photo-zoo --out {{build}}/named-now --methods cleanclip par unlearn mmcl --only {NAMED}",
         ),
+        cells="named-now",
     ),
     "photo-cleaning": Measurement(
         ("photo-cleaning", "photo-claims", "frontier.svg"), lambda: celled("photo-cleaning", commit=EARLIER)
