@@ -1034,10 +1034,19 @@ def now_told_alone() -> str:
     return f"{near} of {len(cells)}"
 
 
+def passed_beside() -> list[dict]:
+    """The cleaned victims that pass beside a clean model, a cell each."""
+    return [cell for cell in now(beside=True) if cell["told"].startswith("pass")]
+
+
 def now_passed() -> str:
     """How many cleaned victims pass beside a clean model."""
-    cells = now(beside=True)
-    return f"{sum(cell['told'].startswith('pass') for cell in cells)} of {len(cells)}"
+    return f"{len(passed_beside())} of {len(now(beside=True))}"
+
+
+def now_passed_wrong() -> str:
+    """How many of all pass there though more than 0.05 stays."""
+    return f"{len(passed_beside()) - len(gone_from(passed_beside()))} of {len(now(beside=True))}"
 
 
 # The code of others.
@@ -1428,6 +1437,8 @@ FIGURES: dict[str, Callable[[], str]] = {
     "long-poison": lambda: poison_of("photo-long"),
     "screening-poison": lambda: f"{100 * screening_photos.HIDDEN / screening_photos.PAIRS:.2f} %",
     "now-passed": now_passed,
+    "now-passed-wrong": now_passed_wrong,
+    "now-passed-left": lambda: now_left(passed_beside()),
     "now-large": lambda: str(len(now(large=True))),
     "now-large-size": lambda: million("large"),
     "now-large-gone": lambda: now_gone(now(large=True)),

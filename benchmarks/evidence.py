@@ -189,7 +189,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "auto-now": Measurement(
         ("auto-now", "auto-now-others"),
-        lambda: celled("auto-now", commit="23f4bc73"),
+        lambda: celled("auto-now", commit="84e9355a"),
         auto_now(),
         cells="auto-now",
     ),
