@@ -30,6 +30,7 @@ import torch
 from common import RESULTS
 from open_clip.model import CLIP
 
+from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import DOUBT_FACTOR, DOUBTED_LIFT, Thresholds
 from clipclean.detect import SEARCH_FAMILIES, Rate
 from clipclean.detect.references import calibration
@@ -1093,6 +1094,12 @@ def reading(work: str, column: str) -> str:
     return extent((float(cell.partition(" ")[0]) for cell in cells), 2)
 
 
+def reading_of_processor() -> str:
+    """The same of strict reading in seconds of a processor, which stand in brackets."""
+    cells = [row["times the loader's"] for row in of_reading() if row["work"] == "checkpoint.read"]
+    return extent((float(cell.partition("(")[2].rstrip(")")) for cell in cells), 2)
+
+
 def of_reading() -> list[dict[str, str]]:
     head, *rows = (row for row in common.read(RESULTS / "reading.csv") if len(row) > 1)
     return [dict(zip(head, row, strict=True)) for row in rows]
@@ -1144,6 +1151,18 @@ def distilled(trigger: str, preserve: int) -> str:
     images = int(row[4])
     fewer = round((right - right_after) * images)
     return f"{before:.2f} to {after:.2f}, {100 * fewer / images:.1f}"
+
+
+def distilled_alone() -> str:
+    """What ``distill`` left of the planted patches of its own evidence, and of how many, as shares of all images of the attack."""
+    blocks = recipes.own_evidence(recipes.load("distill"))
+    return f"{extent((block.after.attack_success.value for block in blocks), 2)}, {len(blocks)}"
+
+
+def returned_to(tool: str, kind: str) -> list[float]:
+    """What came back of a patch from scratch after another tool, at its rates of a kind."""
+    rows = [row for row in beside.rows("cleaning") if row["kind"] == kind and "scratch-patch" in row["model"]]
+    return [float(row["returned"]) for row in rows if tool in ("", row["tool"]) and row["returned"]]
 
 
 def recovered() -> str:
@@ -1479,6 +1498,10 @@ FIGURES: dict[str, Callable[[], str]] = {
     "others-seeds": seeds_beside,
     "step-without-products": without_products,
     "others-rates": lambda: f"{times_published('CleanCLIP')}, {times_published('PAR')}, two",
+    "others-returned": lambda: extent(returned_to("", "chosen"), 2),
+    "others-returned-trial": lambda: ", ".join(
+        f"{max(returned_to(tool, 'trial')):.2f}" for tool in ("CleanCLIP", "PAR")
+    ),
     "others-trial": lambda: f"{trial()}, three",
     "others-untried": lambda: times_published("InverTune"),
     "others-benign": lambda: str(photo_cleaning.REFINETUNE[0]),
@@ -1496,12 +1519,14 @@ FIGURES: dict[str, Callable[[], str]] = {
     "screening-natural-whole": lambda: hidden_first("natural", is_local=False),
     "read-size": read_size,
     "read-seconds": lambda: reading("checkpoint.read", "times the loader's"),
+    "read-processor-seconds": reading_of_processor,
     "read-memory": lambda: reading("checkpoint.read", "peak memory, times the file"),
     "read-loader-memory": lambda: reading("loader", "peak memory, times the file"),
     "scanned": scanned,
     "exported": exported,
     "interval-of-none": lambda: f"0 of 50 0 to {100 * Rate(0, 50).interval[1]:.1f} %",
-    "accuracy-counted": counted_error,
+    "accuracy-counted": lambda: f"250 images, {counted_error()}",
+    "distill-alone": distilled_alone,
     "distill-blended": lambda: distilled("blended", 2),
     "distill-sinusoid": lambda: distilled("sinusoid", 2),
     "distill-patch": lambda: distilled("patch", 5),

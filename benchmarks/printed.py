@@ -33,7 +33,7 @@ BASE = f"--base base.pt --data eval.tar --arch tiny.json {NAMES}"
 COMMANDS = {
     "demo-base": "demo --base --out demo",
     "audit": f"audit backdoored.pt --data eval.tar --arch tiny.json {NAMES}",
-    "screen": f"screen clean.tar --model backdoored.pt --arch tiny.json",
+    "screen": "screen clean.tar --model backdoored.pt --arch tiny.json",
     "compare": f"compare finetune.pt {BASE}",
     "audit-base": f"audit finetune.pt {BASE} --effort quick",
     "audit-cleaned": f"audit demo --base base.pt --data eval.tar {NAMES} --effort quick",

@@ -62,8 +62,7 @@ class FirstAudit:
     @property
     def to_rehearse(self) -> tuple[Suspicion[int], ...]:
         """The triggers that a finetuning is shown: those of the leading classes also where nothing is suspected."""
-        # Of a BadNets trigger whose class was the second, and in no doubt, distillation left 0.938 without them and 0.014 with them. A clean
-        # model lost 1.0 points either way.
+        # A class that comes second, and is in no doubt, may be the right one: a BadNets trigger stayed whole where distillation was not shown it.
         return (*self.acting_suspicions, *new_among(self.leading_suspicions, self.acting_suspicions))
 
     def shown_to(self, recipes: Sequence[Recipe], /) -> ShownTriggers:
