@@ -397,10 +397,10 @@ def lift(
         by_model.append(log_odds(embed, unseen, triggers, canonical=canonical))
         distinct.append(torch.isin(torch.arange(len(classifier)), canonical.distinct.cpu()))
     classes = (distinct[0] & distinct[1]).nonzero().flatten()
-    if len(classes) < 2:
-        return None
     own, base = (sureness.cpu() for sureness in by_model)
     lifted = most_persuasive(own - base, triggers, classes)
+    if len(lifted) < 2:
+        return None
     first, by_spec = lifted[0], {trigger.spec: trigger for trigger in triggers}
     n = min(PERSUADED_IMAGES, len(pixels))
     return Lift(by_spec[first.trigger], names[first.target], first.log_odds, lead(lifted), n)

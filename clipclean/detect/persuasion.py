@@ -66,7 +66,11 @@ def persuasions(
 
 
 def most_persuasive(sureness: Tensor, triggers: Sequence[TriggerLike], classes: Tensor, /) -> tuple[Persuasion, ...]:
-    """For each of the classes (G,) the trigger that makes a model surest of it, by logits (T, K); the surest class first."""
+    """For each of the classes (G,) the trigger that makes a model surest of it, by logits (T, K); the surest class first.
+
+    A class to which all images belong is left out: a trigger can lead none of them to it.
+    """
+    classes = classes[sureness[:, classes].isfinite().all(0).cpu()]
     most = sureness[:, classes].max(0)  # (T, G) -> (G,)
     rows = zip(classes.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
     by_class = (Persuasion(triggers[row].spec, goal, value) for goal, value, row in rows)

@@ -623,8 +623,11 @@ def kin_reference(name: str, /) -> Finding:
 
 def strange_reference(name: str, measurement: Measurement, /) -> list[Finding]:
     """A warning if the reference of this name, measured without triggers, hardly knows the classes; none where that is unknown."""
-    rate, floor = measurement.agreement or measurement.accuracy.rate, _least_accuracy(len(measurement.text_classifier))
-    if not rate.n or rate.interval[0] >= floor:
+    rate = measurement.agreement or measurement.accuracy.rate
+    if not rate.n:  # then there may be no classifier either
+        return []
+    floor = _least_accuracy(len(measurement.text_classifier))
+    if rate.interval[0] >= floor:
         return []
     words = (
         f"The reference {name} takes {_percent(rate.value)} of images for their class, hardly more than chance: what it shows of these "

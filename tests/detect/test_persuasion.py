@@ -85,6 +85,12 @@ def test_images_of_the_class_itself_say_nothing_of_a_trigger():
     assert first.log_odds < 0
 
 
+def test_a_class_that_all_images_belong_to_is_left_out():
+    all_of_third = unseen(0.2, labels=torch.full((4 * CLASSES,), 2))
+    found = persuasions(told, all_of_third, [Painted("a", 3, 0.9)], canonical=CANONICAL)
+    assert {each.target for each in found} == set(range(CLASSES)) - {2}
+
+
 def test_labels_tell_which_images_are_of_a_class():
     labels = (torch.arange(4 * CLASSES) + 1) % CLASSES  # each is taken for another class
     first = persuasions(told, unseen(0.2, labels), [Painted("wave", 3, 0.6)], canonical=CANONICAL)[0]

@@ -279,6 +279,10 @@ def test_beside_a_reference_that_hardly_knows_the_classes_nothing_passes(rate, v
     assert policy.verdict(detect.strange_reference("trusted.pt", measured)) == verdict
 
 
+def test_images_without_labels_say_nothing_against_a_reference():
+    assert detect.strange_reference("trusted.pt", replace(measurement(n=0), text_classifier=torch.zeros(0, 2))) == []
+
+
 def test_that_a_reference_has_the_weights_of_the_tested_model_is_a_note():
     told = detect.kin_reference("base.pt")
     assert (told.rule, told.level, policy.verdict([told])) == ("CC004", "note", "pass")

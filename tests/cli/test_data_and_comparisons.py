@@ -1,0 +1,58 @@
+"""Each kind of images beside each comparison: an audit ends in a verdict or a refusal, never in a bug, however little the images tell."""
+
+import itertools
+
+import pytest
+import short
+import tiny
+import torch
+
+from clipclean import cli
+
+DATA = ("pairs", "labelled", "captionless", "one-class", "one-image")
+COMPARISONS = {
+    "alone": (),
+    "panel alone": ("--no-search",),
+    "clean model": ("--reference", "other.pt"),
+    "base": ("--base", "base.pt"),
+    "no base": ("--base", "other.pt"),
+    "stored": ("--references", "stored.json"),
+    "trigger": ("--trigger", "patch", "--target", tiny.CLASSES[0]),
+    "power": ("--power",),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short():
+    with pytest.MonkeyPatch.context() as patch:
+        short.searches(patch)
+        short.exact(patch)
+        short.known_triggers(patch)
+        short.maps(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    job = tiny.job(tmp_path_factory.mktemp("job"))
+    own, drawn = tiny.state_dict(tiny.SMALL_VIT), torch.Generator().manual_seed(5)
+    noise = {name: torch.randn(each.shape, generator=drawn) for name, each in own.items() if each.ndim > 1}
+    near = {name: own[name] + 0.01 * each * own[name].std() for name, each in noise.items()}
+    torch.save(own | near, job.folder / "base.pt")
+    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), job.folder / "other.pt")
+    tiny.labelled(job.folder / "labelled")
+    for name, count in (("captionless", 30), (f"one-class/{tiny.CLASSES[0]}", 30), ("one-image", 1)):
+        (job.folder / name).mkdir(parents=True)
+        for number in range(count):
+            tiny.image(number).save(job.folder / name / f"{number}.png")
+    options = ("-d", job.folder / "labelled", "--arch", job.arch, *job.words(), "--effort", "quick", "--quiet")
+    words = ["references", "build", job.folder / "other.pt", *options, "--out", job.folder / "stored.json"]
+    assert cli.main(list(map(str, words))) == 0
+    return job
+
+
+@pytest.mark.parametrize(("data", "comparison"), itertools.product(DATA, COMPARISONS))
+def test_an_audit_ends_in_a_verdict_or_a_refusal(job, capsys, data, comparison):
+    words = [job.folder / word if (job.folder / word).exists() else word for word in COMPARISONS[comparison]]
+    code = cli.main(list(map(str, job.audit("-d", job.folder / data, "--effort", "quick", "--quiet", *words))))
+    assert code in {0, 1, 2, 3, 4}, capsys.readouterr().err
