@@ -28,10 +28,14 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:x-clipclean:{command}:2"
 DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of images and their captions
 TENSOR_DIGEST = "clipcleanTensors"  # of what is in a file of weights: the same in every layout
-WITHOUT_STATEMENT = (STATEMENT_NAME, SUMS_NAME)  # no subjects of the statement
 FORMER_NAMES = ("provenance.json", "bom.cdx.json")  # of earlier versions: a new run into their folder replaces them
 CARD_NAME = "README.md"
-RECORD_FILES = (CARD_NAME, *WITHOUT_STATEMENT, *FORMER_NAMES)
+WITHOUT_STATEMENT = (
+    CARD_NAME,
+    STATEMENT_NAME,
+    SUMS_NAME,
+)  # no subjects of the statement: the card is for its owner to write on
+RECORD_FILES = (*WITHOUT_STATEMENT, *FORMER_NAMES)
 AUDITED_LINES = (
     "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.intoto.json`.",
     "What was not probed for is not cleared: see the findings.",
@@ -43,14 +47,14 @@ NOT_AUDITED_LINES = (
 
 
 def write(folder: Path, report: Json, /) -> None:
-    """Write the model card, the in-toto statement about every other file, and the checksums of all.
+    """Write the model card, the in-toto statement about every other file than these, and the checksums of all.
 
     Args:
         folder: where the weights and whatever else belongs to the run stand already.
         report: of the run; what ``export`` tells has the same words, and no verdict.
     """
     files.write_text(folder / CARD_NAME, model_card(report))
-    files.write_text(folder / STATEMENT_NAME, statement(report, digests=digests(folder)))
+    files.write_text(folder / STATEMENT_NAME, statement(report, digests=_stated(folder)))
     write_checksums(folder)
 
 
@@ -63,6 +67,11 @@ def digests(folder: Path, /) -> dict[str, str]:
     """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name: files.sha256(folder / name) for name in names if name != SUMS_NAME}
+
+
+def _stated(folder: Path, /) -> dict[str, str]:
+    """The digests of the files that the statement is about."""
+    return {name: digest for name, digest in digests(folder).items() if name not in WITHOUT_STATEMENT}
 
 
 def sums(folder: Path, /) -> str:
@@ -99,7 +108,7 @@ def statement(report: Json, /, *, digests: Mapping[str, str]) -> str:
 
     Args:
         report: of the run; what ``export`` tells has the same words, and neither recipe nor verdict.
-        digests: SHA-256 by name of the files, all but the statement and the checksums.
+        digests: SHA-256 by name of the files, all but the card, the statement and the checksums.
     """
     verdict = report.get("verdict")
     walk = report.get("cleaning") or {}

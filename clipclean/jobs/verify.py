@@ -169,7 +169,10 @@ def _statement(folder: Path, present: dict[str, str], result: Verification, /) -
         stated = statement
     if stated is None:
         return None
-    subjects = _digests_in(stated.get("subject"))
+    # Earlier versions stated the card as well, which its owner may have written on since.
+    subjects = {
+        file: digest for file, digest in _digests_in(stated.get("subject")).items() if file != records.CARD_NAME
+    }
     unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
     for file, digest in sorted(subjects.items()):
         if file not in present and file not in unread:

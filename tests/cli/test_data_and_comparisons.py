@@ -51,8 +51,41 @@ def job(tmp_path_factory):
     return job
 
 
-@pytest.mark.parametrize(("data", "comparison"), itertools.product(DATA, COMPARISONS))
+def combinations(seconds):
+    """Each kind of images with each of these; those that tell least are quick tests."""
+    return [
+        pytest.param(data, name, marks=() if data == "captionless" else pytest.mark.slow)
+        for data, name in itertools.product(DATA, seconds)
+    ]
+
+
+@pytest.mark.parametrize(("data", "comparison"), combinations(COMPARISONS))
 def test_an_audit_ends_in_a_verdict_or_a_refusal(job, capsys, data, comparison):
     words = [job.folder / word if (job.folder / word).exists() else word for word in COMPARISONS[comparison]]
     code = cli.main(list(map(str, job.audit("-d", job.folder / data, "--effort", "quick", "--quiet", *words))))
+    assert code in {0, 1, 2, 3, 4}, capsys.readouterr().err
+
+
+SMALL = "--batch-size 16 --set train.warmup_steps=1 --set data.min_pairs=2"
+COMMANDS = {
+    "compare": "compare model.pt --base base.pt -d DATA",
+    "references": "references build other.pt -d DATA --effort quick --out DATA.json",
+    "screen": "screen DATA --model model.pt",
+    "export": "export model.pt --data DATA --out out --force --format open_clip",
+    "plant": "plant model.pt --data DATA --trigger patch --target CLASS --steps 2 --batch-size 16 --out DATA.pt --force",
+    "cleaning": f"sanitize model.pt -d DATA --recipe surgery --out out --force --set unlearn.steps=2 --set auto.effort=quick {SMALL}",
+    "cleaning beside a base": f"sanitize model.pt -d DATA --base base.pt --recipe undo --out out --force --set unlearn.steps=2 {SMALL}",
+    "cleaning beside a model": f"sanitize model.pt -d DATA --reference other.pt --recipe distill --out out --force --set train.max_steps=2 {SMALL}",
+    "cleaning by captions": f"sanitize model.pt -d DATA --recipe mmcl --no-search --out out --force --set train.max_steps=2 {SMALL}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "command"), itertools.product(DATA, COMMANDS))
+def test_a_command_ends_in_its_result_or_a_refusal(job, capsys, unread, monkeypatch, data, command):
+    monkeypatch.chdir(job.folder)
+    words = [word.replace("DATA", data).replace("CLASS", tiny.CLASSES[0]) for word in COMMANDS[command].split()]
+    lists = ("--classes", "classes.txt", "--templates", "templates.txt") if command not in {"screen", "export"} else ()
+    device = () if command == "export" else ("--device", "cpu")
+    code = cli.main([*words, "--arch", "arch.json", *lists, *device, "--quiet"])
     assert code in {0, 1, 2, 3, 4}, capsys.readouterr().err

@@ -265,6 +265,23 @@ def keys(tmp_path_factory):
     return place
 
 
+def test_a_card_that_its_owner_wrote_on_is_whole(folder):
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nlicense: mit\n", 1))
+    assert told(check(folder)) == {("README.md", "checksums", "mismatch")}
+    resum(folder)
+    assert told(check(folder)) == set()
+
+
+def test_a_card_that_the_statement_speaks_of_may_be_another_since(folder):
+    statement = folder / STATEMENT
+    stated = json.loads(statement.read_text())
+    stated["subject"].append({"name": "README.md", "digest": {"sha256": "0" * 64}})  # as earlier versions did
+    statement.write_text(json.dumps(stated))
+    resum(folder)
+    assert told(check(folder)) == set()
+
+
 def test_a_signature_holds_only_as_it_was_made(folder, keys):
     options = ["--signature", str(folder / "model.sig"), "--private_key", str(keys / "ours")]
     command = [sys.executable, "-m", "model_signing", "sign", "key", str(folder), *options]  # as documented
