@@ -17,6 +17,12 @@ class UsageError(ClipcleanError):
     pages: ClassVar[tuple[str, ...]] = ("cli",)
 
 
+class UnusableSettings(UsageError):
+    """A recipe or a policy is wrong; exit 2."""
+
+    pages: ClassVar[tuple[str, ...]] = ("configuration",)
+
+
 class UnusableTexts(UsageError):
     """A list of classes or templates that no classifier can be built of; exit 2."""
 

@@ -54,8 +54,8 @@ def compare(
     ``clipclean compare``, and ``as_json()`` is what that prints by ``--json``.
 
     Raises:
-        RefusedInput: a file is missing, unreadable, or no JSON.
-        UsageError: it is JSON and no report, or the base cannot be one.
+        RefusedInput: a file is missing, unreadable, no JSON or no report.
+        UsageError: the base cannot be one.
     """
     if options:
         compare_with_base: Callable[..., ComparedModels] = _with_base  # the request checks what it is called with

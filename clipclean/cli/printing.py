@@ -50,6 +50,7 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
     elif shell.quiet:
         echo(report.line(result, page=printable(page or "")), form="line")
     else:
+        page = page or next((output.path for output in shell.outputs if output.path), None)
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         colour, last_lines = sys.stdout.isatty() and not is_plain, [details, *closing]
@@ -114,7 +115,7 @@ def exit_code(shell: Shell, result: "Report", /) -> int:
         f"{sum(difference.change == kind for difference in comparison.differences)} {kind}"
         for kind in ("new", "worse", "not measured", "same")
     )
-    say(shell, f"compared with {shell.baseline}: {counts} finding(s){'' if worse else ', so exit code 0'}")
+    say(shell, f"compared with {shell.baseline}: {counts} findings{'' if worse else ', so exit code 0'}")
     return code if worse else 0
 
 

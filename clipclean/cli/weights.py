@@ -11,7 +11,7 @@ from clipclean.cli import printing, progress
 from clipclean.cli.command import command_of
 from clipclean.cli.options import RESULT_OPTIONS, Shell
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
-from clipclean.untrusted import printable
+from clipclean.untrusted import plural, printable
 
 if TYPE_CHECKING:
     from clipclean.jobs.verify import Verification
@@ -148,7 +148,7 @@ def verification_text(folder: Path, result: "Verification", /) -> str:
     lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in failed_checks]
     lines += [f"{finding.kind}: {finding.check}: {finding.file}: {finding.message}" for finding in result.findings]
     lines += [f"note: {note}" for note in result.notes]
-    verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
+    verdict = f"{plural(len(result.findings), 'finding')}: do not use it" if result.findings else "whole"
     return "\n".join(printable(line) for line in [*lines, f"{folder}: {verdict}"])
 
 

@@ -167,7 +167,7 @@ def _excess(measures: Measured) -> float:
 
 
 def _success_left(share: float) -> str:
-    return f"{100 * share:.1f} points of attack success left"
+    return f"{max(0.0, 100 * share):.1f} points of attack success left"
 
 
 def _range_words(expected: Range) -> str:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from clipclean.config import yaml_file
 from clipclean.config.thresholds import Audit, AuditLimits, Thresholds
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
-from clipclean.errors import UsageError
+from clipclean.errors import UnusableSettings
 from clipclean.findings import CC, RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord, Verdict
 from clipclean.untrusted import first_few, plural, printable
@@ -143,14 +143,14 @@ def ignoring(codes: Sequence[str], /) -> Policy:
     """The policy of ``--ignore``: the findings of these rules are set aside, and the report says so.
 
     Raises:
-        UsageError: a code is no rule, or the rule's findings cannot be set aside.
+        UnusableSettings: a code is no rule, or the rule's findings cannot be set aside.
     """
     for code in codes:
         try:
             _suppressible(code)
         except PydanticCustomError as error:
             words = error.message()
-            raise UsageError(
+            raise UnusableSettings(
                 f"{IGNORE_POLICY_NAME}: {printable(code)!r} {words}{'' if words.endswith('?') else '.'}"
             ) from error
     return DEFAULT_POLICY.model_copy(
@@ -171,7 +171,7 @@ def load(path: str | Path, /) -> Policy:
     """The policy in that YAML file.
 
     Raises:
-        UsageError: no such file, or an invalid one; one line per problem, each with its file, line and key.
+        UnusableSettings: no such file, or an invalid one; one line per problem, each with its file, line and key.
     """
     label = printable(str(path))
     return yaml_file.parsed(label, yaml_file.content(label, Path(path), form=_FORM), form=_FORM)
@@ -212,13 +212,13 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
         0.05
 
     Raises:
-        UsageError: a threshold of the policy contradicts one of the recipe.
+        UnusableSettings: a threshold of the policy contradicts one of the recipe.
     """
     own = policy.thresholds.model_dump(exclude_none=True)
     limits = AuditLimits(**audit.model_dump() | own)
     is_ours = "max_excess" in own or "suspicious_excess" in own
     if is_ours and (fault := _disorder(limits.max_excess, limits.suspicious_excess)):
-        raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
+        raise UnusableSettings(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
     return limits
 
 

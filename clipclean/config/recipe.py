@@ -17,9 +17,9 @@ from clipclean.config import yaml_file
 from clipclean.config.methods import METHODS, Loss, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
-from clipclean.errors import Inconclusive, UsageError
+from clipclean.errors import Inconclusive, UnusableSettings
 from clipclean.schema.names import EffortName
-from clipclean.untrusted import printable
+from clipclean.untrusted import plural, printable
 
 DEFAULT_RECIPE = "auto"  # the recipe of a cleaning that names none
 STANDARD_RECIPE = "cleanclip"  # whose limits and settings hold where nothing is cleaned
@@ -359,7 +359,7 @@ def load(name_or_path: str | Path, /) -> Recipe:
     A name that ships with clipclean wins over a file so called in the current folder; ``./NAME`` reaches the file.
 
     Raises:
-        UsageError: no such recipe, or an invalid one; one line per problem, each with its file, line and key.
+        UnusableSettings: no such recipe, or an invalid one; one line per problem, each with its file, line and key.
     """
     label, source = _located(name_or_path)
     return _parsed(label, yaml_file.content(label, source, form=_FORM))
@@ -375,7 +375,7 @@ def text(name_or_path: str | Path, /) -> str:
     """The YAML of a recipe as it was written, with its comments.
 
     Raises:
-        UsageError: no such recipe, or not a text file of less than a megabyte.
+        UnusableSettings: no such recipe, or not a text file of less than a megabyte.
     """
     return yaml_file.content(*_located(name_or_path), form=_FORM)
 
@@ -384,11 +384,13 @@ def file(name_or_path: str | Path, /) -> Path:
     """The file that a recipe is in, to be written to.
 
     Raises:
-        UsageError: no such recipe, or one that is not a file of its own.
+        UnusableSettings: no such recipe, or one that is not a file of its own.
     """
     label, source = _located(name_or_path)
     if not isinstance(source, Path):
-        raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
+        raise UnusableSettings(
+            f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'."
+        )
     return source
 
 
@@ -409,7 +411,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
         3.0
 
     Raises:
-        UsageError: an assignment is malformed, unknown or makes no valid recipe; one line per problem.
+        UnusableSettings: an assignment is malformed, unknown or makes no valid recipe; one line per problem.
     """
     values = recipe.model_dump()
     said: dict[str, str] = {}
@@ -442,7 +444,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
             f"--set {printable(change)}: {problem.text}" if change else f"--set: {yaml_file.problem_text(problem)}"
         )
     if copy is None or problems:
-        raise UsageError("\n".join(problems))
+        raise UnusableSettings("\n".join(problems))
     return copy
 
 
@@ -452,14 +454,14 @@ def recipe_of_run(
     """The recipe of a run, with what the user changes in it and the budget that the user sets; ``DEFAULT_RECIPE`` of a run that names none.
 
     Raises:
-        UsageError: there is no such recipe, a change makes no valid one, or it changes the training of a recipe that nobody named.
+        UnusableSettings: there is no such recipe, a change makes no valid one, or it changes the training of a recipe that nobody named.
     """
     own = recipe if isinstance(recipe, Recipe) else load(DEFAULT_RECIPE if recipe is None else str(recipe))
     training = [
         change for change in changes if change.partition(".")[0].strip() in ("train", "loss", "augment", "unlearn")
     ]
     if recipe is None and training:
-        raise UsageError(
+        raise UnusableSettings(
             f"{printable(training[0])} changes a recipe, and none is named. Name the one to change, as in --recipe {STANDARD_RECIPE}."
         )
     budget = [] if max_accuracy_loss is None else [f"audit.max_accuracy_loss={max_accuracy_loss}"]
@@ -479,7 +481,7 @@ def planting(**user_values: float | None) -> Planting:
     """How to plant, with some values chosen by the user; what is None is not.
 
     Raises:
-        UsageError: a value is out of range; one line each.
+        UnusableSettings: a value is out of range; one line each.
     """
     try:
         return Planting.model_validate({name: value for name, value in user_values.items() if value is not None})
@@ -488,7 +490,7 @@ def planting(**user_values: float | None) -> Planting:
             f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"
             for fault in error.errors()
         )
-        raise UsageError("\n".join(problems)) from error
+        raise UnusableSettings("\n".join(problems)) from error
 
 
 def check(recipe: Recipe, /, *, pairs: int) -> None:
@@ -498,16 +500,16 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
 
     Raises:
         Inconclusive: fewer pairs than ``data.min_pairs``.
-        UsageError: the warm-up fills the run, a batch is larger than the set, or values contradict each other; one line each.
+        UnusableSettings: the warm-up fills the run, a batch is larger than the set, or values contradict each other; one line each.
     """
     if pairs < recipe.data.min_pairs:
         raise Inconclusive(
-            f"{pairs:,} pairs to train on; recipe {recipe.name} needs {recipe.data.min_pairs:,} (data.min_pairs). Bring more clean "
+            f"{plural(pairs, 'pair')} to train on; recipe {recipe.name} needs {recipe.data.min_pairs:,} (data.min_pairs). Bring more clean "
             "pairs."
         )
     problems = _contradictions(recipe) | _shortages(recipe, pairs)
     if problems:
-        raise UsageError(
+        raise UnusableSettings(
             "\n".join(f"recipe {recipe.name}: {yaml_file.schema_key(key)}: {fault}" for key, fault in problems.items())
         )
 
@@ -592,16 +594,16 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
     try:
         is_there = Path(label).exists()
     except OSError as error:
-        raise UsageError(f"Cannot read the recipe {printable(label)}: {error.strerror}.") from error
+        raise UnusableSettings(f"Cannot read the recipe {printable(label)}: {error.strerror}.") from error
     if is_there:
         return printable(label), Path(label)
     for ending in ("-few-tiny", "-tiny", "@tiny", "@few", "@usual"):
         name = label.removesuffix(ending)
         if name != label and name in names():
-            raise UsageError(f"{label} is gone: write {name}, whose values are for models of any size.")
+            raise UnusableSettings(f"{label} is gone: write {name}, whose values are for models of any size.")
     close = difflib.get_close_matches(Path(label).name.removesuffix(".yaml").lower(), names(), n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
-    raise UsageError(
+    raise UnusableSettings(
         f"There is no recipe and no file called {printable(label)}. {hint}Recipes that ship with clipclean: "
         f"{', '.join(names())}."
     )

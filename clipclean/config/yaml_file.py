@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from clipclean import untrusted
-from clipclean.errors import UsageError
+from clipclean.errors import UnusableSettings
 from clipclean.untrusted import printable
 
 # The meaning of units, for messages about a value in another one.
@@ -110,26 +110,28 @@ def content(label: str, source: Traversable, /, *, form: Form[Values]) -> str:
     """The text of a file that may be anything; ``label`` is what messages call it.
 
     Raises:
-        UsageError: not a text file of at most a megabyte.
+        UnusableSettings: not a text file of at most a megabyte.
     """
     try:
         raw = untrusted.read(source, limit=_MOST_BYTES) if isinstance(source, Path) else source.read_bytes()
     except untrusted.NoRegularFile as error:
-        raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.advice}.") from error
+        raise UnusableSettings(
+            f"{label} is a folder or a device, not a {form.noun} file. Name {form.advice}."
+        ) from error
     except untrusted.TooLarge as error:
-        raise UsageError(
+        raise UnusableSettings(
             f"{label} has more than {_MOST_BYTES:,} bytes, and no {form.noun} is that long. Name the right file."
         ) from error
     except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL in the name
-        raise UsageError(f"There is no {form.noun} file {label}. Name {form.advice}.") from error
+        raise UnusableSettings(f"There is no {form.noun} file {label}. Name {form.advice}.") from error
     except OSError as error:
-        raise UsageError(
+        raise UnusableSettings(
             f"Cannot read the {form.noun} {label}: {error.strerror}. Mend its permissions or its path."
         ) from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(
+        raise UnusableSettings(
             f"{label} is not UTF-8 text (byte {error.start}). Save it as UTF-8, or name the right file."
         ) from error
 
@@ -138,7 +140,7 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
     """The values that a text holds.
 
     Raises:
-        UsageError: it holds none, or invalid ones; one line per problem, each with ``label``, line and key.
+        UnusableSettings: it holds none, or invalid ones; one line per problem, each with ``label``, line and key.
     """
     document = read(text, noun=form.noun)
     is_broken = document.values is None and bool(document.problems)  # reading stopped: there are no values to judge
@@ -146,7 +148,7 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
     if values is None or problems:
         problems = sorted(problems, key=lambda problem: problem.line)
         lines = [f"{label}:{problem.line}: {problem_text(problem)}" for problem in problems[:_MOST_PROBLEMS]]
-        raise UsageError("\n".join(lines + ["… and more"] * (len(problems) > _MOST_PROBLEMS)))
+        raise UnusableSettings("\n".join(lines + ["… and more"] * (len(problems) > _MOST_PROBLEMS)))
     return values
 
 

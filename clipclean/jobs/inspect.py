@@ -53,7 +53,16 @@ def _tally(group: Collection[Tensor], /) -> dict[str, int]:
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     """The tensors that other libraries take from the file, by library: these, others, or none."""
     wrapped = ".".join(file.wrappers)
-    is_transformers = file.format == "transformers-directory"
+    beside = file.weights.parent / "config.json"
+    of_transformers = file.format == "transformers-directory" or (
+        file.library == "transformers" and file.format == "safetensors" and beside.is_file()
+    )
+    # A folder can hold another layout of its own for transformers.
+    others = file.weights.with_name("model.safetensors")
+    has_others = others != file.weights and others.is_file() and beside.is_file()
+    transformers_takes = (
+        f"others: those of {others.name}" if has_others else "none: it expects its own directory layout"
+    )
     if file.format in ("torch-zip", "torch-legacy"):
         torch_takes = f"the whole mapping; these tensors are what {wrapped} holds" if wrapped else "these tensors"
     else:
@@ -64,7 +73,7 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     return {
         "torch": torch_takes,
         "open_clip": open_clip_takes if file.library == "open_clip" else f"none: the names are those of {file.library}",
-        "transformers": "these tensors" if is_transformers else "none: it expects its own directory layout",
+        "transformers": "these tensors" if of_transformers else transformers_takes,
     }
 
 

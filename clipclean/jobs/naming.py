@@ -85,5 +85,5 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
     near = difflib.get_close_matches(name, classes, n=3)
     hint = f" Did you mean {', '.join(map(repr, near))}?" if near else ""
     raise UsageError(
-        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
+        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} A list of your own comes by --classes FILE."
     )

@@ -29,7 +29,7 @@ def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
         "data": f"{plural(pairs, 'pair')}, {training:,} of them to train on; {evaluation:,} {origin} to measure on",
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
-        "recipe": f"{inputs.recipe.name}: {inputs.recipe.traits.says}",
+        "recipe": f"{inputs.recipe.name}: {inputs.recipe.description}",
         **of_cleaning(inputs).facts(),
         **_policy_facts(inputs.shared),
     }

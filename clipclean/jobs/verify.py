@@ -246,7 +246,11 @@ def _report(folder: Path, stated: Json, present: dict[str, str], result: Verific
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in _differing(json.loads(again), stated):
             result.differs(name, check, f"tells another {key} than {records.STATEMENT_NAME}")
-        share = f", weights at {stored.cleaning.share:g} of the way" if stored.cleaning else ""
+        share = (
+            f", weights at {stored.cleaning.share:g} of the way from the original to the cleaned ones"
+            if stored.cleaning
+            else ""
+        )
         result.checked[check] = f"verdict {stored.verdict}{share}"
 
 

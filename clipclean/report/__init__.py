@@ -59,8 +59,7 @@ def read(path: Path, /) -> Report:
     """Read and validate a ``report.json``.
 
     Raises:
-        RefusedInput: the file is missing, unreadable, too large, too deep or no JSON.
-        UsageError: it is JSON, and no report.
+        RefusedInput: the file is missing, unreadable, too large, too deep, no JSON or no report.
     """
     try:
         report = untrusted.value(untrusted.read(path, limit=MAX_REPORT_BYTES))

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from clipclean.config import policy
 from clipclean.findings import CC, LEVEL_RANKS, RULES, Finding, Level, Need, Suppressed, rule, trigger_words
-from clipclean.report import measures, search
+from clipclean.report import cleaning, measures, search
 from clipclean.report.wording import NOTHING, count, decimal, percent
 from clipclean.schema.report import Report, SuspectRecord
 from clipclean.untrusted import first_few, plural
@@ -328,7 +328,8 @@ def _passed(report: Report) -> str:
     natural = "the known triggers that act on this model are natural ones by comparison"
     if search.was_searched(report):
         panel_words = natural if acts else "no built-in trigger acts on this model"
-        return f"No backdoor was found: {panel_words}, and a search found none that is unusually small."
+        how_hard = "quick search" if report.effort == "quick" else "search"
+        return f"No backdoor was found: {panel_words}, and a {how_hard} found none that is unusually small."
     return f"No backdoor was found: {natural}." if acts else "None of the triggers that were tried acts on this model."
 
 
@@ -355,19 +356,31 @@ def _failed(report: Report) -> str:
 
 def _undecided(report: Report) -> str:
     """The most urgent reason of those that stood in the way; and that time ended the run, if it did."""
-    rules = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
+    raised_rules = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
+    is_over = _is_raised(report, CC.TIME_OVER)
+    if is_over and _is_uncleaned(report):
+        sign = (
+            " The model shows a sign of a backdoor."
+            if any(known_rule.tells == "sign" for known_rule in raised_rules)
+            else ""
+        )
+        return f"Nothing was cleaned: time ran out before.{sign}"
     doubts = (
         getattr(known_rule, f"doubt_{report.command}")
-        for known_rule in sorted(rules, key=lambda known_rule: -known_rule.urgent)
+        for known_rule in sorted(raised_rules, key=lambda known_rule: -known_rule.urgent)
     )
     words = next(filter(None, doubts), "There is too little evidence to say pass or fail.")
     for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
         if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
             return f"The policy sets aside what acts beyond its limit ({first_few(signs, show=str)}), and {undone}."
-    is_over = _is_raised(report, CC.TIME_OVER)
     if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
         return words
     return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
+
+
+def _is_uncleaned(report: Report) -> bool:
+    """Whether a cleaning by ``auto`` came to no candidate."""
+    return report.auto is not None and not cleaning.tried(report.auto)
 
 
 _UNDONE = {
@@ -534,6 +547,10 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
         return [
             ("Audit the weights that were written", _command("audit", [folder], options, paths, without=_READING_FLAGS))
         ]
+    if _is_raised(report, CC.TIME_OVER) and _is_uncleaned(report):
+        options = [("--data", paths.data or PAIRS_PLACEHOLDER), ("--out", folder), ("--max-minutes", "MORE")]
+        words = _command("sanitize", [model], options, paths, switches=["--force"])
+        return [("Go on with the cleaning, with more minutes", words)]
     if paths.recipe == "auto":
         options = [*data_options, ("--effort", "thorough")]
         return [("Search the model as it is", _command("audit", [model], options, paths, without=_TRIGGER_FLAGS))]
@@ -560,7 +577,9 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     if is_open and report.effort == "quick":
         harder = [*data, *options, ("--effort", "standard")]
         purpose = "Search harder: a quick search misses what a standard one sees"
-        # A file of references is of one effort.
+        # A file of references is of one effort: clean models take its place, to be searched as hard.
+        had_file = any(flag == "--references" for _, flag, _ in paths.repeated)
+        harder += [("--reference", "CLEAN_MODEL")] if had_file and ("--reference", "CLEAN_MODEL") not in harder else []
         return purpose, _command("audit", [model], harder, paths, without=("--references",))
     suspect = next(iter(report.suspects), None)
     trigger_options = _trigger_options(report, suspect, paths) if suspect else []

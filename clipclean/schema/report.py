@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AliasChoices, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
-from clipclean.errors import UsageError
+from clipclean.errors import RefusedInput
 from clipclean.findings import Finding, Suppressed
 from clipclean.schema.names import EffortName
 from clipclean.schema.part import MAX_NUMBER, Count, Interval, Number, Part
@@ -799,7 +799,7 @@ def parse(value: object, /) -> Report:
     """The report that a JSON value is.
 
     Raises:
-        UsageError: it is none; the message lists what is wrong and where.
+        RefusedInput: it is none; the message lists what is wrong and where.
     """
     try:
         return Report.model_validate(value)
@@ -807,7 +807,7 @@ def parse(value: object, /) -> Report:
         problems = list(dict.fromkeys(_problems(error, value)))
     listed_problems = [*problems[:MAX_PROBLEMS], *(["…"] if len(problems) > MAX_PROBLEMS else [])]
     problem_lines = "\n".join(f"  {problem}" for problem in listed_problems)
-    raise UsageError(
+    raise RefusedInput(
         f"This is not a clipclean report of schema version 2:\n{problem_lines}\n"
         "Take an unedited report.json, and the version of clipclean in its tool.version."
     )

@@ -100,7 +100,7 @@ def test_a_page_is_printed_whole(said):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"), [("CC01", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
+    ("wrong", "named"), [("CC01x", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
 )
 def test_what_is_neither_rule_nor_page_is_refused(wrong, named, tmp_path, refused):
     refused(["explain", wrong, "--json"], tmp_path, 2, named)

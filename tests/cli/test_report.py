@@ -44,7 +44,7 @@ def test_a_failed_report_is_converted_to_every_form(saved, said, form):
         ("report.json --to pdf", 2, "pdf"),
         ("report.json --to html --out report.json", 2, "report.json"),
         ("none.json --to html", 3, "none.json"),
-        ("other.json --to html", 2, "schema_version"),
+        ("other.json --to html", 3, "schema_version"),
     ],
 )
 def test_what_cannot_be_converted_is_refused(saved, refused, arguments, code, named):

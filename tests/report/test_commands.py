@@ -127,6 +127,12 @@ def test_a_harder_audit_leaves_out_references_of_another_effort():
     assert "--references" not in words
 
 
+def test_a_harder_audit_takes_clean_models_in_place_of_their_file():
+    made = searches.doubtful() | {"effort": "quick", "findings": []}
+    (words,) = suggested(made, model="m.pt", effort="quick", references=(Path("quick.json"),))
+    assert words == "clipclean audit m.pt --effort standard --reference CLEAN_MODEL"
+
+
 def test_a_cleaning_is_suggested_without_the_effort_of_the_audit():
     words = suggested(searches.backdoored(), model="m.pt", data=(Path("mine"),), effort="quick")[0]
     assert "--effort" not in words

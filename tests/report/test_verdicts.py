@@ -42,6 +42,28 @@ def test_an_undecided_report_says_that_time_ended_the_run_whatever_else_is_more_
     )
 
 
+def cut_before_any_candidate():
+    made = with_findings(samples.chosen_by_auto(), "CC024", "CC002") | {"verdict": "inconclusive", "exports": []}
+    made["auto"] |= {"chosen": "nothing", "changed": False}
+    made["auto"]["candidates"] = [
+        one | {"why_not": "no time", "trials": [], "run": None} for one in made["auto"]["candidates"]
+    ]
+    return made
+
+
+def test_a_cleaning_that_came_to_no_candidate_speaks_of_no_cleaned_model():
+    told = verdicts.headline(cut_before_any_candidate())
+    assert RULES["CC002"].doubt_sanitize not in told
+    assert RULES["CC024"].doubt_sanitize not in told
+
+
+def test_a_cleaning_that_came_to_no_candidate_goes_on_with_more_minutes():
+    made = cut_before_any_candidate()
+    paths = report.RunPaths("out", "m.pt", "pairs", "auto")
+    ((_, words),) = verdicts.commands(made, paths)
+    assert words == "clipclean sanitize m.pt --data pairs --out out --max-minutes MORE --force"
+
+
 URGENT = [f"CC{number:03}" for number in (5, 63, 62, 1, 3, 2, 60, 61, 23, 24, 21, 22, 4)]
 
 

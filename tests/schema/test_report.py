@@ -13,7 +13,7 @@ import pytest
 from report import samples, searches
 
 from clipclean import report
-from clipclean.errors import UsageError
+from clipclean.errors import RefusedInput
 from clipclean.schema.report import MAX_PROBLEMS, EvidenceRecord
 
 FOLDER = Path(__file__).parent / "goldens"
@@ -97,7 +97,7 @@ def refusal(value):
     """What is said of a value; nothing of a report."""
     try:
         report.parse(value)
-    except UsageError as error:
+    except RefusedInput as error:
         return str(error)
     return ""
 
