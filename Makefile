@@ -30,7 +30,7 @@ check: $(VENV)/.dev docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy && $(BIN)/mypy --config-file tests/mypy.ini tests && $(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks
 	$(BIN)/lint-imports
-	$(BIN)/python benchmarks/house.py && $(BIN)/python benchmarks/tables.py --check
+	$(BIN)/python benchmarks/house.py && $(BIN)/python benchmarks/tables.py --check && $(BIN)/python benchmarks/printed.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -q tests/test_docs.py tests/ci
 
 docs: $(VENV)/.dev

@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import mean
 
 import common
+import printed
 from common import RESULTS
 
 HERE = Path(__file__).parent
@@ -246,6 +247,11 @@ MEASUREMENTS: dict[str, Measurement] = {
         ("fuzz-total",),
         lambda: stored("fuzz"),
         ("fuzz.py --out {build}/fuzz.json --write benchmarks/results/fuzz.csv",),
+    ),
+    "printed": Measurement(
+        ("quoted output",),
+        lambda: State(len(list(printed.PRINTED.glob("*.txt"))), len(printed.COMMANDS), (), ()),
+        ("printed.py --run",),
     ),
     "demo": Measurement(("demo",), lambda: stored("demo")),
     "versions": Measurement(("versions",), lambda: stored("versions")),

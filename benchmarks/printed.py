@@ -91,7 +91,7 @@ def faults() -> list[str]:
             rest = " ".join((PRINTED / f"{name}.txt").read_text().split())
             for line in block.splitlines():
                 words = " ".join(line.split())
-                if words.startswith("$ "):
+                if not words or words.startswith("$ "):
                     continue
                 before, quoted, after = rest.partition(words)
                 rest = after if quoted else before

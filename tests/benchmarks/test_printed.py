@@ -1,0 +1,35 @@
+"""Output that a page quotes is what a bundled run printed."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+BLOCK = "<!-- printed: run -->\n\n```text\n{}\n```\n"
+
+
+@pytest.fixture
+def faults(tmp_path, monkeypatch):
+    """What is wrong with a page that quotes these lines of a run of three."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    printed = importlib.import_module("printed")
+    page = tmp_path / "page.md"
+    (tmp_path / "run.txt").write_text("first\nsecond of\n  two lines\n\nthird\n")
+    monkeypatch.setattr(printed, "PRINTED", tmp_path)
+    monkeypatch.setattr(printed, "PAGES", (page,))
+
+    def quoting(*lines):
+        page.write_text(BLOCK.format("\n".join(lines)))
+        return printed.faults()
+
+    return quoting
+
+
+@pytest.mark.parametrize("lines", [("first", "third"), ("$ clipclean run", "first", ""), ("second of two", "lines")])
+def test_lines_may_be_left_out_and_wrapped_elsewhere(faults, lines):
+    assert faults(*lines) == []
+
+
+@pytest.mark.parametrize("lines", [("fourth",), ("third", "first"), ("first", "first")])
+def test_lines_of_no_run_or_in_another_order_are_named(faults, lines):
+    assert faults(*lines) == [f"page.md: run does not print next: {lines[-1]}"]
