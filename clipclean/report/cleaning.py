@@ -12,14 +12,14 @@ CANDIDATE_LOOKS = 6  # shapes and colours of candidates; a seventh candidate reu
 FRONTIER_MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
-def tried(auto: AutoRecord, /) -> int:
+def attempt_count(auto: AutoRecord, /) -> int:
     """How many candidates were run."""
     return sum(not entry.why_not for entry in auto.candidates)
 
 
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
     """The choice and the reasons for it, in sentences."""
-    seconds, attempts = auto.seconds, tried(auto)
+    seconds, attempts = auto.seconds, attempt_count(auto)
     took = f"It all took {duration(seconds.total)}"
     lines = [
         f"Chosen: {auto.chosen}, of {count(attempts)} tried. {took}; the cleaning itself {duration(seconds.chosen)}."

@@ -380,7 +380,7 @@ def _undecided(report: Report) -> str:
 
 def _is_uncleaned(report: Report) -> bool:
     """Whether a cleaning by ``auto`` came to no candidate."""
-    return report.auto is not None and not cleaning.tried(report.auto)
+    return report.auto is not None and not cleaning.attempt_count(report.auto)
 
 
 _UNDONE = {

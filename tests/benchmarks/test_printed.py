@@ -26,10 +26,10 @@ def faults(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("lines", [("first", "third"), ("$ clipclean run", "first", ""), ("second of two", "lines")])
-def test_lines_may_be_left_out_and_wrapped_elsewhere(faults, lines):
+def test_what_a_page_shortens_is_still_quoted(faults, lines):
     assert faults(*lines) == []
 
 
 @pytest.mark.parametrize("lines", [("fourth",), ("third", "first"), ("first", "first")])
-def test_lines_of_no_run_or_in_another_order_are_named(faults, lines):
+def test_lines_of_no_run_are_named(faults, lines):
     assert faults(*lines) == [f"page.md: run does not print next: {lines[-1]}"]
