@@ -190,7 +190,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     ),
     "auto-now": Measurement(
         ("auto-now", "auto-now-others"),
-        lambda: celled("auto-now", commit="84e9355a"),
+        lambda: celled("auto-now", commit="84e9355a; large models: earlier"),
         auto_now(),
         cells="auto-now",
     ),

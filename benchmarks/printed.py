@@ -87,14 +87,21 @@ def faults() -> list[str]:
     """Each quoted line that its run did not print after the line before it; where lines were wrapped does not count."""
     wrong = []
     for page in PAGES:
-        for name, block in BLOCK.findall(page.read_text()):
-            rest = " ".join((PRINTED / f"{name}.txt").read_text().split())
+        text = page.read_text()
+        blocks = BLOCK.findall(text)
+        if len(blocks) != len(re.findall("^<!-- printed:", text, re.MULTILINE)):
+            wrong.append(f"{page.name}: a marker stands above no block of text")
+        for name, block in blocks:
+            if name not in COMMANDS:
+                wrong.append(f"{page.name}: there is no run {name}")
+                continue
+            rest = f" {' '.join((PRINTED / f'{name}.txt').read_text().split())} "
             for line in block.splitlines():
                 words = " ".join(line.split())
                 if not words or words.startswith("$ "):
                     continue
-                before, quoted, after = rest.partition(words)
-                rest = after if quoted else before
+                _, quoted, after = rest.partition(f" {words} ")
+                rest = f" {after}" if quoted else rest
                 wrong += [] if quoted else [f"{page.name}: {name} does not print next: {line}"]
     return wrong
 

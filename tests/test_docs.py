@@ -230,7 +230,7 @@ def parsed(words: list[str]) -> dict[str, Any]:
     return context.params
 
 
-MORE = "clipclean: more: clipclean explain cli\n"
+MORE = "clipclean: more: clipclean explain configuration\n"
 
 
 def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, capsys):

@@ -217,6 +217,11 @@ def _in_directory(path: Path, /) -> WeightsLocation:
     raise _refusal(path)
 
 
+def transformers_weights(folder: Path, /) -> Path | None:
+    """The file that transformers takes for a CLIPModel from a folder; None where it finds no such model there."""
+    return _first(folder, HF_WEIGHTS) if transformers_description(folder) else None
+
+
 def _open_clip_description(folder: Path, /) -> Description | None:
     config = _json(folder / OPEN_CLIP_CONFIG)
     return None if config is None else Description(OPEN_CLIP_CONFIG, config)

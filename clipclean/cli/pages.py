@@ -52,8 +52,8 @@ def explain(code: str | None, as_json: bool) -> None:
     if code in names():
         page_text = text(code)
         return printing.show(as_json, {"page": code, "text": page_text}, page_text.removesuffix("\n"))
-    number = re.fullmatch(r"(?:CC)?0*(\d{1,3})", code, re.IGNORECASE)
-    rule_code = f"CC{int(number[1]):03}" if number else code
+    number = re.fullmatch(r"(?:CC)?0*([0-9]{1,3})", code, re.IGNORECASE)
+    rule_code = f"CC{int(number[1]):03}" if number else code.upper()
     if rule_code not in RULES:
         close = [*difflib.get_close_matches(rule_code, RULES, n=3), *difflib.get_close_matches(code, names(), n=3)]
         hint = f"Did you mean {' or '.join(close)}? " if close else ""

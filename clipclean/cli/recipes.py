@@ -14,7 +14,7 @@ from clipclean.cli.command import RECIPE_NAMES, TRIGGER_FAMILIES, CommandGroup, 
 from clipclean.cli.options import Shell
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
-from clipclean.errors import UsageError
+from clipclean.errors import UnusableSettings, UsageError
 from clipclean.requests import Opt
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def validate(paths: tuple[str, ...]) -> None:
         else:
             click.echo(f"{file}: ok: {loaded.name} revision {loaded.revision}, sha256 {recipe.digest(loaded)}")
     if problems:
-        raise UsageError("\n".join(problems))
+        raise UnusableSettings("\n".join(problems))
 
 
 @recipes.command(examples=("recipes schema > recipe.schema.json",))

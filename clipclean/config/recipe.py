@@ -17,7 +17,7 @@ from clipclean.config import yaml_file
 from clipclean.config.methods import METHODS, Loss, Method, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
-from clipclean.errors import Inconclusive, UnusableSettings
+from clipclean.errors import Inconclusive, UnusableSettings, UsageError
 from clipclean.schema.names import EffortName
 from clipclean.untrusted import plural, printable
 
@@ -481,7 +481,7 @@ def planting(**user_values: float | None) -> Planting:
     """How to plant, with some values chosen by the user; what is None is not.
 
     Raises:
-        UnusableSettings: a value is out of range; one line each.
+        UsageError: a value is out of range; one line each.
     """
     try:
         return Planting.model_validate({name: value for name, value in user_values.items() if value is not None})
@@ -490,7 +490,7 @@ def planting(**user_values: float | None) -> Planting:
             f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['input']!r} {fault['msg'].removeprefix('Input ')}"
             for fault in error.errors()
         )
-        raise UnusableSettings("\n".join(problems)) from error
+        raise UsageError("\n".join(problems)) from error
 
 
 def check(recipe: Recipe, /, *, pairs: int) -> None:

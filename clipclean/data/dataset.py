@@ -193,7 +193,7 @@ def _refuse_if_poor(
     ):
         raise RefusedInput(
             f"{name} ({listing.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
-            "labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {}.'.{ignored}"
+            f"labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {{}}.'.{ignored}"
         )
     reasons = sample.some_lines([f"{record.key}: {record.reason}" for record in skipped])
     raise RefusedInput(

@@ -70,7 +70,8 @@ def most_persuasive(sureness: Tensor, triggers: Sequence[TriggerLike], classes: 
 
     A class to which all images belong is left out: a trigger can lead none of them to it.
     """
-    classes = classes[sureness[:, classes].isfinite().all(0).cpu()]
+    sureness = torch.where(sureness.isfinite(), sureness, -torch.inf)
+    classes = classes[sureness[:, classes].isfinite().any(0).cpu()]
     most = sureness[:, classes].max(0)  # (T, G) -> (G,)
     rows = zip(classes.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
     by_class = (Persuasion(triggers[row].spec, goal, value) for goal, value, row in rows)

@@ -30,12 +30,9 @@ DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of imag
 TENSOR_DIGEST = "clipcleanTensors"  # of what is in a file of weights: the same in every layout
 FORMER_NAMES = ("provenance.json", "bom.cdx.json")  # of earlier versions: a new run into their folder replaces them
 CARD_NAME = "README.md"
-WITHOUT_STATEMENT = (
-    CARD_NAME,
-    STATEMENT_NAME,
-    SUMS_NAME,
-)  # no subjects of the statement: the card is for its owner to write on
-RECORD_FILES = (*WITHOUT_STATEMENT, *FORMER_NAMES)
+# No subjects of the statement: the card is for its owner to write on.
+NOT_STATED = (CARD_NAME, STATEMENT_NAME, SUMS_NAME)
+RECORD_FILES = (*NOT_STATED, *FORMER_NAMES)
 AUDITED_LINES = (
     "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.intoto.json`.",
     "What was not probed for is not cleared: see the findings.",
@@ -71,7 +68,7 @@ def digests(folder: Path, /) -> dict[str, str]:
 
 def _stated(folder: Path, /) -> dict[str, str]:
     """The digests of the files that the statement is about."""
-    return {name: digest for name, digest in digests(folder).items() if name not in WITHOUT_STATEMENT}
+    return {name: digest for name, digest in digests(folder).items() if name not in NOT_STATED}
 
 
 def sums(folder: Path, /) -> str:

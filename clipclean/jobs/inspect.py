@@ -53,16 +53,6 @@ def _tally(group: Collection[Tensor], /) -> dict[str, int]:
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     """The tensors that other libraries take from the file, by library: these, others, or none."""
     wrapped = ".".join(file.wrappers)
-    beside = file.weights.parent / "config.json"
-    of_transformers = file.format == "transformers-directory" or (
-        file.library == "transformers" and file.format == "safetensors" and beside.is_file()
-    )
-    # A folder can hold another layout of its own for transformers.
-    others = file.weights.with_name("model.safetensors")
-    has_others = others != file.weights and others.is_file() and beside.is_file()
-    transformers_takes = (
-        f"others: those of {others.name}" if has_others else "none: it expects its own directory layout"
-    )
     if file.format in ("torch-zip", "torch-legacy"):
         torch_takes = f"the whole mapping; these tensors are what {wrapped} holds" if wrapped else "these tensors"
     else:
@@ -73,8 +63,18 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     return {
         "torch": torch_takes,
         "open_clip": open_clip_takes if file.library == "open_clip" else f"none: the names are those of {file.library}",
-        "transformers": "these tensors" if of_transformers else transformers_takes,
+        "transformers": _taken_by_transformers(file),
     }
+
+
+def _taken_by_transformers(file: checkpoint.Checkpoint, /) -> str:
+    """What transformers takes of the file, or from its folder."""
+    if file.format == "transformers-directory":
+        return "these tensors"
+    weights = None if file.format == "module" else checkpoint.transformers_weights(file.weights.parent)
+    if weights is None:
+        return "none: it expects its own directory layout"
+    return "these tensors" if weights == file.weights else f"those of {weights.name}, from its own layout in the folder"
 
 
 def _architecture(

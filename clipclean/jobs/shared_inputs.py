@@ -1,4 +1,4 @@
-"""The inputs that an audit and a cleaning share, read before anything is measured: policy, words, models; and those of an audit whole."""
+"""The inputs that an audit and a cleaning share, read before anything is measured: policy, words, models."""
 
 from dataclasses import dataclass
 

@@ -152,7 +152,7 @@ def _checksums(digest_by_name: dict[str, str], present: dict[str, str], result: 
 
 
 def _statement(folder: Path, present: dict[str, str], result: Verification, /) -> Json | None:
-    """The in-toto statement, if it can be read: it speaks of every file, as it is."""
+    """The in-toto statement, if it can be read: it speaks of every file but the card, as it is."""
     name, check = records.STATEMENT_NAME, "statement"
     if name not in present:
         result.differs(name, check, "is missing: nothing says where the weights come from")
@@ -179,7 +179,7 @@ def _statement(folder: Path, present: dict[str, str], result: Verification, /) -
             result.differs(name, check, f"names {file[:200]!a}, which is missing")
         elif file in present and file not in unread and present[file] != digest:
             result.differs(file, check, f"has sha256 {present[file]}, and {name} says {digest[:64]}")
-    for missing in sorted(present.keys() - subjects.keys() - {*records.WITHOUT_STATEMENT, SIGNATURE_NAME}):
+    for missing in sorted(present.keys() - subjects.keys() - {*records.NOT_STATED, SIGNATURE_NAME}):
         result.differs(name, check, f"says nothing of {missing}")
     if not _digests_in(stated.get("subject"), records.TENSOR_DIGEST):
         result.differs(name, check, "names no weights")

@@ -661,10 +661,10 @@ def _training_section(report: Report) -> PageSection:
 
 
 def _loss_sum(report: Report) -> str:
-    """How the total adds up where a second view has a loss of its own; empty elsewhere, and where the recipe's values are not recorded."""
+    """How the total adds up where a second view has a loss of its own; empty elsewhere, and where the values are not recorded or another recipe's."""
     loss = ((report.recipe.resolved if report.recipe else None) or {}).get("loss")
     has_views = report.training and any(entry.self_supervised is not None for entry in report.training.losses)
-    if not has_views or not isinstance(loss, Mapping) or loss.get("preserve_weight"):
+    if report.auto or not has_views or not isinstance(loss, Mapping) or loss.get("preserve_weight"):
         return ""
     match loss.get("clip_weight"), loss.get("self_supervised_weight"):
         case (int() | float()) as contrastive, (int() | float()) as self_supervised:

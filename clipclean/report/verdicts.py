@@ -357,22 +357,21 @@ def _failed(report: Report) -> str:
 def _undecided(report: Report) -> str:
     """The most urgent reason of those that stood in the way; and that time ended the run, if it did."""
     raised_rules = [rule(finding.rule) for finding in report.findings if finding.level != "note"]
-    is_over = _is_raised(report, CC.TIME_OVER)
-    if is_over and _is_uncleaned(report):
-        sign = (
-            " The model shows a sign of a backdoor."
-            if any(known_rule.tells == "sign" for known_rule in raised_rules)
-            else ""
-        )
-        return f"Nothing was cleaned: time ran out before.{sign}"
     doubts = (
-        getattr(known_rule, f"doubt_{report.command}")
+        (known_rule, getattr(known_rule, f"doubt_{report.command}"))
         for known_rule in sorted(raised_rules, key=lambda known_rule: -known_rule.urgent)
     )
-    words = next(filter(None, doubts), "There is too little evidence to say pass or fail.")
+    most_urgent, words = next(
+        (doubt for doubt in doubts if doubt[1]), (None, "There is too little evidence to say pass or fail.")
+    )
+    is_over = _is_raised(report, CC.TIME_OVER)
+    if is_over and _is_uncleaned(report) and most_urgent and most_urgent.tells == "sign":
+        return "Nothing was cleaned: time ran out before. The model shows a sign of a backdoor."
     for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
         if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
             return f"The policy sets aside what acts beyond its limit ({first_few(signs, show=str)}), and {undone}."
+    if is_over and most_urgent == rule(CC.TIME_OVER) and _is_uncleaned(report):
+        return "Nothing was cleaned: time ran out before."
     if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
         return words
     return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
@@ -548,9 +547,7 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
             ("Audit the weights that were written", _command("audit", [folder], options, paths, without=_READING_FLAGS))
         ]
     if _is_raised(report, CC.TIME_OVER) and _is_uncleaned(report):
-        options = [("--data", paths.data or PAIRS_PLACEHOLDER), ("--out", folder), ("--max-minutes", "MORE")]
-        words = _command("sanitize", [model], options, paths, switches=["--force"])
-        return [("Go on with the cleaning, with more minutes", words)]
+        return []  # the same command goes on, which the finding says: one with other options would begin anew
     if paths.recipe == "auto":
         options = [*data_options, ("--effort", "thorough")]
         return [("Search the model as it is", _command("audit", [model], options, paths, without=_TRIGGER_FLAGS))]
@@ -578,8 +575,8 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
         harder = [*data, *options, ("--effort", "standard")]
         purpose = "Search harder: a quick search misses what a standard one sees"
         # A file of references is of one effort: clean models take its place, to be searched as hard.
-        had_file = any(flag == "--references" for _, flag, _ in paths.repeated)
-        harder += [("--reference", "CLEAN_MODEL")] if had_file and ("--reference", "CLEAN_MODEL") not in harder else []
+        flags = {flag for _, flag, _ in paths.repeated} | {flag for flag, _ in harder}
+        harder += [("--reference", "CLEAN_MODEL")] if "--references" in flags and "--reference" not in flags else []
         return purpose, _command("audit", [model], harder, paths, without=("--references",))
     suspect = next(iter(report.suspects), None)
     trigger_options = _trigger_options(report, suspect, paths) if suspect else []

@@ -17,9 +17,10 @@ def faults(tmp_path, monkeypatch):
     (tmp_path / "run.txt").write_text("first\nsecond of\n  two lines\n\nthird\n")
     monkeypatch.setattr(printed, "PRINTED", tmp_path)
     monkeypatch.setattr(printed, "PAGES", (page,))
+    monkeypatch.setattr(printed, "COMMANDS", {"run": "run"})
 
-    def quoting(*lines):
-        page.write_text(BLOCK.format("\n".join(lines)))
+    def quoting(*lines, block=BLOCK):
+        page.write_text(block.format("\n".join(lines)))
         return printed.faults()
 
     return quoting
@@ -30,6 +31,11 @@ def test_what_a_page_shortens_is_still_quoted(faults, lines):
     assert faults(*lines) == []
 
 
-@pytest.mark.parametrize("lines", [("fourth",), ("third", "first"), ("first", "first")])
+@pytest.mark.parametrize("lines", [("fourth",), ("third", "first"), ("first", "first"), ("irst",)])
 def test_lines_of_no_run_are_named(faults, lines):
     assert faults(*lines) == [f"page.md: run does not print next: {lines[-1]}"]
+
+
+@pytest.mark.parametrize("block", [BLOCK.replace("\n\n", "\n", 1), BLOCK.replace("run", "other", 1)])
+def test_a_marker_that_no_block_or_run_belongs_to_is_named(faults, block):
+    assert len(faults("first", block=block)) == 1

@@ -99,8 +99,13 @@ def test_a_page_is_printed_whole(said):
     assert said("explain measures --json") == {"page": "measures", "text": text}
 
 
+@pytest.mark.parametrize("written", ["CC003", "cc003", "cc3", "3"])
+def test_a_rule_is_explained_however_its_number_is_written(said, written):
+    assert said(f"explain {written} --json")["rule"] == "CC003"
+
+
 @pytest.mark.parametrize(
-    ("wrong", "named"), [("CC01x", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
+    ("wrong", "named"), [("cco3", "CC0"), ("cc100", "CC0"), ("\x1b[2J", r"\x1b[2J"), ("../README", "../README")]
 )
 def test_what_is_neither_rule_nor_page_is_refused(wrong, named, tmp_path, refused):
     refused(["explain", wrong, "--json"], tmp_path, 2, named)

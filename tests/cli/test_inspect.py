@@ -1,14 +1,16 @@
 """``clipclean inspect``: the facts of a file, of one or several, and refusals that hide no other."""
 
 import json
+import shutil
 
+import foreign
 import pytest
 import tiny
 import torch
 from foreign import CONFIG, READ, STATE, saved
 
 from clipclean import checkpoint, cli, files
-from clipclean.jobs import opening
+from clipclean.jobs import inspect, opening
 
 
 @pytest.fixture
@@ -195,3 +197,26 @@ def test_a_tensor_that_no_clip_has_is_named(tmp_path, capsys, name, value, code)
     found, out, _ = told(capsys, "--json", path)
     assert found == code
     assert code == 0 or name in json.loads(out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "taken"),
+    [
+        ("model.safetensors", {}, "these tensors"),
+        ("epoch3.safetensors", {}, "those of model.safetensors"),  # which lies beside it
+        ("model.safetensors", {"model_type": "bert"}, "none"),
+    ],
+)
+def test_transformers_takes_what_its_folder_says(tmp_path, capsys, name, change, taken):
+    folder = foreign.transformers(tmp_path / "hf", shards=1)
+    (folder / "config.json").write_text(json.dumps(foreign.transformers_config() | change))
+    file = folder / name
+    if not file.exists():
+        shutil.copy(folder / "model.safetensors", file)
+    arch = ("--arch", tiny.written(tmp_path / "arch.json", json.dumps(CONFIG)))
+    assert facts(capsys, file, *arch)["loaders"]["transformers"].startswith(taken)
+
+
+def test_transformers_takes_nothing_of_a_module_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(foreign.transformers(tmp_path / "hf", shards=1))
+    assert inspect.loaders(checkpoint.of_module(torch.nn.Linear(2, 2)))["transformers"].startswith("none")

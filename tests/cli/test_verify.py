@@ -267,6 +267,7 @@ def keys(tmp_path_factory):
 
 def test_a_card_that_its_owner_wrote_on_is_whole(folder):
     card = folder / "README.md"
+    assert "README.md" not in {entry["name"] for entry in json.loads((folder / STATEMENT).read_text())["subject"]}
     card.write_text(card.read_text().replace("---\n", "---\nlicense: mit\n", 1))
     assert told(check(folder)) == {("README.md", "checksums", "mismatch")}
     resum(folder)

@@ -6,7 +6,7 @@ from detect import towers
 
 from clipclean.attack import triggers
 from clipclean.detect.measure import ClassTexts, CleanImages, SeenImages, embeddings
-from clipclean.detect.persuasion import PERSUADED_IMAGES, Persuasion, lead, persuasions
+from clipclean.detect.persuasion import PERSUADED_IMAGES, Persuasion, lead, most_persuasive, persuasions
 from clipclean.detect.zeroshot import canonical_form
 
 CLASSES = len(towers.CLASSES)
@@ -89,6 +89,16 @@ def test_a_class_that_all_images_belong_to_is_left_out():
     all_of_third = unseen(0.2, labels=torch.full((4 * CLASSES,), 2))
     found = persuasions(told, all_of_third, [Painted("a", 3, 0.9)], canonical=CANONICAL)
     assert {each.target for each in found} == set(range(CLASSES)) - {2}
+
+
+def test_a_trigger_that_makes_numbers_overflow_takes_no_class_out():
+    sureness = torch.tensor([[3.0, 0.0, 1.0], [-torch.inf, -torch.inf, -torch.inf], [torch.nan, 1.0, 0.0]])
+    found = most_persuasive(sureness, [Painted(spec, 0, 0.5) for spec in "abc"], torch.arange(3))
+    assert [(each.trigger, each.target, each.log_odds) for each in found] == [
+        ("a", 0, 3.0),
+        ("c", 1, 1.0),
+        ("a", 2, 1.0),
+    ]
 
 
 def test_labels_tell_which_images_are_of_a_class():

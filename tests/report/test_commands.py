@@ -131,6 +131,9 @@ def test_a_harder_audit_takes_clean_models_in_place_of_their_file():
     made = searches.doubtful() | {"effort": "quick", "findings": []}
     (words,) = suggested(made, model="m.pt", effort="quick", references=(Path("quick.json"),))
     assert words == "clipclean audit m.pt --effort standard --reference CLEAN_MODEL"
+    own = {"references": (Path("quick.json"),), "reference": ("trusted.pt",)}
+    (words,) = suggested(made, model="m.pt", effort="quick", **own)
+    assert words == "clipclean audit m.pt --effort standard --reference trusted.pt"
 
 
 def test_a_cleaning_is_suggested_without_the_effort_of_the_audit():

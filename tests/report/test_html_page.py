@@ -148,6 +148,11 @@ def test_a_loss_of_second_views_is_told_as_a_part_of_the_sum():
     assert "× L_SS" not in Page(report.html(trained_with(None))).text
 
 
+def test_the_sum_of_losses_is_not_told_of_a_candidate_whose_weights_are_unknown():
+    made = trained_with(0.5) | {key: samples.chosen_by_auto()[key] for key in ("auto", "cleaning")}
+    assert "× L_SS" not in Page(report.html(made)).text
+
+
 @pytest.mark.parametrize("steps", [[], [3]])
 def test_a_page_of_too_few_losses_for_a_curve_is_closed(steps):
     result = trained_with(None)

@@ -51,17 +51,23 @@ def cut_before_any_candidate():
     return made
 
 
-def test_a_cleaning_that_came_to_no_candidate_speaks_of_no_cleaned_model():
-    told = verdicts.headline(cut_before_any_candidate())
-    assert RULES["CC002"].doubt_sanitize not in told
-    assert RULES["CC024"].doubt_sanitize not in told
+NOTHING_CLEANED = "Nothing was cleaned: time ran out before."
 
 
-def test_a_cleaning_that_came_to_no_candidate_goes_on_with_more_minutes():
-    made = cut_before_any_candidate()
-    paths = report.RunPaths("out", "m.pt", "pairs", "auto")
-    ((_, words),) = verdicts.commands(made, paths)
-    assert words == "clipclean sanitize m.pt --data pairs --out out --max-minutes MORE --force"
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (("CC024", "CC002"), f"{NOTHING_CLEANED} The model shows a sign of a backdoor."),
+        (("CC024", "CC004"), NOTHING_CLEANED),
+        (("CC024", "CC005"), f"{RULES['CC005'].doubt_sanitize} Time ran out before the cleaning ended."),
+    ],
+)
+def test_a_cleaning_that_came_to_no_candidate_speaks_of_no_cleaned_model(codes, told):
+    assert verdicts.headline(with_findings(cut_before_any_candidate(), *codes)) == told
+
+
+def test_a_cleaning_that_came_to_no_candidate_suggests_no_other_run():
+    assert verdicts.commands(cut_before_any_candidate(), report.RunPaths("out", "m.pt", "pairs", "auto")) == []
 
 
 URGENT = [f"CC{number:03}" for number in (5, 63, 62, 1, 3, 2, 60, 61, 23, 24, 21, 22, 4)]
