@@ -645,7 +645,7 @@ def _unsound_accuracy_findings(rate: Rate | None, *, classes: int) -> list[Findi
     """A warning if a model is not clearly better than chance, or its accuracy is unknown."""
     floor, measure = _least_accuracy(classes), "clean accuracy"
     if rate is None:
-        words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
+        words = "The images have no captions, nor labels that are all on the class list, so it is unknown whether the model knows these classes."
         return [finding(CC.CLASSES_HARDLY_KNOWN, words, measure=measure)]
     if rate.interval[0] >= floor:
         return []

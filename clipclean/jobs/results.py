@@ -93,7 +93,9 @@ def _command_words(name: str, option: Opt, value: Any) -> list[str]:  # Any: wha
         return [f"{name}.txt"]  # texts from Python: a command takes a file
     if option.gather is data_paths and value and not option.is_several:
         return [files.joined_words(value)]
-    return [str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path)]
+    return [
+        str(item) for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str | Path | int)
+    ]
 
 
 class Judge(NamedTuple):

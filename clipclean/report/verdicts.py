@@ -546,7 +546,7 @@ def commands(report: Report, paths: RunPaths, /) -> list[tuple[str, str]]:
         return [
             ("Audit the weights that were written", _command("audit", [folder], options, paths, without=_READING_FLAGS))
         ]
-    if _is_raised(report, CC.TIME_OVER) and _is_uncleaned(report):
+    if _is_raised(report, CC.TIME_OVER):
         return []  # the same command goes on, which the finding says: one with other options would begin anew
     if paths.recipe == "auto":
         options = [*data_options, ("--effort", "thorough")]
@@ -561,13 +561,13 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
     model, options = paths.model or report.model.name, _missing_options(report)
     same_data = [("--data", paths.data)] if paths.data else []
     data = [] if _has_too_few_images(report) else same_data  # the same ones again would decide no more
-    if _is_to_be_searched(report):
-        return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     is_open = report.verdict == "inconclusive"
     if is_open and _is_raised(report, CC.TIME_OVER):
         # It goes on only with what it had: other images, classes or clean models make another audit.
         more = [*same_data, ("--max-minutes", "MORE")]
         return "Go on with the audit, with more minutes", _command("audit", [model], more, paths)
+    if _is_to_be_searched(report):
+        return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
         return purpose, _command("audit", [model], [*data, *options], paths)

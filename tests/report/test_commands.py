@@ -32,6 +32,11 @@ def test_a_command_repeats_what_the_run_was_given():
     assert "--references" not in words  # a cleaning may search with another effort
 
 
+def test_a_command_repeats_a_seed():
+    (words,) = suggested(searches.backdoored(), model="m.pt", seed=3)
+    assert words.endswith(" --seed 3")
+
+
 def test_a_command_names_the_file_of_a_found_trigger():
     result = searches.backdoored()
     result["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
@@ -105,8 +110,10 @@ def test_a_repeated_audit_has_the_effort_of_the_first():
     result["measurements"]["search"] = {}
     result["findings"] = [samples.finding("CC024", "warning", "")]
     arguments = {"model": "m.pt", "data": (Path("mine"),)}
-    assert suggested(result, **arguments, effort="quick") == ["clipclean audit m.pt --data mine --effort quick"]
-    assert suggested(result, **arguments, effort="standard") == ["clipclean audit m.pt --data mine"]
+    assert suggested(result, **arguments, effort="quick") == [
+        "clipclean audit m.pt --data mine --max-minutes MORE --effort quick"
+    ]
+    assert suggested(result, **arguments, effort="standard") == ["clipclean audit m.pt --data mine --max-minutes MORE"]
 
 
 def test_an_undecided_quick_audit_is_repeated_with_more_effort():
