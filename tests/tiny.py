@@ -175,6 +175,18 @@ def job(folder: Path, *, config: dict[str, Any] = SMALL_VIT, count: int = 48) ->
     return made
 
 
+def relatives(job: Job) -> None:
+    """Write a model that lies near that of the job, ``base.pt``, and a stranger to it, ``other.pt``."""
+    own, drawn = state_dict(SMALL_VIT), torch.Generator().manual_seed(5)
+    moved = {
+        name: each + 0.02 * torch.randn(each.shape, generator=drawn) * each.std()
+        for name, each in own.items()
+        if each.ndim > 1
+    }
+    torch.save(own | moved, job.folder / "base.pt")
+    torch.save(state_dict(SMALL_VIT, seed=1), job.folder / "other.pt")
+
+
 def at(folder: Path) -> Job:
     """The job of a folder that was written before."""
     return Job(folder, *(folder / name for name in ("model.pt", "pairs", "arch.json", "classes.txt", "templates.txt")))

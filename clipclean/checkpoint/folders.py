@@ -218,8 +218,11 @@ def _in_directory(path: Path, /) -> WeightsLocation:
 
 
 def transformers_weights(folder: Path, /) -> Path | None:
-    """The file that transformers takes for a CLIPModel from a folder; None where it finds no such model there."""
-    return _first(folder, HF_WEIGHTS) if transformers_description(folder) else None
+    """The file that transformers takes for a CLIPModel from a folder; None where it finds no such model there, or cannot read what describes it."""
+    try:
+        return _first(folder, HF_WEIGHTS) if transformers_description(folder) else None
+    except RefusedInput:
+        return None
 
 
 def _open_clip_description(folder: Path, /) -> Description | None:

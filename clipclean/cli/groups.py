@@ -20,8 +20,11 @@ class AdvisingGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def advice(self, ctx: click.Context, name: str, /) -> str:
-        """That there is no such command, with the one that is called nearly so, or all."""
+        """That there is no such command, and what to call instead."""
+        return f"There is no command '{printable(name)}'. {self.instead(ctx, name)}"
+
+    def instead(self, ctx: click.Context, name: str, /) -> str:
+        """The command that is called nearly so, or all."""
         names = self.list_commands(ctx)
         close = difflib.get_close_matches(name, names, n=1)
-        instead = f"Did you mean '{close[0]}'?" if close else f"'{ctx.command_path}' has {', '.join(names)}."
-        return f"There is no command '{printable(name)}'. {instead}"
+        return f"Did you mean '{close[0]}'?" if close else f"'{ctx.command_path}' has {', '.join(names)}."

@@ -198,10 +198,8 @@ def show(as_json: bool, value: object, words: str, /) -> None:
 def refusal_json(error: ClipcleanError, /) -> dict[str, str]:
     """Why there are no facts, and of which kind the reason is."""
     kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
-    return {
-        "error": str(error),
-        "kind": next((kind for of, kind in kinds.items() if isinstance(error, of)), "unreadable"),
-    }
+    kind = next((kind for error_class, kind in kinds.items() if isinstance(error, error_class)), "unreadable")
+    return {"error": str(error), "kind": kind}
 
 
 def plan_text(plan: "Plan", /) -> str:

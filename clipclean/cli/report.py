@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 class ReportGroup(CommandGroup):
     """The commands of a report; one named by a format or by a file is a conversion."""
 
-    def advice(self, ctx: click.Context, name: str, /) -> str:
+    def instead(self, ctx: click.Context, name: str, /) -> str:
         """How to convert, where the name is that of a format or of a file."""
-        there_is_none = f"There is no command '{printable(name)}'."
         if name in REPORT_FORMS:
-            return f"{there_is_none} Did you mean 'clipclean report convert REPORT.JSON --to {name}'?"
+            return f"Did you mean 'clipclean report convert REPORT.JSON --to {name}'?"
         if Path(name).suffix:
-            return f"{there_is_none} Did you mean 'clipclean report convert {printable(name)} --to FORMAT'?"
-        return super().advice(ctx, name)
+            return f"Did you mean 'clipclean report convert {printable(name)} --to FORMAT'?"
+        return super().instead(ctx, name)
 
 
 @click.group(cls=ReportGroup)

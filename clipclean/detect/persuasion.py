@@ -7,6 +7,7 @@ model is easier to persuade of some classes; what tells is how far one of them i
 It needs no clean model to compare with, and forward passes alone. Blended noise is not told by it: what is known of that is another pattern.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,11 +71,9 @@ def most_persuasive(sureness: Tensor, triggers: Sequence[TriggerLike], classes: 
 
     A class to which all images belong is left out: a trigger can lead none of them to it.
     """
-    sureness = torch.where(sureness.isfinite(), sureness, -torch.inf)
-    classes = classes[sureness[:, classes].isfinite().any(0).cpu()]
-    most = sureness[:, classes].max(0)  # (T, G) -> (G,)
+    most = torch.where(sureness.isfinite(), sureness, -torch.inf)[:, classes].max(0)  # (T, G) -> (G,)
     rows = zip(classes.tolist(), most.values.tolist(), most.indices.tolist(), strict=True)
-    by_class = (Persuasion(triggers[row].spec, goal, value) for goal, value, row in rows)
+    by_class = (Persuasion(triggers[row].spec, goal, value) for goal, value, row in rows if value > -math.inf)
     return tuple(sorted(by_class, key=lambda persuasion: -persuasion.log_odds))
 
 

@@ -364,15 +364,16 @@ def _undecided(report: Report) -> str:
     most_urgent, words = next(
         (doubt for doubt in doubts if doubt[1]), (None, "There is too little evidence to say pass or fail.")
     )
-    is_over = _is_raised(report, CC.TIME_OVER)
-    if is_over and _is_uncleaned(report) and most_urgent and most_urgent.tells == "sign":
-        return "Nothing was cleaned: time ran out before. The model shows a sign of a backdoor."
     for code, undone in _UNDONE.items():  # their own words say that nothing acts, and the policy set aside what does
-        if words == getattr(rule(code), f"doubt_{report.command}") and (signs := _signs_set_aside(report)):
+        if most_urgent == rule(code) and (signs := _signs_set_aside(report)):
             return f"The policy sets aside what acts beyond its limit ({first_few(signs, show=str)}), and {undone}."
-    if is_over and most_urgent == rule(CC.TIME_OVER) and _is_uncleaned(report):
-        return "Nothing was cleaned: time ran out before."
-    if not is_over or words == getattr(rule(CC.TIME_OVER), f"doubt_{report.command}"):
+    if not _is_raised(report, CC.TIME_OVER):
+        return words
+    is_by_time, is_by_sign = most_urgent == rule(CC.TIME_OVER), most_urgent is not None and most_urgent.tells == "sign"
+    if _is_uncleaned(report) and (is_by_time or is_by_sign):  # a sign's own words are of a cleaned model
+        sign = " The model shows a sign of a backdoor." if is_by_sign else ""
+        return f"Nothing was cleaned: time ran out before.{sign}"
+    if is_by_time:
         return words
     return f"{words} Time ran out before the {'audit' if report.is_audit else 'cleaning'} ended."
 

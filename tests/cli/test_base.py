@@ -3,7 +3,6 @@
 import pytest
 import short
 import tiny
-import torch
 from report.page import Page
 
 import clipclean
@@ -24,14 +23,7 @@ def _short():
 def job(tmp_path_factory):
     """A job whose model lies near ``base.pt`` and is a stranger to ``other.pt``."""
     job = tiny.job(tmp_path_factory.mktemp("job"))
-    own, drawn = tiny.state_dict(tiny.SMALL_VIT), torch.Generator().manual_seed(5)
-    moved = {
-        name: each + 0.02 * torch.randn(each.shape, generator=drawn) * each.std()
-        for name, each in own.items()
-        if each.ndim > 1
-    }
-    torch.save(own | moved, job.folder / "base.pt")
-    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), job.folder / "other.pt")
+    tiny.relatives(job)
     tiny.labelled(job.folder / "labelled", count=60)
     return job
 

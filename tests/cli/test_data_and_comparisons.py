@@ -5,7 +5,6 @@ import itertools
 import pytest
 import short
 import tiny
-import torch
 
 from clipclean import cli
 
@@ -35,11 +34,7 @@ def _short():
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     job = tiny.job(tmp_path_factory.mktemp("job"))
-    own, drawn = tiny.state_dict(tiny.SMALL_VIT), torch.Generator().manual_seed(5)
-    noise = {name: torch.randn(each.shape, generator=drawn) for name, each in own.items() if each.ndim > 1}
-    near = {name: own[name] + 0.01 * each * own[name].std() for name, each in noise.items()}
-    torch.save(own | near, job.folder / "base.pt")
-    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), job.folder / "other.pt")
+    tiny.relatives(job)
     tiny.labelled(job.folder / "labelled")
     for name, count in (("captionless", 30), (f"one-class/{tiny.CLASSES[0]}", 30), ("one-image", 1)):
         (job.folder / name).mkdir(parents=True)

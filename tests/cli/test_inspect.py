@@ -217,6 +217,11 @@ def test_transformers_takes_what_its_folder_says(tmp_path, capsys, name, change,
     assert facts(capsys, file, *arch)["loaders"]["transformers"].startswith(taken)
 
 
+def test_what_lies_beside_a_file_refuses_nothing(job, capsys):
+    (job.folder / "config.json").write_text("[")
+    assert facts(capsys, job.model)["loaders"]["transformers"].startswith("none")
+
+
 def test_transformers_takes_nothing_of_a_module_in_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(foreign.transformers(tmp_path / "hf", shards=1))
     assert inspect.loaders(checkpoint.of_module(torch.nn.Linear(2, 2)))["transformers"].startswith("none")
