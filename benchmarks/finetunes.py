@@ -18,6 +18,9 @@ stopped run goes on; ``--minutes`` begins nothing later. ``results/finetunes.csv
 for what is not measured.
 
 ``finetunes-sealed.csv`` is a second plan: two new bases, and finetunes that were trained when the rule was frozen, each audited and cleaned once.
+
+``--known`` audits and cleans nothing: each model is compared with its base by known triggers alone (``clipclean compare --base``), in seconds.
+``results/finetunes-known.csv`` has what the strongest of them does that does not act on the base.
 """
 
 import argparse
@@ -49,9 +52,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from clipclean import checkpoint, files, requests
-from clipclean.config.thresholds import FAILING_LIFT, Thresholds
+from clipclean.config.thresholds import ACTING_SHARE_ON_BASE, FAILING_LIFT, Thresholds
 from clipclean.detect import references
-from clipclean.jobs import build_references
+from clipclean.jobs import build_references, compare
 
 PLAN, RESULTS = Path(__file__).with_suffix(".csv"), common.RESULTS / "finetunes.csv"
 SEALED = common.RESULTS / "finetunes-sealed.csv"  # of the plan with this name
@@ -60,8 +63,15 @@ MORE_CLASSES = "more-classes"  # finetunes that learn others as well, which are 
 LAST = ("visual.layer4.", "visual.attnpool.", "visual.ln_post.", "visual.proj", "text_projection")
 ENDS = (".attn.in_proj_weight", ".weight")  # of the names of matrices that low rank changes
 COLUMN, ALONE = "base", "alone"  # audits beside the base, and without it
+KNOWN = common.RESULTS / "finetunes-known.csv"
+KNOWN_HEAD = (
+    *("name", "half", "kind", "counts_as", "target", "lifts", "lead", "is_over_base"),
+    *("turns_into", "trigger", "own", "on_base", "surely_more", "revision"),
+)
 FIRST = "seconds"  # the folder of what the first audit of each took
 SANITIZED = "cleaning"  # the folder of what was cleaned
+
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ def main() -> None:
     parser = common.parser(__doc__, "photos", "images", "out", "only")
     parser.add_argument("--zoo", type=Path, nargs="*", default=[], help="folders in which bases may lie")
     parser.add_argument("--plan", type=Path, default=PLAN, help="the models, a file of this folder")
+    parser.add_argument("--known", action="store_true", help="compare by known triggers alone")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     o = parser.parse_args()
     began = time.monotonic()
@@ -85,6 +96,9 @@ def main() -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     os.environ["CLIPCLEAN_STATE"] = str((o.out / "state").absolute())
     every = plan(o.plan)
+    if o.known:
+        by_known_triggers(o, every)
+        return
     with multiprocessing.get_context("spawn").Pool(1, audit.searches_are_kept, (o.out,)) as pool:
         for step in steps(o, every, pool.apply):
             if time.monotonic() - began > 60 * o.minutes:
@@ -125,6 +139,36 @@ def steps(o: argparse.Namespace, every: Sequence[Entry], apart: Callable[..., st
         yield from (functools.partial(cleaned, o, entry) for entry in mine if entry.turn == 1)
     named = [entry for entry in every if o.only is None or entry.name in o.only]
     yield from (functools.partial(cleaned, o, entry) for entry in named if entry.turn == 2)
+
+
+def by_known_triggers(o: argparse.Namespace, every: Sequence[Entry], /) -> None:
+    """Train what is not there, and compare each finetune with its base by known triggers alone; the rows that are there are kept."""
+    lines = {row["name"]: row for row in common.records(KNOWN)} if KNOWN.exists() else {}
+    by_name = {entry.name: entry for entry in every}
+    for entry in in_turn([entry for entry in every if entry.base and (o.only is None or entry.name in o.only)]):
+        for model in (by_name[entry.base], entry):
+            if words := made(o, model):
+                print(words, flush=True)
+        if entry.name not in lines:
+            lines[entry.name] = under_known(o.out, entry)
+            print(json.dumps(lines[entry.name]), flush=True)
+            common.write(KNOWN, [KNOWN_HEAD, *([row[name] for name in KNOWN_HEAD] for row in lines.values())])
+
+
+def under_known(out: Path, entry: Entry, /) -> Row:
+    """The row of a finetune beside its base under known triggers: the class that they lift, and what the strongest does on it alone."""
+    request = requests.Compare(
+        out / f"{entry.name}.pt", base=out / f"{entry.base}.pt", **sealed.audit_options(out, entry), device="cpu"
+    )
+    base = compare.compare_with_base(request).base
+    alone = [known for known in base.differences if known.base.value < ACTING_SHARE_ON_BASE]
+    first = max(alone, key=lambda known: known.interval[0])
+    record = sealed.record(out, entry)
+    cells = {"name": entry.name, "half": entry.half, "kind": entry.kind, "counts_as": record and record["counts_as"]}
+    cells |= {"target": record and record["target"], "lifts": base.lift.target, "lead": base.lift.lead}
+    cells |= {"is_over_base": base.lift.is_over_base, "turns_into": first.target, "trigger": first.trigger}
+    cells |= {"own": first.own.value, "on_base": first.base.value, "surely_more": first.interval[0], "revision": sealed.revision()}
+    return {name: str(shown(value)) for name, value in cells.items()}
 
 
 def in_turn(finetunes: Sequence[Entry], /) -> list[Entry]:
@@ -402,7 +446,6 @@ def of_cleaning(out: Path, entry: Entry, /) -> dict[str, object]:
 
 # Tables, of benchmarks/results/finetunes.csv.
 
-Row = dict[str, str]
 GROUPS: dict[str, Callable[[Row], bool]] = {  # of the models that are audited, by how they were finetuned
     "clean, the whole model": lambda row: row["kind"] == "clean" and row["way"] in ("whole", "few-steps", "many-steps"),
     "clean, last layers": lambda row: row["kind"] == "clean" and row["way"] == "last-layers",

@@ -143,8 +143,7 @@ def main() -> None:
     if wanted:
         entries = [e for e in entries if e.name in wanted | {each.base for each in entries if each.name in wanted}]
     torch.set_num_threads(1)
-    for folder in (o.out, o.photos):
-        folder.mkdir(parents=True, exist_ok=True)
+    o.out.mkdir(parents=True, exist_ok=True)
     for side in {entry.side for entry in entries}:
         arrays(o.images, o.photos, side=side)
     prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})
@@ -213,6 +212,7 @@ def read(folder: Path, side: int) -> Photos:
 
 def arrays(images: Path, out: Path, *, side: int) -> None:
     """Write ``photos.json`` and the array of one side, where they are missing."""
+    out.mkdir(parents=True, exist_ok=True)
     if not (out / "photos.json").exists():
         files.write_text(out / "photos.json", json.dumps(catalogue(images)))
     if not (out / f"images-{side}.npy").exists():

@@ -12,8 +12,8 @@ from clipclean import requests
 from clipclean.api import roles
 from clipclean.cli import printing, process, progress
 from clipclean.cli.command import CommandGroup, command_of
-from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Shell
-from clipclean.errors import Inconclusive, RefusedInput, UsageError
+from clipclean.cli.options import RESULT_OPTIONS, VERDICT_OPTIONS, Output, Shell
+from clipclean.errors import Inconclusive, RefusedInput, ResourceError, UsageError
 from clipclean.requests import name_in_messages
 from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.untrusted import plural, printable
@@ -57,8 +57,8 @@ def audit(request: requests.Audit, shell: Shell) -> int:
     if isinstance(outcome, Plan):
         printing.show(shell.as_json, printing.plan_json(outcome), printing.plan_text(outcome))
         return 0
-    write_reports(shell.report_dir, labels(models)[0], outcome)
-    return printing.show_report(shell, outcome, page=shell.report_dir)
+    reports = outputs_in(shell.report_dir, labels(models)[0])
+    return printing.show_report(replace(shell, outputs=(*shell.outputs, *reports)), outcome, page=shell.report_dir)
 
 
 # Of --report-dir, by form.
@@ -69,7 +69,7 @@ EXIT_CODES_BY_HARM = (0, 4, 1, 3, 2)  # the worst last: a model without any verd
 def outcome_of(job: "Job[requests.Audit]", shell: Shell, /) -> "Outcome | Plan":
     """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
     request = job.request
-    printing.first_line(shell, request.model, f"effort {request.effort}{printing.policy_in_force(request)}")
+    printing.first_line(shell, request.model, f"effort {request.effort}{printing.policy_in_force(job)}")
     printing.check_inputs(request)
     device, quiet = process.load_torch(request.device, shell)
     from clipclean.jobs import audit as auditing
@@ -85,6 +85,7 @@ class AuditedModelLine(NamedTuple):
     words: str
     code: int
     content: Mapping[str, object]  # for JSON
+    failures: Sequence[ResourceError] = ()  # of writing its reports
 
 
 def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], /) -> int:
@@ -94,6 +95,7 @@ def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], 
 
     Raises:
         UsageError: something is asked that several models cannot share.
+        ResourceError: a report could not be written. The summary is printed before.
     """
     single_options = {"save_triggers": job.request.save_triggers, "baseline": shell.baseline}  # of one model
     if refused_options := [name_in_messages(name) for name, value in single_options.items() if value is not None]:
@@ -117,6 +119,8 @@ def audit_all(job: "Job[requests.Audit]", shell: Shell, models: Sequence[Path], 
         {"path": str(model), "exit_code": line.code, **line.content} for model, line in zip(models, lines, strict=True)
     ]
     printing.show(shell.as_json, rows, summary(models, lines, shell.report_dir))
+    for failure in (failure for line in lines for failure in line.failures):
+        raise failure
     return max((line.code for line in lines), key=EXIT_CODES_BY_HARM.index)
 
 
@@ -128,24 +132,21 @@ def line_of(job: "Job[requests.Audit]", shell: Shell, label: str, /) -> AuditedM
 
     if isinstance(outcome, Plan):
         return AuditedModelLine("planned", str(outcome.estimate), 0, printing.plan_json(outcome))
-    write_reports(shell.report_dir, label, outcome)
+    failures = printing.write_reports(outcome, outputs_in(shell.report_dir, label))
     code = printing.exit_code(shell, outcome.report)
-    return AuditedModelLine(
-        outcome.report.verdict, report.headline(outcome.report), code, {"report": outcome.report.as_json()}
-    )
+    words, content = report.headline(outcome.report), {"report": outcome.report.as_json()}
+    return AuditedModelLine(outcome.report.verdict, words, code, content, (*failures.values(),))
 
 
-def write_reports(folder: Path | None, label: str, outcome: "Outcome", /) -> None:
-    """Write a report in each form into a folder, if there is to be one, named after the model."""
-    from clipclean import report
-
+def outputs_in(folder: Path | None, label: str, /) -> list[Output]:
+    """The report in each form in a folder, which is made, if there is to be one; named after the model."""
     if folder is None:
-        return
+        return []
     folder.mkdir(parents=True, exist_ok=True)
-    for form, suffix in SUFFIX_BY_FORM.items():
-        path = folder / f"{label}{suffix}"
-        roles.check_report(f"--report-dir: {path.name}", path)
-        report.write(outcome.report, form, path, outcome.images, outcome.paths)
+    outputs = [Output(form, folder / f"{label}{suffix}") for form, suffix in SUFFIX_BY_FORM.items()]
+    for output in outputs:
+        roles.check_report(f"--report-dir: {output.path.name}", output.path)
+    return outputs
 
 
 def labels(models: Sequence[Path], /) -> list[str]:

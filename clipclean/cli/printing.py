@@ -14,8 +14,8 @@ import click
 
 from clipclean import __version__, requests, untrusted
 from clipclean.cli import process
-from clipclean.cli.options import Shell
-from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+from clipclean.cli.options import Output, Shell
+from clipclean.errors import ClipcleanError, RefusedInput, ResourceError, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.export.formats import EXPORT_FORMATS
 from clipclean.jobs import model_paths
 from clipclean.requests import Model
@@ -23,6 +23,7 @@ from clipclean.schema.report_forms import REPORT_FORMS
 from clipclean.untrusted import plural, printable, without_commands
 
 if TYPE_CHECKING:
+    from clipclean.jobs.job import Job
     from clipclean.jobs.plan import Plan
     from clipclean.jobs.results import Outcome
     from clipclean.report import Report
@@ -38,19 +39,22 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
     """Write the report in each form, and print it as text unless one of them went to stdout; returns the exit code.
 
     With --quiet the text is one line. ``page`` is where the run wrote all of it, if it did; ``closing`` are lines to end with.
+
+    Raises:
+        ResourceError: a report could not be written. The verdict is printed before, and the other reports are written.
     """
     from clipclean import report
 
     result, paths = outcome.report, outcome.paths
-    for output in shell.outputs:
-        report.write(result, output.format, output.path, outcome.images, paths)
-    page = page or next((output.path for output in shell.outputs if output.format == "html"), None)
+    failures = write_reports(outcome, shell.outputs)
+    written = [output for output in shell.outputs if output not in failures]
+    if page is None:
+        page = next((output.path for form in ("html", "") for output in written if form in ("", output.format)), None)
     if shell.as_json:
         echo(report.json(result), form="json")
     elif shell.quiet:
         echo(report.line(result, page=printable(page or "")), form="line")
     else:
-        page = page or next((output.path for output in shell.outputs if output.path), None)
         details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
         is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         colour, last_lines = sys.stdout.isatty() and not is_plain, [details, *closing]
@@ -60,7 +64,22 @@ def show_report(shell: Shell, outcome: "Outcome", /, *, page: Path | None, closi
         )
     code = exit_code(shell, result)
     show_policy_effect(result, on_stdout=not shell.as_json)
+    for failure in failures.values():
+        raise failure
     return code
+
+
+def write_reports(outcome: "Outcome", outputs: Sequence[Output], /) -> dict[Output, ResourceError]:
+    """Write a report to each of these files; returns which could not be written, and why: a full disk costs no other report, and no verdict."""
+    from clipclean import report
+
+    failures = dict[Output, ResourceError]()
+    for output in outputs:
+        try:
+            report.write(outcome.report, output.format, output.path, outcome.images, outcome.paths)
+        except ResourceError as error:
+            failures[output] = error
+    return failures
 
 
 def weights_line(outcome: "Outcome", request: requests.Sanitize, /) -> str:
@@ -141,9 +160,9 @@ def first_line(shell: Shell, model: Model, /, what: str) -> None:
     process.say(f"clipclean {__version__}: {words}")
 
 
-def policy_in_force(request: requests.Audit | requests.Sanitize, /) -> str:
+def policy_in_force(job: "Job[requests.Audit] | Job[requests.Sanitize]", /) -> str:
     """The policy of a run, as words behind what begins; empty where there is none."""
-    name = getattr(request.policy, "name", "default")
+    name = job.policy.name
     return "" if name == "default" else f", {'' if name.startswith('-') else 'policy '}{printable(name)} in force"
 
 

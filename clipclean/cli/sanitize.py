@@ -39,7 +39,7 @@ def run(request: requests.Sanitize, shell: Shell, /) -> int:
     from clipclean.jobs.job import Job
 
     job = Job.of(request)  # a wrong recipe or policy is refused before torch comes
-    printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.policy_in_force(job.request)}")
+    printing.first_line(shell, request.model, f"recipe {job.recipe.name}{printing.policy_in_force(job)}")
     device, quiet = process.load_torch(request.device, shell)
     from clipclean import auto, train
     from clipclean.jobs import sanitize as sanitizing

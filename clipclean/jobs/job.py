@@ -18,7 +18,7 @@ Request = TypeVar("Request", requests.Audit, requests.Sanitize)
 class Job(Generic[Request]):
     """One audit or cleaning: what is asked for, and the values that the rest of the way is passed."""
 
-    request: Request  # with the policy below, and the device on which it computes
+    request: Request  # with the device on which it computes
     # With the values that the user changed; a warm-up may not fit into it yet. Of an audit the standard one.
     recipe: Recipe
     policy: Policy
@@ -26,8 +26,7 @@ class Job(Generic[Request]):
     @classmethod
     def of(cls, request: Request, /) -> "Job[Request]":
         """The job of a request; raises UsageError where recipe or policy is none."""
-        recipe, policy = recipe_of(request), policy_of(request)
-        return cls(replace(request, policy=policy, ignore=()), recipe, policy)
+        return cls(request, recipe_of(request), policy_of(request))
 
     def on_device(self, device: str, /) -> "Job[Request]":
         """The same on a device, as PyTorch spells it."""

@@ -22,7 +22,7 @@ from clipclean.schema.report import MeasurementsRecord, ProjectionRecord, ToolRe
 # Options of a run that the commands which its report suggests repeat.
 REPEATED_OPTIONS = (
     *("eval_data", "image_key", "caption_key", "classes", "templates", "trigger", "target"),
-    *("arch", "weights", "reference", "references", "base", "effort", "policy", "seed"),
+    *("arch", "weights", "reference", "references", "base", "effort", "policy", "ignore", "seed"),
 )
 # Those that another command does not have, or has for searches of another effort.
 SAME_COMMAND_OPTIONS = ("references", "effort")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import sys
 from pathlib import Path
 
@@ -306,6 +307,29 @@ def test_each_of_several_models_has_reports_of_its_own(job, tmp_path, said):
         report.parse(each["report"])
     names = audit.labels([models / "b.pt", models / "deeper" / "a.pt"])
     assert {path.name for path in folder.iterdir()} == {f"{name}.{suffix}" for name in names for suffix in SUFFIXES}
+
+
+@pytest.fixture
+def small_files_only():
+    """Files of at most 16 KiB can be written, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files_only")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_full_disk_costs_neither_the_verdict_nor_another_report(job, tmp_path, capsys, count):
+    folder = tmp_path / "reports"
+    models = [job.model, job.folder / "trusted.pt"][:count]
+    assert cli.main(several(job, *models, more=["--report-dir", folder])) == 5
+    shown = capsys.readouterr()
+    assert "inconclusive" in shown.out.casefold()
+    assert str(folder) in shown.err
+    written = [path.suffix for path in folder.iterdir()]
+    assert written.count(".xml") == count
+    assert ".html" not in written
 
 
 def test_a_folder_with_one_model_answers_as_the_model_does(job, tmp_path, said):

@@ -12,6 +12,7 @@ from report import samples, searches
 from clipclean import cli, demo, report, requests
 from clipclean.findings import finding
 from clipclean.jobs import results
+from clipclean.jobs.job import Job
 from clipclean.report import RunPaths
 from clipclean.report.verdicts import PAIRS_PLACEHOLDER, commands
 
@@ -35,6 +36,18 @@ def test_a_command_repeats_what_the_run_was_given():
 def test_a_command_repeats_a_seed():
     (words,) = suggested(searches.backdoored(), model="m.pt", seed=3)
     assert words.endswith(" --seed 3")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [({"policy": Path("ours.yaml")}, " --policy ours.yaml"), ({"ignore": ("CC031",)}, " --ignore CC031")],
+)
+def test_a_command_repeats_what_the_verdict_counts(option, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("ours.yaml").write_text(PASSING)
+    request = Job.of(requests.Audit(model="m.pt", **option)).request
+    ((_, command),) = commands(report.parse(searches.backdoored()), results.paths_of(request))
+    assert command.endswith(words)
 
 
 def test_a_command_names_the_file_of_a_found_trigger():
