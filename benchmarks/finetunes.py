@@ -167,7 +167,12 @@ def under_known(out: Path, entry: Entry, /) -> Row:
     cells = {"name": entry.name, "half": entry.half, "kind": entry.kind, "counts_as": record and record["counts_as"]}
     cells |= {"target": record and record["target"], "lifts": base.lift.target, "lead": base.lift.lead}
     cells |= {"is_over_base": base.lift.is_over_base, "turns_into": first.target, "trigger": first.trigger}
-    cells |= {"own": first.own.value, "on_base": first.base.value, "surely_more": first.interval[0], "revision": sealed.revision()}
+    cells |= {
+        "own": first.own.value,
+        "on_base": first.base.value,
+        "surely_more": first.interval[0],
+        "revision": sealed.revision(),
+    }
     return {name: str(shown(value)) for name, value in cells.items()}
 
 

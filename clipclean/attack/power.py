@@ -20,7 +20,8 @@ from clipclean.findings import CC, Finding, Level, finding
 from clipclean.schema.report import PlantedRecord, PowerRecord
 from clipclean.train import Run
 
-TEST_BACKDOORS = 4  # test backdoors by which the power is measured
+TEST_BACKDOORS = 4  # test backdoors that take, by which the power is measured
+SPARE_BACKDOORS = 2  # further ones, for those that do not take
 LEAST_PLANTING_PAIRS = 64  # to plant with
 PLANTED_WALK = 0.65  # how far a planting can go, in sizes of the weights
 
@@ -89,8 +90,8 @@ def planting_of(*, pairs: int) -> Planting:
 
 
 def test_backdoors_of(*, classes: int, avoid: Sequence[int], seed: int) -> tuple[TestBackdoor, ...]:
-    """The test backdoors by which the power is measured; none towards a class to ``avoid``."""
-    return poison.draw(TEST_BACKDOORS, classes=classes, avoid=avoid, seed=seed)
+    """The test backdoors by which the power is measured, the spare ones last; none towards a class to ``avoid``."""
+    return poison.draw(TEST_BACKDOORS + SPARE_BACKDOORS, classes=classes, avoid=avoid, seed=seed)
 
 
 def measure(
@@ -104,7 +105,7 @@ def measure(
     seed: int,
     levels: Callable[[], Mapping[str, str]],
 ) -> PowerRecord:
-    """Plant backdoors in the model, one after the other, and count those that an audit names; the weights are restored.
+    """Plant backdoors in the model, one after the other, until ``TEST_BACKDOORS`` took, and count those that an audit names; the weights are restored.
 
     Args:
         clip: the model.
@@ -131,7 +132,7 @@ def measure(
                     [backdoor], classes=eval_set.vocabulary.classes, templates=eval_set.vocabulary.templates
                 ),
                 run=Run(poison.FIRST_SEED + seed + number, recipe.train.precision),
-                what=f"planting {number + 1} of {len(test_backdoors)}",
+                what=f"planting {number + 1} of {max(number + 1, min(TEST_BACKDOORS, len(test_backdoors)))}",
             )
             probe_set = poison.measured_on(eval_set, [backdoor])
             measurement = detect.measure(clip.embed_images, clip.embed_texts, probe_set).suspected[0]
@@ -147,6 +148,8 @@ def measure(
                 "level": level,
             }
             records.append(PlantedRecord.model_validate(values | {"seconds": time.monotonic() - start}))
+            if sum(planted.took for planted in records) == TEST_BACKDOORS:
+                break
     finally:
         model.put_weights(clip, weights)
     return record(records)

@@ -14,6 +14,7 @@ from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.opening import LoadedModel
 from clipclean.jobs.shared_inputs import SharedInputs
 from clipclean.schema.report import PowerRecord, SkippedRecord
+from clipclean.untrusted import first_few, plural
 
 SHOWN_SKIPPED = 5  # samples in a message
 
@@ -54,14 +55,14 @@ def notes_on_images(audit_inputs: AuditInputs, /) -> list[Finding]:
         words = f"No images were given: {len(audit_inputs.images)} bundled ones were measured on."
         notes.append(finding(CC.BUNDLED_IMAGES_USED, words))
     if skipped:
-        notes.append(note_on_skipped(skipped, f"{len(skipped)} images"))
+        notes.append(note_on_skipped(skipped, plural(len(skipped), "image")))
     return notes
 
 
 def note_on_skipped(skipped: Sequence[SkippedRecord], how_many: str, /, *, value: float | None = None) -> Finding:
     """That samples were left out, ``how_many`` in words, with the reasons for the first of them."""
-    examples = ", ".join(f"{s.key} ({s.reason})" for s in skipped[:SHOWN_SKIPPED])
-    return finding(CC.DATA_SKIPPED, f"{how_many} were unusable and skipped: {examples}.", value=value)
+    examples = first_few([f"{s.key} ({s.reason})" for s in skipped], most=SHOWN_SKIPPED, show=str)
+    return finding(CC.DATA_SKIPPED, f"Skipped {how_many}, as unusable: {examples}.", value=value)
 
 
 def notes_on_classes(shared: SharedInputs, /) -> list[Finding]:

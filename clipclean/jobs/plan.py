@@ -245,7 +245,7 @@ def stages_of_audit(inputs: AuditInputs, /) -> list[Stage]:
         )
     most = effort.cost(len(eval_set.vocabulary.classes))
     searched = f"search for unknown triggers, effort {inputs.settings.effort}: at most {most:,} passes of an image"
-    planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike"
+    planted = f"plant {power.TEST_BACKDOORS} test backdoors, each in a copy, and search each copy alike; another for one that does not take"
     triggers = _trigger_words(len(eval_set.plan.suspicions), len(eval_set.plan.triggers.panel))
     return [
         Stage(f"measure: {triggers}, {len(eval_set.vocabulary.classes):,} classes", measure),
@@ -285,7 +285,7 @@ def _comparison_words(inputs: AuditInputs, /) -> str:
     if shared.stored.references:
         return f"compare with {', '.join(stored.name for stored in shared.stored.references)}"
     none = "compare with nothing: no clean model is known"
-    return none if inputs.has_power else f"{none}, so the verdict is never pass (--reference or --power)"
+    return none if inputs.has_power else f"{none}, so the verdict is never pass (--reference, --base or --power)"
 
 
 def _model_facts(job_inputs: CleaningInputs | AuditInputs) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from clipclean.config import policy
+from clipclean.data import CleanSet
 from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.cleaning_inputs import CleaningInputs
 from clipclean.jobs.estimate import Estimate
@@ -12,7 +13,10 @@ from clipclean.progress import say
 from clipclean.schema.report import ForecastRecord
 from clipclean.untrusted import plural
 
-NO_SEARCH, NO_CLEAN_MODEL = "no search", "no clean model to compare with (--reference)"  # why a run cannot pass
+NO_SEARCH, NO_CLEAN_MODEL = (
+    "no search",
+    "no clean model to compare with (--reference, or --base)",
+)  # why a run cannot pass
 
 
 def tell(facts: Mapping[str, str], /) -> None:
@@ -26,13 +30,19 @@ def facts_of_cleaning(inputs: CleaningInputs, /) -> dict[str, str]:
     pairs, training, evaluation = (len(samples.pairs) for samples in (inputs.clean, inputs.to_train, inputs.to_measure))
     origin = "others" if training + evaluation > pairs else "of them"
     return {
-        "data": f"{plural(pairs, 'pair')}, {training:,} of them to train on; {evaluation:,} {origin} to measure on",
+        "data": f"{plural(pairs, 'pair')}, {training:,} of them to train on; {evaluation:,} {origin} to measure on"
+        + _skipped_words(inputs.clean),
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
         "recipe": f"{inputs.recipe.name}: {inputs.recipe.description}",
         **of_cleaning(inputs).facts(),
         **_policy_facts(inputs.shared),
     }
+
+
+def _skipped_words(samples: CleanSet, /) -> str:
+    """How many samples could not be used, where some could not."""
+    return f"; {len(samples.skipped):,} skipped, as unusable" if samples.skipped else ""
 
 
 def _named_references(shared: SharedInputs) -> tuple[str, ...]:
@@ -49,7 +59,7 @@ def facts_of_audit(inputs: AuditInputs, /) -> dict[str, str]:
     bundled = " (bundled)" if inputs.is_bundled else ""
     evaluation = f", {images:,} measured on" if images != len(inputs.images.pairs) else ""
     return {
-        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{evaluation}",
+        "data": f"{plural(len(inputs.images.pairs), 'image')}{bundled}{evaluation}" + _skipped_words(inputs.images),
         "classes": _class_facts(inputs.shared),
         **_base_facts(inputs.shared),
         **of_audit(inputs).facts(),

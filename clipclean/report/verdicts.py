@@ -571,7 +571,9 @@ def _after_audit(report: Report, paths: RunPaths) -> tuple[str, str]:
         return "Search the model for unknown triggers, too", _command("audit", [model], [*data, *options], paths)
     if is_open and options and (len(options) > 1 or not report.suspects or _has_too_few_images(report)):
         purpose = "Audit the model with what would decide: your classes, your images, a clean model of its architecture"
-        return purpose, _command("audit", [model], [*data, *options], paths)
+        is_too_weak = report.effort == "quick" and _is_raised(report, CC.AUDIT_POWER)
+        harder = [("--effort", "standard")] if is_too_weak else []
+        return purpose, _command("audit", [model], [*data, *options, *harder], paths)
     if is_open and report.effort == "quick":
         harder = [*data, *options, ("--effort", "standard")]
         purpose = "Search harder: a quick search misses what a standard one sees"

@@ -110,7 +110,7 @@ SAVE_TRIGGERS = Opt(
     help_position=("Output", 40),
 )
 POWER = Opt(
-    "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
+    "Plant four test backdoors in copies of the model, another for one that does not take, and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
     needs=A_SEARCH,
     help_position=("Search", 20),

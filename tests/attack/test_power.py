@@ -91,12 +91,33 @@ def test_too_few_pairs_to_plant_with_are_inconclusive(captioned):
 # Planting and asking.
 
 
+@pytest.fixture
+def weakly_planted(monkeypatch):
+    """Plantings of two steps: the tiny model learns no backdoor in so few."""
+    planting = recipe.planting(rate=0.5, steps=2, batch_size=16, walk=0.1, warmup_steps=1)
+    monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
+
+
+def ready(folder):
+    """A model to plant in, pairs, and images to measure on."""
+    loaded, clean = tiny.loaded(tiny.job(folder / "job", count=64))
+    chosen, vocabulary = recipe.load(recipe.DEFAULT_RECIPE), data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
+    return loaded, clean, measured_images.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary), chosen
+
+
+@pytest.mark.usefixtures("weakly_planted")
+@pytest.mark.parametrize(("least_excess", "count"), [(-1.0, 4), (1.1, 6)])
+def test_for_one_that_does_not_take_another_is_planted(tmp_path, monkeypatch, least_excess, count):
+    loaded, clean, eval_set, chosen = ready(tmp_path)
+    monkeypatch.setattr(power.poison, "PLANTED_EXCESS", least_excess)
+    drawn = power.test_backdoors_of(classes=len(tiny.CLASSES), avoid=[], seed=0)
+    record = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, levels=dict)
+    assert len(record.planted) == min(count, len(tiny.CLASSES))
+
+
+@pytest.mark.usefixtures("weakly_planted")
 def test_each_backdoor_is_planted_in_a_copy_of_its_own(tmp_path, monkeypatch):
-    job = tiny.job(tmp_path / "job", count=64)
-    loaded, clean = tiny.loaded(job)
-    chosen = recipe.load(recipe.DEFAULT_RECIPE)
-    vocabulary = data.Vocabulary(tiny.CLASSES, tiny.TEMPLATES)
-    eval_set = measured_images.audit_set(loaded.clip, chosen, clean, vocabulary=vocabulary)
+    loaded, clean, eval_set, chosen = ready(tmp_path)
     before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}
     projections = []
 
@@ -104,9 +125,7 @@ def test_each_backdoor_is_planted_in_a_copy_of_its_own(tmp_path, monkeypatch):
         projections.append(loaded.clip.net.state_dict()["visual.proj"].clone())
         return {tiny.CLASSES[3]: "error"}
 
-    monkeypatch.setattr(power.poison, "PLANTED_EXCESS", -1.0)  # the tiny model learns no backdoor in so few steps
-    planting = recipe.planting(rate=0.5, steps=2, batch_size=16, walk=0.1, warmup_steps=1)
-    monkeypatch.setattr(power, "planting_of", lambda *_, **__: planting)
+    monkeypatch.setattr(power.poison, "PLANTED_EXCESS", -1.0)
     drawn = power.poison.draw(3, classes=len(tiny.CLASSES), avoid=[0, 1], seed=0)
     record = power.measure(loaded.clip, clean.pairs, eval_set, chosen, drawn, seed=0, levels=named)
     assert len({each.trigger for each in record.planted}) == 3

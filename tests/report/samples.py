@@ -123,7 +123,7 @@ def sanitized(verdict, findings, last):
 
 def passed():
     """99.1 % to 0.9 % attack success (981 and 9 of 990), 62.1 % to 61.2 % accuracy."""
-    skipped = "1 of 2317 samples were unusable and skipped: 0041.png (cannot be decoded)."
+    skipped = "Skipped 1 of 2317 samples, as unusable: 0041.png (cannot be decoded)."
     notes = [
         finding("CC030", "note", skipped, value=1.0),
         finding("CC040", "note", "Recipe cleanclip carries no evidence for these values."),

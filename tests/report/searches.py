@@ -93,7 +93,7 @@ def backdoored():
         {"class": "banana", "score": 8.1, "families": ["mask", "patch", "panel"], "trigger": SPEC},
         {"class": "lemon", "score": 0.9, "families": ["mask"], "trigger": None},
     ]
-    skipped = "1 of 1001 samples were unusable and skipped: 0041.png (cannot be decoded)."
+    skipped = "Skipped 1 of 1001 samples, as unusable: 0041.png (cannot be decoded)."
     aside = finding("CC030", "note", skipped, value=1.0)
     made = audit("fail", findings, suspects, searched(entries, samples.panel_before()))
     return made | {"suppressed": [aside | {"reason": "a known broken file", "by": "Ann", "expires": "2031-01-31"}]}

@@ -50,6 +50,17 @@ def test_a_command_repeats_what_the_verdict_counts(option, words, tmp_path, monk
     assert command.endswith(words)
 
 
+def test_after_a_quick_audit_that_misses_what_was_planted_the_next_one_searches_harder():
+    made = searches.doubtful() | {"effort": "quick", "suspects": []}
+    made["findings"] = [samples.finding("CC004", "warning", "")]
+    given = {"model": "m.pt", "data": (Path("mine"),), "effort": "quick"}
+    (words,) = suggested(made, **given)
+    assert words.endswith("--reference CLEAN_MODEL --effort quick")
+    made["findings"].append(samples.finding("CC008", "warning", ""))
+    (words,) = suggested(made, **given)
+    assert words.endswith("--reference CLEAN_MODEL --effort standard")
+
+
 def test_a_command_names_the_file_of_a_found_trigger():
     result = searches.backdoored()
     result["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
