@@ -337,8 +337,9 @@ RULES: Mapping[str, Rule] = {
         title="A trigger acts on the model and not on its base",
         stage="triggers",
         level="error",
-        means="Known triggers make this model far surer of one class than the model that it was finetuned from, or a trigger that a search "
-        "found turns images into one class on this model alone. What is natural to the data acts on both, so the finetune brought it in. "
+        means="Known triggers make this model far surer of one class than the model that it was finetuned from; or, on this model alone, a known "
+        "trigger turns nearly all images into one class, or one that a search found many. What is natural to the data acts on both, so the "
+        "finetune brought it in. "
         "It is an error if it is far more than clean finetunes bring; less is a warning.",
         does_not_show="That somebody planted it on purpose, nor that the base itself is free of backdoors: what acts on both is not seen.",
         action="Do not deploy these weights. Undo the finetune as far as it does this, by sanitize with the same --base.",

@@ -26,6 +26,7 @@ from clipclean.config.thresholds import (
     DOUBTED_LIFT,
     FAILING_EXCESS_OVER_BASE,
     FAILING_LIFT,
+    KNOWN_EXCESS_OVER_BASE,
     LEAST_AGREEMENT_TO_KNOW,
     LEAST_BASE_AGREEMENT,
     MOST_NATURAL_LIFT,
@@ -426,6 +427,8 @@ def _difference(
 def findings(comparison: BaseComparison, /, *, specs: Collection[str] = ()) -> list[Finding]:
     """What the finetune brought in: the class that known triggers lift above all others, and classes that found triggers lead to on it alone.
     So do triggers of these specs, which a user named; they are an error if they surely turn ``FAILING_EXCESS_OVER_BASE`` more of the images.
+    So does any known trigger that surely turns ``KNOWN_EXCESS_OVER_BASE`` more of them, which is a warning: a wave that turns nearly all images lifts
+    its class by a little more or less than ``DOUBTED_LIFT``.
 
     A lift is a doubt from ``DOUBTED_LIFT`` on. It is an error from ``FAILING_LIFT`` on, or if a known trigger surely turns ``FAILING_EXCESS_OVER_BASE`` more of
     the images into that class than on the base: among hundreds of classes a planted wave leads by less.
@@ -437,20 +440,28 @@ def findings(comparison: BaseComparison, /, *, specs: Collection[str] = ()) -> l
     nothing had been planted for. A planted one that was found acted on at most 0.05.
     """
     lifted = _lifted(comparison.lift, comparison.differences) if comparison.lift else []
+    lifted_classes = {lift_finding.target for lift_finding in lifted}
+
+    def is_nearly_all(difference: Difference) -> bool:
+        """Whether a trigger turns nearly all images, and no finding tells of its class."""
+        return difference.interval[0] > KNOWN_EXCESS_OVER_BASE and difference.target not in lifted_classes
+
     differences = comparison.differences if comparison.agreement >= LEAST_BASE_AGREEMENT else ()
     return [
         *lifted,
         *(
             _alone(difference, specs)
             for difference in differences
-            if (difference.is_found or difference.trigger in specs) and difference.is_alone
+            if difference.is_alone and (difference.is_found or difference.trigger in specs or is_nearly_all(difference))
         ),
     ]
 
 
 def _alone(difference: Difference, specs: Collection[str]) -> Finding:
     """The finding of a trigger that acts on the model alone."""
-    is_sure = difference.trigger in specs and difference.interval[0] > FAILING_EXCESS_OVER_BASE
+    is_named = difference.trigger in specs
+    is_sure = is_named and difference.interval[0] > FAILING_EXCESS_OVER_BASE
+    doubted = DOUBTED_EXCESS_OVER_BASE if is_named or difference.is_found else KNOWN_EXCESS_OVER_BASE
     own, on_base = (100 * rate.value for rate in (difference.own, difference.base))
     return finding(
         CC.NOT_ON_THE_BASE,
@@ -461,7 +472,7 @@ def _alone(difference: Difference, specs: Collection[str]) -> Finding:
         value=difference.excess,
         interval=difference.interval,
         n=difference.own.n,
-        threshold=FAILING_EXCESS_OVER_BASE if is_sure else DOUBTED_EXCESS_OVER_BASE,
+        threshold=FAILING_EXCESS_OVER_BASE if is_sure else doubted,
         target=difference.target,
         trigger=difference.trigger,
     )
@@ -486,7 +497,7 @@ def _lifted(lift: Lift, differences: Sequence[Difference]) -> list[Finding]:
         f"class, {trigger_words(lift.trigger)} most of all: the finetune brought that in."
     )
     if lift.is_over_base and lift.knows_classes:
-        words += f" In the clean finetunes that chose this limit it is at most {MOST_NATURAL_LIFT}."
+        words += f" From {DOUBTED_LIFT:.1f} on that counts: the clean finetunes that chose this limit reach {MOST_NATURAL_LIFT}."
     return [
         finding(
             CC.NOT_ON_THE_BASE,

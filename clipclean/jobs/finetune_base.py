@@ -177,7 +177,7 @@ class LoadedBase:
             return []
         words = (
             f"{self.name} was named as the base, and this model was not finetuned from it: the cosine of their weights is "
-            f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. It was taken as a reference."
+            f"{self.kin.weights:.2f}, of their embeddings of clean images {self.kin.images:.2f}. An audit takes it as a reference."
         )
         return [
             finding(CC.BASE_IS_NONE, words, measure="cosine of weights", value=self.kin.weights, threshold=BASE_COSINE)

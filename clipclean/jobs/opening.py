@@ -13,6 +13,7 @@ from clipclean.errors import Inconclusive, UnsupportedModel, UsageError
 from clipclean.jobs import measured_images, model_paths
 from clipclean.jobs.measured_images import Pairs
 from clipclean.schema.report import ModelRecord
+from clipclean.untrusted import plural
 
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 TRIED_CLASSES = 16  # classes by which a text tower is tried
@@ -67,10 +68,8 @@ def device_of(name: str, /) -> str:
     number = int(name.partition(":")[2] or 0)  # what a request asks for is of one of these kinds
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= count:
-        raise UsageError(
-            f"--device {name}: PyTorch sees {count or 'no'} CUDA device(s) here{', numbered from 0' if count else ''}. Use "
-            f"--device {'cuda' if count else 'cpu'} or auto."
-        )
+        seen = f"{plural(count, 'CUDA device')} here, numbered from 0" if count else "no CUDA device here"
+        raise UsageError(f"--device {name}: PyTorch sees {seen}. Use --device {'cuda' if count else 'cpu'} or auto.")
     return f"cuda:{number}"
 
 

@@ -225,6 +225,23 @@ def test_a_smaller_lift_fails_the_model_where_a_known_trigger_turns_most_images_
     assert [each.level for each in finetune_base.findings(beside)] == levels
 
 
+@pytest.mark.parametrize(
+    ("hits", "base_hits", "agreement", "levels"),
+    [(100, 0, 1.0, ["warning"]), (90, 0, 1.0, []), (100, 30, 1.0, []), (100, 0, 0.6, [])],
+    ids=[
+        "nearly all images",
+        "fewer, as in clean finetunes",
+        "on the base as well",
+        "of classes that the base does not know",
+    ],
+)
+def test_a_known_trigger_that_turns_nearly_all_images_on_the_model_alone_is_a_doubt(hits, base_hits, agreement, levels):
+    beside = BaseComparison((), (difference(hits, base_hits),), 1.0, agreement, 1, lift=lifted(0.5 * DOUBTED_LIFT))
+    assert [(each.level, each.target) for each in finetune_base.findings(beside)] == [
+        (level, "fox") for level in levels
+    ]
+
+
 def test_what_a_known_trigger_turns_on_the_model_alone_tells_nothing_where_the_base_does_not_know_the_classes():
     differences, lift = (difference(95, 3),), lifted(DOUBTED_LIFT, is_over_base=False)
     findings = finetune_base.findings(BaseComparison((), differences, 1.0, 0.0, 1, lift=lift))
