@@ -51,8 +51,10 @@ def write(folder: Path, report: Json, /) -> None:
         report: of the run; what ``export`` tells has the same words, and no verdict.
     """
     files.write_text(folder / CARD_NAME, model_card(report))
-    files.write_text(folder / STATEMENT_NAME, statement(report, digests=_stated(folder)))
-    write_checksums(folder)
+    known = digests(folder)
+    stated = {name: digest for name, digest in known.items() if name not in NOT_STATED}
+    files.write_text(folder / STATEMENT_NAME, statement(report, digests=stated))
+    files.write_text(folder / SUMS_NAME, _listing(known | {STATEMENT_NAME: files.sha256(folder / STATEMENT_NAME)}))
 
 
 def write_checksums(folder: Path, /) -> None:
@@ -62,18 +64,17 @@ def write_checksums(folder: Path, /) -> None:
 
 def digests(folder: Path, /) -> dict[str, str]:
     """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {name: files.sha256(folder / name) for name in names if name != SUMS_NAME}
-
-
-def _stated(folder: Path, /) -> dict[str, str]:
-    """The digests of the files that the statement is about."""
-    return {name: digest for name, digest in digests(folder).items() if name not in NOT_STATED}
 
 
 def sums(folder: Path, /) -> str:
     """The list over every file below the folder, sorted by name."""
-    return "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
+    return _listing(digests(folder))
+
+
+def _listing(digest_by_name: Mapping[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digest_by_name.items()))
 
 
 def parse(listing: bytes, /) -> dict[str, str]:

@@ -68,7 +68,7 @@ COMMANDS = {
     "screen": "screen DATA --model model.pt",
     "export": "export model.pt --data DATA --out out --force --format open_clip",
     "plant": "plant model.pt --data DATA --trigger patch --target CLASS --steps 2 --batch-size 16 --out DATA.pt --force",
-    "cleaning": f"sanitize model.pt -d DATA --recipe surgery --out out --force --set unlearn.steps=2 --set auto.effort=quick {SMALL}",
+    "cleaning": f"sanitize model.pt -d DATA --recipe surgery --trigger patch --target CLASS --out out --force --set unlearn.steps=2 --set auto.effort=quick {SMALL}",
     "cleaning beside a base": f"sanitize model.pt -d DATA --base base.pt --recipe undo --out out --force --set unlearn.steps=2 {SMALL}",
     "cleaning beside a model": f"sanitize model.pt -d DATA --reference other.pt --recipe distill --out out --force --set train.max_steps=2 {SMALL}",
     "cleaning by captions": f"sanitize model.pt -d DATA --recipe mmcl --no-search --out out --force --set train.max_steps=2 {SMALL}",

@@ -280,6 +280,12 @@ def test_an_undecided_audit_without_a_search_is_searched_before_anything_is_clea
     assert verdicts.next_steps(made)[0] == RULES["CC021"].action
 
 
+def test_a_pass_says_that_the_search_was_a_quick_one():
+    made = searches.calm()
+    assert "quick" not in verdicts.headline(made | {"effort": "standard"})
+    assert "quick search" in verdicts.headline(made | {"effort": "quick"})
+
+
 def test_a_pass_says_that_no_trigger_acts_only_where_none_of_the_panel_moves_more_than_its_limit():
     quiet, acting = searches.calm(), searches.calm()
     for made, moved in ((quiet, 0.1), (acting, 0.951)):
