@@ -30,6 +30,9 @@ check: $(VENV)/.dev docs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy && $(BIN)/mypy --config-file tests/mypy.ini tests && $(BIN)/mypy --config-file benchmarks/mypy.ini benchmarks
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile && $(BIN)/shellcheck --severity=warning ci/*.sh .ci/run benchmarks/long.sh
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci ci/gitlab.yml
 	$(BIN)/python benchmarks/house.py && $(BIN)/python benchmarks/tables.py --check && $(BIN)/python benchmarks/printed.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 -q tests/test_docs.py tests/ci
 

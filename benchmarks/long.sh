@@ -132,6 +132,7 @@ used() {
   local begun=$SECONDS code=0 name=$1 right=$2
   shift 2
   echo "\$ clipclean $*" >> "$at/log.txt"
+  # shellcheck disable=SC2046 # two words for each variable
   (cd "$at" && env $(compgen -e | sed -nE 's/^(CLIPCLEAN_.*|PYTHONPATH)$/-u \1/p') HOME="$at/home" HF_HUB_OFFLINE=1 \
     environment/bin/clipclean "$@" >> log.txt 2>&1) || code=$?
   [ $code = "$right" ] || { echo "clipclean $*: exit code $code and not $right; see $at/log.txt" >&2; exit 1; }
