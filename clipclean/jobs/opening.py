@@ -68,8 +68,8 @@ def device_of(name: str, /) -> str:
     number = int(name.partition(":")[2] or 0)  # what a request asks for is of one of these kinds
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= count:
-        seen = f"{plural(count, 'CUDA device')} here, numbered from 0" if count else "no CUDA device here"
-        raise UsageError(f"--device {name}: PyTorch sees {seen}. Use --device {'cuda' if count else 'cpu'} or auto.")
+        devices = f"{plural(count, 'CUDA device')} here, numbered from 0" if count else "no CUDA device here"
+        raise UsageError(f"--device {name}: PyTorch sees {devices}. Use --device {'cuda' if count else 'cpu'} or auto.")
     return f"cuda:{number}"
 
 
