@@ -31,7 +31,7 @@ from common import RESULTS
 from open_clip.model import CLIP
 
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT_FACTOR, DOUBTED_LIFT, Thresholds
+from clipclean.config.thresholds import DOUBT_FACTOR, DOUBTED_LIFT, KNOWN_EXCESS_OVER_BASE, Thresholds
 from clipclean.detect import SEARCH_FAMILIES, Rate
 from clipclean.detect.references import calibration
 
@@ -823,6 +823,29 @@ def most_lifted(half: str) -> str:
     return f"{max(float(row['lead']) for row in rows):.1f}"
 
 
+def beside_known(counts_as: str) -> list[finetunes.Row]:
+    """The finetunes for the classes of their bases that were compared by known triggers alone, and count as such."""
+    rows = common.records(finetunes.KNOWN)
+    return [row for row in rows if row["counts_as"] == counts_as and row["is_over_base"] == "True"]
+
+
+def turned_by_known(counts_as: str) -> str:
+    """In how many of them a known trigger surely turns nearly all images beyond the base, of how many."""
+    shares = [float(row["surely_more"]) for row in beside_known(counts_as)]
+    return f"{sum(share > KNOWN_EXCESS_OVER_BASE for share in shares)} of {len(shares)}"
+
+
+def most_turned_by_known() -> str:
+    """The largest share of the images that a known trigger surely turns beyond the base in a clean one."""
+    return f"{max(float(row['surely_more']) for row in beside_known('clean')):.2f}"
+
+
+def doubted_by_lift() -> str:
+    """In how many clean ones known triggers lift a class from the limit on, and by how much at most."""
+    leads = [float(row["lead"]) for row in beside_known("clean")]
+    return f"{sum(lead >= DOUBTED_LIFT for lead in leads)} of {len(leads)}, {max(leads):.1f}"
+
+
 def ending_of_cleanings(figure: Callable[[Sequence[finetunes.Row]], str], /) -> str:
     """How many cleanings of finetunes end in some way, of how many, without the interval."""
     return figure([row for row in finetunes.read() if row["half"] == "report"]).partition(" (")[0]
@@ -1272,6 +1295,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     ),
     "finetunes-time": finetunes_time,
     "finetunes-timed": finetunes_timed,
+    "known-clean": functools.partial(turned_by_known, "clean"),
+    "known-clean-most": most_turned_by_known,
+    "known-planted": functools.partial(turned_by_known, "backdoored"),
+    "known-limit": lambda: str(KNOWN_EXCESS_OVER_BASE),
+    "known-clean-lift": doubted_by_lift,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
     "finetunes-named": lambda: finetunes.named([row for row in finetunes.read() if row["half"] == "report"]).partition(
