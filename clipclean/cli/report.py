@@ -111,8 +111,9 @@ def compare(request: requests.Compare, shell: Shell) -> int:
     not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
 
     With --base two models are measured beside each other: how near they are, what the finetune moved, and which known triggers act on
-    one alone. Unknown triggers are not searched for. The exit code is 1 if known triggers lift a class on MODEL, if a trigger that you
-    name acts on it alone, or if it was not finetuned from the base.
+    one alone. Unknown triggers are not searched for. The exit code is 1 if known triggers lift a class on MODEL, if one
+    turns nearly all images there and not on the base, if a trigger that you name acts on MODEL alone, or if it was not finetuned from
+    the base.
     """
     if request.base is not None:
         return compare_with_base(request, shell)
