@@ -31,7 +31,13 @@ from common import RESULTS
 from open_clip.model import CLIP
 
 from clipclean.config import recipe as recipes
-from clipclean.config.thresholds import DOUBT_FACTOR, DOUBTED_LIFT, KNOWN_EXCESS_OVER_BASE, Thresholds
+from clipclean.config.thresholds import (
+    DOUBT_FACTOR,
+    DOUBTED_LIFT,
+    KNOWN_EXCESS_OVER_BASE,
+    LEAST_BASE_AGREEMENT,
+    Thresholds,
+)
 from clipclean.detect import SEARCH_FAMILIES, Rate
 from clipclean.detect.references import calibration
 
@@ -1299,6 +1305,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "known-clean-most": most_turned_by_known,
     "known-planted": functools.partial(turned_by_known, "backdoored"),
     "known-limit": lambda: str(KNOWN_EXCESS_OVER_BASE),
+    "known-agreement": lambda: f"{100 * LEAST_BASE_AGREEMENT:.0f} %",
     "known-clean-lift": doubted_by_lift,
     "lift-clean": lambda: most_lifted("choose"),
     "lift-clean-report": lambda: most_lifted("report"),
