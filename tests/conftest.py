@@ -76,6 +76,7 @@ def _short_and_apart(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)  # nobody cuts the power, and a run waits for the disk sixteen times
         patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
+        short.estimates(patch)
         short.maps(patch)
         short.known_triggers(patch)
         yield

@@ -11,6 +11,7 @@ from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.config.effort import EFFORTS
 from clipclean.export import open_clip_directory, parity
+from clipclean.jobs import estimate
 from clipclean.report import example_images
 from clipclean.report.example_images import Plane
 
@@ -56,6 +57,11 @@ def maps(patch: pytest.MonkeyPatch, /) -> None:
     patch.setattr(example_images, "MAPPED_IMAGES", 12)
     patch.setattr(example_images, "principal", stand_in("pca", (0.5, 0.25)))
     patch.setattr(example_images, "neighbouring", stand_in("tsne", None))
+
+
+def estimates(patch: pytest.MonkeyPatch, /) -> None:
+    """A rate is taken of one batch, whatever else the machine does."""
+    patch.setattr(estimate, "TIMED_SECONDS", 1e-9)
 
 
 def unread(patch: pytest.MonkeyPatch, /) -> None:
