@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ IMPORTED = 20  # modules: a test that is the first to import a library is not sl
 
 def pytest_configure(config):
     """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
     # Where slow tests run, a property is tried on six times as many examples, and may take as much longer.
     config.times = 1 if "not slow" in config.option.markexpr else 6
     if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:

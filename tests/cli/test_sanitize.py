@@ -268,7 +268,6 @@ def short_of_memory(fails):
     ],
 )
 def test_a_run_that_ends_in_its_middle_goes_on_to_the_same_bytes(whole_cleaning, job, unread, stop, code):
-    # A shell ignores SIGINT for jobs in the background.
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     with stop():
         assert cli.main(worlds.cleaning(job)) == code

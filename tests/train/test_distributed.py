@@ -115,7 +115,6 @@ def test_what_torchrun_tells_is_taken_whole_or_not_at_all(variables, launch, lef
 def test_the_wait_for_other_processes_ends_by_deadline_or_signal(monkeypatch, rank, seconds, ends):
     processes.alike(monkeypatch, processes.told(2)[rank])  # of a run whose other process never comes
     if ends is KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
         threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     with pytest.raises(ends), joined("cpu", meeting=timedelta(seconds=seconds)):
         pytest.fail("They have not met.")
