@@ -144,9 +144,9 @@ def mutated() -> str:
     inputs, _, _, alike, wrong = map(sum, zip(*numbers, strict=True))
     built, taken, _, _, differing = map(sum, zip(*(own for own in numbers if own[3]), strict=True))
     return common.SENTENCE.fill(
-        f"{inputs:,} changed files went through the readers: {wrong:,} failed, hung or took too much memory. {built:,} of them were built part "
-        f"by part; the {taken:,} that were accepted went to torch, safetensors or transformers as well, which read {alike:,} of them and refused "
-        f"the rest: {differing:,} came out otherwise than here (`fuzz.csv`)."
+        f"{inputs:,} changed files went through the readers: {wrong:,} failed, hung or took too much memory. Of {built:,} that were "
+        f"built part by part, the {taken:,} that were accepted went to torch, safetensors or transformers as well, which read {alike:,} of them and "
+        f"refused the rest: {differing:,} came out otherwise than here (`fuzz.csv`)."
     )
 
 

@@ -203,8 +203,8 @@ TILE_SIDES = (3 / 32, 0.15, 0.25)  # of a tile, relative to that of the image: 3
 TILE_PLACES = (0.0, 0.5, 1.0)
 RANDOM_TILES = 4  # random tiles, each pixel and colour off or on
 SINGLE_TILES = len(TILE_SIDES) * len(TILE_PLACES) * (8 + 2 + RANDOM_TILES)
-# Finer contents, each at nine places at once: a first look costs no more than at one. Checks and stripes of one to three pixels, each
-# colour with them, against them, off or on: what a first layer that sees opposite colours may wait for, and no photograph shows.
+# Finer contents, each at nine places at once: a first look costs no more than at one. Checks of one to three pixels and stripes of one or
+# two, each colour with them, against them, off or on: what a first layer that sees opposite colours may wait for, and no photograph shows.
 SCATTERED_SIDES = (3 / 32, 0.15)  # sides of such tiles
 CHECK_WIDTHS = (1, 2, 3)  # of a check, in px
 TRIED_KERNELS = 8  # kernels of the first layer that are tried, those of the greatest norm, both ways round
