@@ -9,12 +9,12 @@ import pytest
 
 SECONDS = 8.0  # of the processor: what takes one on an idle machine takes thrice that where others share the core, and twice that on an older one
 os.environ.pop("COLUMNS", None)  # which workers are given: the output of a test is a pipe's, which has no width
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
 IMPORTED = 20  # modules: a test that is the first to import a library is not slow for it
 
 
 def pytest_configure(config):
     """Properties are tried on more examples where slow tests run; none has a time of its own, which a busy machine takes longer than."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
     # Where slow tests run, a property is tried on six times as many examples, and may take as much longer.
     config.times = 1 if "not slow" in config.option.markexpr else 6
     if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
